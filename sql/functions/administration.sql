@@ -1,0 +1,69 @@
+-- What administrators call.
+
+create function ledger_grant(role text, privilege text) returns void
+    language plpgsql volatile parallel unsafe
+    set search_path = pg_catalog, pg_temp
+as $function$
+declare
+    reading constant text[] := array[
+        'ledger_get', 'ledger_head', 'ledger_root', 'ledger_text', 'ledger_proof', 'ledger_verify_proof',
+        'ledger_consistency', 'ledger_verify_consistency', 'ledger_channel', 'ledger_listen',
+        'ledger_unlisten', 'ledger_check', 'visible_size', 'entry_faults', 'schema_faults'];
+    appending constant text[] := array['ledger_append', 'ledger_append_batch'];
+    granted text[];
+    callable regprocedure;
+begin
+    if role is null or privilege is null then
+        raise exception using errcode = 'null_value_not_allowed',
+            message = format('argument "%s" must not be null', case when role is null then 'role' else 'privilege' end);
+    end if;
+    if not pg_has_role(current_user, (select relowner from pg_class where oid = 'converge_ledger.entries'::regclass), 'USAGE') then
+        raise exception using errcode = 'insufficient_privilege',
+            message = 'must be owner of table converge_ledger.entries';
+    end if;
+    case privilege
+        when 'read' then granted := reading;
+        when 'append' then granted := reading || appending;
+        else
+            raise exception using errcode = 'invalid_parameter_value',
+                message = format('unknown privilege "%s"', privilege),
+                hint = 'The privileges are "append" (which includes reading) and "read".';
+    end case;
+
+    execute format('grant usage on schema converge_ledger, @extschema@ to %I', role);
+    execute format('grant select on converge_ledger.entries, converge_ledger.contexts to %I', role);
+    if privilege = 'append' then
+        execute format(
+            'grant insert (context_id, key, id, payload, metadata) on converge_ledger.entries to %I', role);
+    end if;
+    for callable in
+        select p.oid
+          from pg_proc p
+          join pg_depend d on d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e'
+          join pg_extension x on d.refclassid = 'pg_extension'::regclass and x.oid = d.refobjid
+         where x.extname = 'converge_ledger' and p.proname = any (granted)
+    loop
+        execute format('grant execute on function %s to %I', callable, role);
+    end loop;
+end
+$function$;
+comment on function ledger_grant(text, text) is
+    'lets a role append (and read), or read';
+
+create function ledger_set_node(name text) returns text
+    language c volatile parallel unsafe
+    as 'MODULE_PATHNAME', 'ledger_set_node';
+comment on function ledger_set_node(text) is
+    'names this node, before its first append';
+
+create function ledger_adopt_node(name text) returns text
+    language c volatile parallel unsafe
+    as 'MODULE_PATHNAME', 'ledger_adopt_node';
+comment on function ledger_adopt_node(text) is
+    'lets a restored or copied database append: ''continue'' under its old name, or under a new name';
+
+create function ledger_rebuild(context text default null) returns bigint
+    language c volatile parallel unsafe
+    as 'MODULE_PATHNAME', 'ledger_rebuild';
+comment on function ledger_rebuild(text) is
+    'rebuilds registry and stored subtrees from the entries; returns how many entries were read';

@@ -1,0 +1,161 @@
+-- ledger_check: one row per fault, none for a sound ledger.
+
+create function converge_ledger.entry_faults(context text)
+    returns table (context_id text, sequence bigint, kind text, detail text)
+    language c stable parallel unsafe
+    as 'MODULE_PATHNAME', 'entry_faults';
+comment on function converge_ledger.entry_faults(text) is
+    'faults in entries and stored subtrees';
+
+-- What an administrator can do to the schema so that the ledger no longer is what it says.
+create function converge_ledger.schema_faults()
+    returns table (context_id text, sequence bigint, kind text, detail text)
+    language sql stable parallel unsafe
+begin atomic
+    with entries as (
+        select c.*
+          from pg_catalog.pg_class c
+         where c.oid = pg_catalog.to_regclass('converge_ledger.entries')
+    ),
+    expected_trigger (name, function, type) as (
+        -- type: bits of pg_trigger.tgtype (1 row, 2 before, 4 insert, 8 delete, 16 update, 32 truncate)
+        values ('~ledger_stamp', 'entries_before_insert', 7),
+               ('ledger_append_only', 'entries_append_only', 27),
+               ('ledger_append_only_statement', 'entries_append_only', 58)
+    ),
+    expected_function (name, rettype) as (
+        values ('entries_before_insert', 'trigger'),
+               ('entries_append_only', 'trigger'),
+               ('drop_guard', 'event_trigger')
+    ),
+    expected_column (number, name, type, required) as (
+        values (1, 'sequence', 'bigint', true), (2, 'lamport', 'bigint', true),
+               (3, 'appended_at', 'timestamp with time zone', true), (4, 'format', 'smallint', true),
+               (5, 'context_id', 'text', true), (6, 'origin', 'text', true),
+               (7, 'key', 'text', true), (8, 'id', 'text', true),
+               (9, 'payload', 'bytea', false), (10, 'metadata', 'jsonb', false),
+               (11, 'salt', 'bytea', false), (12, 'leaf_hash', 'bytea', true),
+               (13, 'content_digest', 'bytea', false)
+    ),
+    expected_key (name, definition) as (
+        values ('entries_pkey',
+                'CREATE UNIQUE INDEX entries_pkey ON converge_ledger.entries USING btree (context_id, sequence)'),
+               ('entries_id_key',
+                'CREATE UNIQUE INDEX entries_id_key ON converge_ledger.entries USING btree (context_id, id) WHERE (id <> ''''::text)'),
+               ('contexts_pkey',
+                'CREATE UNIQUE INDEX contexts_pkey ON converge_ledger.contexts USING btree (context_id)'),
+               ('subtrees_pkey',
+                'CREATE UNIQUE INDEX subtrees_pkey ON converge_ledger.subtrees USING btree (context_id, level, index)'),
+               ('node_pkey',
+                'CREATE UNIQUE INDEX node_pkey ON converge_ledger.node USING btree (singleton)')
+    ),
+    fault (detail) as (
+        select 'table converge_ledger.entries is missing'
+         where not exists (select from entries)
+        union all
+        select 'converge_ledger.entries is not an ordinary, logged table'
+          from entries e where e.relkind <> 'r' or e.relpersistence <> 'p'
+        union all
+        select 'converge_ledger.entries is no longer a member of the extension'
+          from entries e
+         where not exists (
+                   select from pg_catalog.pg_depend d join pg_catalog.pg_extension x on x.oid = d.refobjid
+                    where d.classid = 'pg_catalog.pg_class'::regclass and d.objid = e.oid
+                      and d.refclassid = 'pg_catalog.pg_extension'::regclass and d.deptype = 'e'
+                      and x.extname = 'converge_ledger')
+        union all
+        select pg_catalog.format('trigger %I is missing or replaced', x.name)
+          from expected_trigger x cross join entries e
+         where not exists (
+                   select from pg_catalog.pg_trigger t join pg_catalog.pg_proc p on p.oid = t.tgfoid
+                    where t.tgrelid = e.oid and t.tgname = x.name and t.tgtype = x.type
+                      and t.tgqual is null and t.tgattr = '' and t.tgnargs = 0
+                      and p.proname = x.function
+                      and p.pronamespace = pg_catalog.to_regnamespace('converge_ledger'))
+        union all
+        select pg_catalog.format('trigger %I is %s; ALTER TABLE converge_ledger.entries ENABLE ALWAYS TRIGGER %1$I mends it',
+                   x.name,
+                   case t.tgenabled when 'D' then 'disabled' when 'O' then 'not fired by replication'
+                                    else 'fired by replication only' end)
+          from expected_trigger x cross join entries e
+          join pg_catalog.pg_trigger t on t.tgrelid = e.oid and t.tgname = x.name
+         where t.tgenabled <> 'A'
+        union all
+        select pg_catalog.format('trigger %I would fire after the entry is hashed', t.tgname)
+          from entries e join pg_catalog.pg_trigger t on t.tgrelid = e.oid
+         where t.tgtype & 71 = 7 and t.tgenabled <> 'D' and t.tgname > '~ledger_stamp'
+        union all
+        select pg_catalog.format('function converge_ledger.%I is missing or replaced', x.name)
+          from expected_function x
+         where not exists (
+                   select from pg_catalog.pg_proc p
+                     join pg_catalog.pg_language l on l.oid = p.prolang
+                    where p.pronamespace = pg_catalog.to_regnamespace('converge_ledger')
+                      and p.proname = x.name and p.pronargs = 0
+                      and l.lanname = 'c' and p.prosrc = x.name and p.probin = '$libdir/converge_ledger'
+                      and p.prorettype = x.rettype::regtype
+                      and p.proconfig is null and not p.prosecdef)
+        union all
+        select 'event trigger converge_ledger_drop_guard is missing or disabled'
+         where not exists (
+                   select from pg_catalog.pg_event_trigger t
+                    where t.evtname = 'converge_ledger_drop_guard' and t.evtenabled = 'A'
+                      and t.evtfoid = pg_catalog.to_regprocedure('converge_ledger.drop_guard()'))
+        union all
+        select pg_catalog.format('rule %I on converge_ledger.entries', r.rulename)
+          from entries e join pg_catalog.pg_rewrite r on r.ev_class = e.oid
+         where e.relkind = 'r'
+        union all
+        select 'row security is enabled on converge_ledger.entries'
+          from entries e where e.relrowsecurity or e.relforcerowsecurity
+        union all
+        select pg_catalog.format('table %s inherits from converge_ledger.entries', i.inhrelid::regclass)
+          from entries e join pg_catalog.pg_inherits i on i.inhparent = e.oid
+        union all
+        select pg_catalog.format('converge_ledger.entries inherits from table %s', i.inhparent::regclass)
+          from entries e join pg_catalog.pg_inherits i on i.inhrelid = e.oid
+        union all
+        select pg_catalog.format('column %I of converge_ledger.entries is missing or changed', x.name)
+          from expected_column x cross join entries e
+         where not exists (
+                   select from pg_catalog.pg_attribute a
+                    where a.attrelid = e.oid and a.attnum = x.number and a.attname = x.name
+                      and pg_catalog.format_type(a.atttypid, a.atttypmod) = x.type
+                      and a.attnotnull = x.required and a.attgenerated = '' and not a.attisdropped
+                      and (x.type <> 'text' or a.attcollation = '"C"'::regcollation))
+        union all
+        select pg_catalog.format('converge_ledger.entries has the additional column %I', a.attname)
+          from entries e join pg_catalog.pg_attribute a on a.attrelid = e.oid
+         where a.attnum > 13 and not a.attisdropped
+        union all
+        select pg_catalog.format('key converge_ledger.%I is missing, changed or invalid', x.name)
+          from expected_key x
+         where not exists (
+                   select from pg_catalog.pg_index i
+                    where i.indexrelid = pg_catalog.to_regclass('converge_ledger.' || x.name)
+                      and i.indisunique and i.indisvalid and i.indimmediate
+                      and pg_catalog.pg_get_indexdef(i.indexrelid) = x.definition)
+        union all
+        select pg_catalog.format('role %s may set session_replication_role',
+                   case a.grantee when 0 then 'PUBLIC' else a.grantee::regrole::text end)
+          from pg_catalog.pg_parameter_acl p cross join lateral pg_catalog.aclexplode(p.paracl) a
+         where p.parname = 'session_replication_role' and a.privilege_type = 'SET'
+           and not exists (select from pg_catalog.pg_roles r where r.oid = a.grantee and r.rolsuper)
+    )
+    select null::text, null::bigint, 'schema'::text, fault.detail from fault;
+end;
+comment on function converge_ledger.schema_faults() is
+    'faults in the definition of the ledger''s tables, triggers and functions';
+
+create function ledger_check(context text default null)
+    returns table (context_id text, sequence bigint, kind text, detail text)
+    language sql stable parallel unsafe
+begin atomic
+    select fault.context_id, fault.sequence, fault.kind, fault.detail
+      from converge_ledger.schema_faults() as fault
+    union all
+    select fault.context_id, fault.sequence, fault.kind, fault.detail
+      from converge_ledger.entry_faults(ledger_check.context) as fault;
+end;
+comment on function ledger_check(text) is
+    'one row per fault in data, stored subtrees or schema; no row means sound';

@@ -1,0 +1,135 @@
+//! `ledger_set_node`, `ledger_adopt_node`, `ledger_rebuild`.
+
+use super::tree::interrupts;
+use crate::append::head::with_heads;
+use crate::append::{identity, lock};
+use crate::function::{text, Answer, Arguments};
+use crate::ledger::{self, entry, Ledger};
+use crate::report::{self, Failure};
+use crate::store::scan::{Row, Sight};
+use crate::store::{contexts, entries, node, subtrees};
+use converge_ledger_core::hash::{Hash, NodeHashes};
+use converge_ledger_core::limits::{check_text, TextField};
+use converge_ledger_core::merkle::{Frontier, NodeId};
+use pgrx::pg_sys;
+
+crate::sql_function!(ledger_set_node);
+crate::sql_function!(ledger_adopt_node);
+crate::sql_function!(ledger_rebuild);
+
+fn check_owner(ledger: &Ledger) -> Result<(), Failure> {
+    // SAFETY: look-ups of catalogue rows by OID.
+    let owns = unsafe {
+        let user = pg_sys::GetUserId();
+        #[cfg(feature = "pg15")]
+        {
+            pg_sys::pg_class_ownercheck(ledger.entries.table, user)
+        }
+        #[cfg(not(feature = "pg15"))]
+        {
+            pg_sys::object_ownercheck(pg_sys::RelationRelationId, ledger.entries.table, user)
+        }
+    };
+    if owns {
+        Ok(())
+    } else {
+        Err(report::not_owner_of_table())
+    }
+}
+
+fn begin_writing() -> Result<Ledger, Failure> {
+    // SAFETY: raises in a read-only transaction and on a standby.
+    unsafe { pg_sys::PreventCommandIfReadOnly(c"administration of a ledger".as_ptr()) };
+    let ledger = ledger::ledger()?;
+    check_owner(&ledger)?;
+    Ok(ledger)
+}
+
+fn ledger_set_node(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
+    let name = Arguments(fcinfo).text(0, "name")?;
+    check_text(TextField::Origin, name).map_err(report::bad_text)?;
+    let ledger = begin_writing()?;
+    lock::all_contexts(&ledger);
+    match node::read(&ledger) {
+        Some(node) if node.name == name && node.identity == node::identity() => {}
+        Some(node) => return Err(report::node_has_name(&node.name)),
+        None => {
+            if let Some(row) = entries::all(&ledger, None, Sight::Latest).next() {
+                return Err(report::node_has_name(row.text(entry::ORIGIN)));
+            }
+            node::write(&ledger, name, node::identity());
+            identity::changed(&ledger);
+        }
+    }
+    Ok(text(name))
+}
+
+fn ledger_adopt_node(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
+    let name = Arguments(fcinfo).text(0, "name")?;
+    let ledger = begin_writing()?;
+    lock::all_contexts(&ledger);
+    let Some(node) = node::read(&ledger) else {
+        return Err(report::no_identity());
+    };
+    let name = if name == "continue" {
+        node.name.as_str()
+    } else {
+        name
+    };
+    check_text(TextField::Origin, name).map_err(report::bad_text)?;
+    node::replace(&ledger, name, node::identity());
+    identity::changed(&ledger);
+    Ok(text(name))
+}
+
+/// Rebuilds what is derived from the entries of one context, or of all.
+fn ledger_rebuild(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
+    let arguments = Arguments(fcinfo);
+    let only = match arguments.optional_text(0) {
+        None => None,
+        Some(_) => Some(arguments.context(0)?),
+    };
+    let ledger = begin_writing()?;
+    match only {
+        None => {
+            lock::all_contexts(&ledger);
+            contexts::remove_all(&ledger);
+        }
+        // Takes the lock of the context.
+        Some(context) => with_heads(|heads| heads.touch(&ledger, context).map(|_| ()))?,
+    }
+    subtrees::remove(&ledger, only);
+
+    let mut read: i64 = 0;
+    let mut scan = entries::all(&ledger, only, Sight::Latest);
+    let mut more = scan.advance();
+    while more {
+        let context = scan.row().text(entry::CONTEXT_ID).to_owned();
+        contexts::register(&ledger, &context);
+        let mut frontier = Frontier::new();
+        let mut contiguous = true;
+        while more && scan.row().text(entry::CONTEXT_ID) == context {
+            interrupts();
+            let expected = frontier.size() as i64 + 1;
+            contiguous = contiguous && scan.row().int8(entry::SEQUENCE) == expected;
+            if contiguous {
+                let leaf = leaf(&context, &scan.row())?;
+                frontier.append(leaf, &mut |node: NodeId, hashes: NodeHashes| {
+                    subtrees::write(&ledger, &context, node, &hashes);
+                });
+            }
+            read += 1;
+            more = scan.advance();
+        }
+    }
+    match only {
+        Some(context) if read == 0 => Err(report::unknown_context(context)),
+        _ => Ok(pg_sys::Datum::from(read)),
+    }
+}
+
+fn leaf(context: &str, row: &Row) -> Result<Hash, Failure> {
+    row.bytes(entry::LEAF_HASH)
+        .and_then(Hash::from_slice)
+        .ok_or_else(|| report::damaged_hash(context, "entry", row.int8(entry::SEQUENCE)))
+}

@@ -1,0 +1,202 @@
+//! What `ledger_check` finds in entries and stored subtrees. The core judges; this feeds it, in one pass.
+
+use super::tree::{check_reader, interrupts};
+use crate::function::{text, Answer, Arguments, Rows};
+use crate::jsonb::Jsonb;
+use crate::ledger::{self, entry, Ledger};
+use crate::report::{self, Failure};
+use crate::store::scan::{Row, Scan, Sight};
+use crate::store::{entries, subtrees, unix_microseconds};
+use converge_ledger_core::check::{ContextCheck, Fault, FaultKind, StoredRow};
+use converge_ledger_core::hash::NodeHashes;
+use converge_ledger_core::limits::MAX_METADATA_BYTES;
+use converge_ledger_core::merkle::{NodeId, Run};
+use pgrx::memcxt::PgMemoryContexts;
+use pgrx::pg_sys;
+
+crate::sql_function!(entry_faults);
+
+fn entry_faults(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
+    let arguments = Arguments(fcinfo);
+    let only = match arguments.optional_text(0) {
+        None => None,
+        Some(_) => Some(arguments.context(0)?),
+    };
+    let ledger = ledger::for_checking()?;
+    check_reader(&ledger)?;
+    let mut found = Found {
+        rows: Rows::begin(arguments),
+        faults: Vec::new(),
+    };
+    let mut per_row = PgMemoryContexts::new("ledger_check row");
+    let mut scan = entries::all_in_order(&ledger, only, Sight::Statement);
+    let mut more = scan.advance();
+    if let (false, Some(context)) = (more, only) {
+        return Err(report::unknown_context(context));
+    }
+    while more {
+        let context = scan.row().text(entry::CONTEXT_ID).to_owned();
+        more = check_context(&ledger, &context, &mut scan, &mut per_row, &mut found)?;
+    }
+    found.rows.end()
+}
+
+struct Found {
+    rows: Rows,
+    faults: Vec<Fault>,
+}
+
+impl Found {
+    fn report(&mut self, context: &str) {
+        for fault in self.faults.drain(..) {
+            self.rows.push([
+                Some(text(context)),
+                fault.sequence.map(pg_sys::Datum::from),
+                Some(text(fault.kind.as_str())),
+                Some(text(&fault.detail)),
+            ]);
+        }
+    }
+}
+
+/// Checks the rows of one context, the first of which is under the scan; says whether others follow.
+fn check_context(
+    ledger: &Ledger,
+    context: &str,
+    scan: &mut Scan,
+    per_row: &mut PgMemoryContexts,
+    found: &mut Found,
+) -> Result<bool, Failure> {
+    let mut check = ContextCheck::new(context);
+    let mut completed: Vec<(NodeId, NodeHashes)> = Vec::new();
+    let mut more = true;
+    while more && scan.row().text(entry::CONTEXT_ID) == context {
+        interrupts();
+        let row = scan.row();
+        // SAFETY: what is allocated while a row is judged (detoasted values) is not used afterwards.
+        unsafe {
+            per_row.switch_to(|_| {
+                feed(&mut check, &row, &mut found.faults, &mut completed);
+            });
+            per_row.reset();
+        }
+        for (node, hashes) in completed.drain(..) {
+            compare(ledger, context, node, &hashes, &mut found.faults)?;
+        }
+        if !found.faults.is_empty() {
+            found.report(context);
+        }
+        more = scan.advance();
+    }
+    let summary = check.finish(&mut found.faults);
+    premature(ledger, context, summary.size, &mut found.faults)?;
+    found.report(context);
+    Ok(more)
+}
+
+fn feed(
+    check: &mut ContextCheck,
+    row: &Row,
+    faults: &mut Vec<Fault>,
+    completed: &mut Vec<(NodeId, NodeHashes)>,
+) {
+    let metadata = row.datum(entry::METADATA).map(|datum| {
+        // SAFETY: the column has type jsonb.
+        let metadata = unsafe { Jsonb::from_datum(datum) };
+        // More text than the format allows cannot hash to the leaf, whatever it is.
+        metadata
+            .print(MAX_METADATA_BYTES)
+            .unwrap_or_else(|| String::from("(too long)"))
+    });
+    let stored = StoredRow {
+        sequence: row.int8(entry::SEQUENCE),
+        lamport: row.int8(entry::LAMPORT),
+        appended_at: unix_microseconds(row.int8(entry::APPENDED_AT)),
+        format: row.int2(entry::FORMAT),
+        origin: row.text(entry::ORIGIN),
+        key: row.text(entry::KEY),
+        id: row.text(entry::ID),
+        payload: row.bytes(entry::PAYLOAD),
+        metadata: metadata.as_deref(),
+        salt: row.bytes(entry::SALT),
+        leaf_hash: row.bytes(entry::LEAF_HASH),
+        content_digest: row.bytes(entry::CONTENT_DIGEST),
+    };
+    check.row(&stored, faults, &mut |node, hashes| {
+        completed.push((node, hashes))
+    });
+}
+
+/// A stored subtree must be what the leaves give; one that is not stored is no fault.
+fn compare(
+    ledger: &Ledger,
+    context: &str,
+    node: NodeId,
+    computed: &NodeHashes,
+    faults: &mut Vec<Fault>,
+) -> Result<(), Failure> {
+    if ledger.subtrees.key == pg_sys::InvalidOid {
+        return Ok(());
+    }
+    let run = Run {
+        level: node.level,
+        first: node.index,
+        count: 1,
+    };
+    let mut stored = None;
+    let readable = subtrees::read(ledger, context, run, Sight::Statement, |_, hashes| {
+        stored = Some(hashes)
+    });
+    let last = ((node.index + 1) << node.level) as i64;
+    let what = format!(
+        "stored subtree of level {} at index {}",
+        node.level, node.index
+    );
+    if readable.is_err() {
+        faults.push(subtree_fault(last, format!("{what} has a damaged hash")));
+        return Ok(());
+    }
+    if stored.is_some_and(|stored| stored != *computed) {
+        faults.push(subtree_fault(
+            last,
+            format!("{what} is not what its leaves give; ledger_rebuild mends it"),
+        ));
+    }
+    Ok(())
+}
+
+/// A subtree must not be stored before all of its leaves are there.
+fn premature(
+    ledger: &Ledger,
+    context: &str,
+    size: u64,
+    faults: &mut Vec<Fault>,
+) -> Result<(), Failure> {
+    if ledger.subtrees.key == pg_sys::InvalidOid {
+        return Ok(());
+    }
+    for level in converge_ledger_core::merkle::STORED_LEVELS {
+        let first = size >> level;
+        // To the end of the key space: sequences end at 2^53.
+        let run = Run {
+            level,
+            first,
+            count: (1 << (53 - u32::from(level))) - first.min(1 << (53 - u32::from(level))),
+        };
+        let _ = subtrees::read(ledger, context, run, Sight::Statement, |index, _| {
+            faults.push(subtree_fault(
+                (((index + 1) << level).min(1 << 53)) as i64,
+                format!("subtree of level {level} at index {index} is stored, but the context has only {size} entries without a gap"),
+            ));
+        });
+    }
+    Ok(())
+}
+
+fn subtree_fault(sequence: i64, detail: String) -> Fault {
+    Fault {
+        sequence: Some(sequence),
+        kind: FaultKind::Subtree,
+        detail,
+    }
+}

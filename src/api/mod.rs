@@ -1,0 +1,9 @@
+//! The SQL functions: read arguments, ask the store and the core, convert. No rules of their own.
+
+mod administration;
+mod append;
+mod channel;
+mod check;
+mod proof;
+mod read;
+mod tree;

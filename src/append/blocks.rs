@@ -1,0 +1,94 @@
+//! Stores the hashes of complete subtrees as a context grows past them.
+//!
+//! A block is stored when the *next* entry is stamped: by then its last row is known to be in. Only
+//! whoever holds the lock of the context writes here.
+
+use super::head::Head;
+use crate::ledger::Ledger;
+use crate::report::Failure;
+use crate::store::scan::Sight;
+use crate::store::{entries, subtrees};
+use converge_ledger_core::hash::NodeHashes;
+use converge_ledger_core::merkle::{block, NodeId, Run};
+
+/// Leaves of a stored subtree of the lowest stored level.
+pub const BLOCK: i64 = 256;
+
+const BLOCK_BITS: u8 = 8;
+
+/// How many missing blocks one append mends at most.
+const MEND: u64 = 16;
+
+/// Stores the subtrees that are complete now that the context has `head.now.sequence` entries, a
+/// multiple of the block.
+pub fn fill(ledger: &Ledger, head: &mut Head) -> Result<(), Failure> {
+    let size = head.now.sequence as u64;
+    let complete = size >> BLOCK_BITS;
+    let known = std::mem::take(&mut head.leaves);
+    store_block(ledger, &head.context, complete - 1, Some(known))?;
+    for index in (complete.saturating_sub(1 + MEND)..complete - 1).rev() {
+        if subtrees::exists(ledger, &head.context, id(BLOCK_BITS, index), Sight::Latest) {
+            break;
+        }
+        store_block(ledger, &head.context, index, None)?;
+    }
+    let mut level = 2 * BLOCK_BITS;
+    while level <= 3 * BLOCK_BITS && size % (1 << level) == 0 {
+        store_parent(ledger, &head.context, id(level, (size >> level) - 1))?;
+        level += BLOCK_BITS;
+    }
+    Ok(())
+}
+
+fn id(level: u8, index: u64) -> NodeId {
+    NodeId { level, index }
+}
+
+fn store_block(
+    ledger: &Ledger,
+    context: &str,
+    index: u64,
+    known: Option<Vec<NodeHashes>>,
+) -> Result<(), Failure> {
+    let node = id(BLOCK_BITS, index);
+    if subtrees::exists(ledger, context, node, Sight::Latest) {
+        return Ok(());
+    }
+    let mut leaves = known.unwrap_or_default();
+    if leaves.len() as i64 != BLOCK {
+        leaves.clear();
+        let first = index << BLOCK_BITS;
+        entries::leaves(
+            ledger,
+            context,
+            first,
+            BLOCK as u64,
+            Sight::Latest,
+            &mut leaves,
+        )?;
+    }
+    if let Some(hashes) = block(&leaves) {
+        subtrees::write(ledger, context, node, &hashes);
+    }
+    Ok(())
+}
+
+/// Stores a subtree of a higher level if all its children are stored; else it is left to `ledger_rebuild`.
+fn store_parent(ledger: &Ledger, context: &str, node: NodeId) -> Result<(), Failure> {
+    if subtrees::exists(ledger, context, node, Sight::Latest) {
+        return Ok(());
+    }
+    let run = Run {
+        level: node.level - BLOCK_BITS,
+        first: node.index << BLOCK_BITS,
+        count: BLOCK as u64,
+    };
+    let mut children = Vec::with_capacity(BLOCK as usize);
+    subtrees::read(ledger, context, run, Sight::Latest, |_, hashes| {
+        children.push(hashes)
+    })?;
+    if let Some(hashes) = block(&children) {
+        subtrees::write(ledger, context, node, &hashes);
+    }
+    Ok(())
+}

@@ -1,0 +1,292 @@
+//! Inserts rows into `converge_ledger.entries` without planning a statement, for the append functions.
+//!
+//! Does what the executor does for `INSERT`: checks rights and read-only state, fires all triggers (the stamp among
+//! them), checks constraints, maintains indexes. Where a table has what it does not serve (rules, row security,
+//! generated columns), it refuses rather than skip it.
+
+use super::stamp::Outcome;
+use crate::ledger::{entry, Ledger};
+use crate::report::{self, Failure};
+use pgrx::pg_sys;
+use std::cell::RefCell;
+
+/// What the trigger has to know of the call behind a row.
+#[derive(Clone, Copy)]
+pub struct Call {
+    slot: *mut pg_sys::TupleTableSlot,
+    /// Lamport time to go beyond.
+    pub received: Option<i64>,
+}
+
+struct Running {
+    /// Nesting level of the subtransaction in which the call began.
+    level: i32,
+    call: Call,
+    outcome: Option<Outcome>,
+}
+
+thread_local! {
+    /// The calls under way: a trigger of the user may itself call an append function.
+    static RUNNING: RefCell<Vec<Running>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The call that a row belongs to; rows of other statements have another slot.
+pub fn call_of(slot: *mut pg_sys::TupleTableSlot) -> Option<Call> {
+    RUNNING.with_borrow(|running| {
+        running
+            .last()
+            .map(|running| running.call)
+            .filter(|call| call.slot == slot)
+    })
+}
+
+/// Tells the running call what became of its row.
+pub fn answer(outcome: Outcome) {
+    RUNNING.with_borrow_mut(|running| {
+        if let Some(running) = running.last_mut() {
+            running.outcome = Some(outcome);
+        }
+    });
+}
+
+/// A row as the append functions give it: datums of the columns that an application may set.
+pub struct NewEntry {
+    pub context: pg_sys::Datum,
+    pub key: pg_sys::Datum,
+    pub id: pg_sys::Datum,
+    pub payload: pg_sys::Datum,
+    pub metadata: pg_sys::Datum,
+}
+
+/// Entries on their way in, one after the other, within one SQL call.
+pub struct Inserter {
+    relation: pg_sys::Relation,
+    state: *mut pg_sys::EState,
+    result: *mut pg_sys::ResultRelInfo,
+    slot: *mut pg_sys::TupleTableSlot,
+    capture: *mut pg_sys::TransitionCaptureState,
+    columns: usize,
+}
+
+impl Inserter {
+    /// Opens the table for inserting as the current user.
+    ///
+    /// Errors: 42501 without the right to insert, 25006 in a read-only transaction, 0A000 where the table
+    /// has what this path does not serve.
+    pub fn open(ledger: &Ledger) -> Result<Inserter, Failure> {
+        // SAFETY: both raise or return.
+        unsafe {
+            pg_sys::PreventCommandIfReadOnly(c"INSERT".as_ptr());
+            pg_sys::PreventCommandIfParallelMode(c"INSERT".as_ptr());
+        }
+        check_rights(ledger)?;
+        // SAFETY: opens the table with the lock of an INSERT and builds the state that the executor would build.
+        // What is allocated lives in the current memory context; if PostgreSQL raises or a failure is
+        // returned, the transaction's clean-up closes the relation and frees the memory.
+        unsafe {
+            let relation = pg_sys::table_open(
+                ledger.entries.table,
+                pg_sys::RowExclusiveLock as pg_sys::LOCKMODE,
+            );
+            let unserved = unserved_feature(relation);
+            if let Some(feature) = unserved {
+                pg_sys::table_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
+                return Err(report::bypassed(feature));
+            }
+            let state = pg_sys::CreateExecutorState();
+            let result: *mut pg_sys::ResultRelInfo =
+                pg_sys::palloc0(size_of::<pg_sys::ResultRelInfo>()).cast();
+            (*result).type_ = pg_sys::NodeTag::T_ResultRelInfo;
+            pg_sys::InitResultRelInfo(result, relation, 0, std::ptr::null_mut(), 0);
+            (*state).es_output_cid = pg_sys::GetCurrentCommandId(true);
+            pg_sys::ExecOpenIndices(result, false);
+            let slot = pg_sys::table_slot_create(relation, std::ptr::null_mut());
+            pg_sys::AfterTriggerBeginQuery();
+            let capture = pg_sys::MakeTransitionCaptureState(
+                (*result).ri_TrigDesc,
+                ledger.entries.table,
+                pg_sys::CmdType::CMD_INSERT,
+            );
+            pg_sys::ExecBSInsertTriggers(state, result);
+            let columns = (*(*relation).rd_att).natts as usize;
+            RUNNING.with_borrow_mut(|running| {
+                running.push(Running {
+                    level: pg_sys::GetCurrentTransactionNestLevel(),
+                    call: Call {
+                        slot,
+                        received: None,
+                    },
+                    outcome: None,
+                });
+            });
+            Ok(Inserter {
+                relation,
+                state,
+                result,
+                slot,
+                capture,
+                columns,
+            })
+        }
+    }
+
+    /// Inserts one entry.
+    ///
+    /// Errors: those of the stamp; 23505 when the id belongs to another entry.
+    pub fn insert(&mut self, new: &NewEntry, received: Option<i64>) -> Result<Outcome, Failure> {
+        RUNNING.with_borrow_mut(|running| {
+            if let Some(running) = running.last_mut() {
+                running.call.received = received;
+                running.outcome = None;
+            }
+        });
+        // SAFETY: the slot fits the table; the datums have the columns' types; everything else is as
+        // `open` left it. ExecBRInsertTriggers replaces the slot's content by the stamped tuple.
+        unsafe {
+            self.fill(new);
+            let goes_on = pg_sys::ExecBRInsertTriggers(self.state, self.result, self.slot);
+            let outcome = RUNNING.with_borrow_mut(|running| {
+                running
+                    .last_mut()
+                    .and_then(|running| running.outcome.take())
+            });
+            let outcome = match (outcome, goes_on) {
+                (Some(retry @ Outcome::Retry { .. }), _) => return Ok(retry),
+                (Some(conflict @ Outcome::Conflict { .. }), _) => return Ok(conflict),
+                (Some(stamped), true) => stamped,
+                // A trigger of the user swallowed the row before it was stamped, or the stamp is disabled.
+                (_, false) => return Err(report::swallowed()),
+                (None, true) => return Err(report::not_installed("trigger ~ledger_stamp")),
+            };
+            if !(*(*self.relation).rd_att).constr.is_null() {
+                pg_sys::ExecConstraints(self.result, self.slot, self.state);
+            }
+            pg_sys::simple_table_tuple_insert(self.relation, self.slot);
+            let recheck = self.insert_index_entries();
+            pg_sys::ExecARInsertTriggers(self.state, self.result, self.slot, recheck, self.capture);
+            Ok(outcome)
+        }
+    }
+
+    unsafe fn insert_index_entries(&mut self) -> *mut pg_sys::List {
+        let none = std::ptr::null_mut();
+        // SAFETY: the slot holds a tuple that was just inserted and knows its place.
+        unsafe {
+            #[cfg(feature = "pg15")]
+            return pg_sys::ExecInsertIndexTuples(
+                self.result,
+                self.slot,
+                self.state,
+                false,
+                false,
+                std::ptr::null_mut(),
+                none,
+            );
+            #[cfg(not(feature = "pg15"))]
+            return pg_sys::ExecInsertIndexTuples(
+                self.result,
+                self.slot,
+                self.state,
+                false,
+                false,
+                std::ptr::null_mut(),
+                none,
+                false,
+            );
+        }
+    }
+
+    unsafe fn fill(&mut self, new: &NewEntry) {
+        // SAFETY: the slot belongs to the table, whose columns are those of crate::ledger and possibly more.
+        unsafe {
+            if let Some(clear) = (*(*self.slot).tts_ops).clear {
+                pg_sys::ffi::pg_guard_ffi_boundary(|| clear(self.slot));
+            }
+            let values = std::slice::from_raw_parts_mut((*self.slot).tts_values, self.columns);
+            let nulls = std::slice::from_raw_parts_mut((*self.slot).tts_isnull, self.columns);
+            nulls.fill(true);
+            for (column, datum) in [
+                (entry::CONTEXT_ID, new.context),
+                (entry::KEY, new.key),
+                (entry::ID, new.id),
+                (entry::PAYLOAD, new.payload),
+                (entry::METADATA, new.metadata),
+            ] {
+                values[column - 1] = datum;
+                nulls[column - 1] = false;
+            }
+            pg_sys::ExecStoreVirtualTuple(self.slot);
+        }
+    }
+
+    /// Fires the AFTER triggers and closes the table.
+    pub fn close(self) {
+        RUNNING.with_borrow_mut(Vec::pop);
+        // SAFETY: closes once what `open` opened. AFTER triggers may run SQL and raise.
+        unsafe {
+            pg_sys::ExecASInsertTriggers(self.state, self.result, self.capture);
+            pg_sys::AfterTriggerEndQuery(self.state);
+            pg_sys::ExecDropSingleTupleTableSlot(self.slot);
+            pg_sys::ExecCloseIndices(self.result);
+            pg_sys::table_close(self.relation, pg_sys::NoLock as pg_sys::LOCKMODE);
+            pg_sys::FreeExecutorState(self.state);
+        }
+    }
+}
+
+/// Forgets the calls that an error ended: those that began at `level` or deeper.
+pub fn forget_calls(level: i32) {
+    RUNNING.with_borrow_mut(|running| running.retain(|running| running.level < level));
+}
+
+fn check_rights(ledger: &Ledger) -> Result<(), Failure> {
+    const INSERT: pg_sys::AclMode = pg_sys::ACL_INSERT as pg_sys::AclMode;
+    const OK: pg_sys::AclResult::Type = pg_sys::AclResult::ACLCHECK_OK;
+    // SAFETY: look-ups of catalogue rows by OID.
+    unsafe {
+        let user = pg_sys::GetUserId();
+        if pg_sys::pg_class_aclcheck(ledger.entries.table, user, INSERT) == OK {
+            return Ok(());
+        }
+        let columns = [
+            entry::CONTEXT_ID,
+            entry::KEY,
+            entry::ID,
+            entry::PAYLOAD,
+            entry::METADATA,
+        ];
+        for column in columns {
+            if pg_sys::pg_attribute_aclcheck(ledger.entries.table, column as i16, user, INSERT)
+                != OK
+            {
+                return Err(report::privilege("append"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What the table has that only the executor honours.
+///
+/// # Safety
+/// The relation is open.
+unsafe fn unserved_feature(relation: pg_sys::Relation) -> Option<&'static str> {
+    // SAFETY: the relation cache entry is complete while the relation is open.
+    unsafe {
+        let form = (*relation).rd_rel;
+        let constraints = (*(*relation).rd_att).constr;
+        if (*form).relhasrules {
+            Some("a rule")
+        } else if (*form).relrowsecurity {
+            Some("row security")
+        } else if (*form).relispartition {
+            Some("a partitioned parent")
+        } else if !constraints.is_null() && (*constraints).has_generated_stored {
+            Some("a generated column")
+        } else if (*(*relation).rd_att).natts as usize != entry::COUNT {
+            Some("additional columns")
+        } else {
+            None
+        }
+    }
+}

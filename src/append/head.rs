@@ -1,0 +1,330 @@
+//! The heads of the contexts that this transaction has touched, in backend memory.
+//!
+//! Invariant: a head says what the next entry of its context builds on, provided that the lock of the
+//! context is held, which it is from the first touch on. What a rolled-back subtransaction did is undone; a head that
+//! was first touched in one is forgotten, because its lock is released too.
+
+use super::lock;
+use crate::ledger::Ledger;
+use crate::report::{self, Failure};
+use crate::store::entries::{self, Last};
+use crate::store::scan::Sight;
+use converge_ledger_core::hash::NodeHashes;
+use pgrx::pg_sys;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+/// From how many touched contexts on a transaction takes one lock for all: the lock table of a default server
+/// holds about 12,000 locks, of all transactions together.
+const ESCALATE_AT: usize = 1_000;
+
+/// How many contexts a session remembers the last sequence of, over transactions.
+const HINTS: usize = 4_096;
+
+/// What the next entry of a context builds on.
+#[derive(Clone)]
+pub struct Mark {
+    /// Last sequence, 0 for a context without entries.
+    pub sequence: i64,
+    pub lamport: i64,
+    /// Microseconds since 1970 of the last entry, if it has a time that the format can hold.
+    pub appended_at: Option<i64>,
+    /// Origin of the last entry; none for a context without entries.
+    pub owner: Option<Rc<str>>,
+    /// First sequence that this transaction stamped; none if it stamped nothing.
+    pub first: Option<i64>,
+    /// The highest sequence that is known to exist beyond a missing one.
+    pub beyond: Option<i64>,
+}
+
+/// A context that this transaction has touched.
+pub struct Head {
+    pub context: Rc<str>,
+    pub now: Mark,
+    /// State before the last entry, in case its row is given up after it was stamped.
+    pub before: Option<Mark>,
+    /// Leaves of the block that is being filled, as far as they are known without reading.
+    pub leaves: Vec<NodeHashes>,
+    /// Nesting level for which `undo` already knows how to go back.
+    saved_at: i32,
+}
+
+struct Undo {
+    level: i32,
+    slot: usize,
+    /// None: the head was touched first in that subtransaction.
+    mark: Option<(Mark, i32)>,
+}
+
+#[derive(Default)]
+pub struct Heads {
+    heads: Vec<Option<Head>>,
+    by_context: HashMap<Rc<str>, usize>,
+    undo: Vec<Undo>,
+    /// Nesting level in which the lock on all contexts was taken.
+    escalated_at: Option<i32>,
+    locked: usize,
+    last_used: usize,
+    hints: HashMap<Rc<str>, i64>,
+}
+
+thread_local! {
+    static HEADS: RefCell<Heads> = RefCell::new(Heads::default());
+}
+
+/// Gives access to the heads. `with` must not run SQL or anything else that could append.
+pub fn with_heads<T>(with: impl FnOnce(&mut Heads) -> T) -> T {
+    HEADS.with_borrow_mut(with)
+}
+
+fn nest_level() -> i32 {
+    // SAFETY: reads the transaction state of this backend.
+    unsafe { pg_sys::GetCurrentTransactionNestLevel() }
+}
+
+impl Heads {
+    /// The head of a context, ready to be changed at the current nesting level.
+    ///
+    /// Takes the lock of the context and reads its last entry when the transaction touches it first.
+    /// Errors: 40001 when the transaction's snapshot is older than the last entry.
+    pub fn touch(&mut self, ledger: &Ledger, context: &str) -> Result<&mut Head, Failure> {
+        let level = nest_level();
+        let slot = match self.find(context) {
+            Some(slot) => slot,
+            None => self.begin(ledger, context, level)?,
+        };
+        self.last_used = slot;
+        let Heads { heads, undo, .. } = self;
+        let Some(head) = heads[slot].as_mut() else {
+            return Err(report::internal("the head of a context vanished"));
+        };
+        if ledger.may_swallow {
+            head.settle(ledger);
+        }
+        if head.saved_at < level {
+            undo.push(Undo {
+                level,
+                slot,
+                mark: Some((head.now.clone(), head.saved_at)),
+            });
+            head.saved_at = level;
+        }
+        Ok(head)
+    }
+
+    fn find(&self, context: &str) -> Option<usize> {
+        match self.heads.get(self.last_used) {
+            Some(Some(head)) if *head.context == *context => Some(self.last_used),
+            _ => self.by_context.get(context).copied(),
+        }
+    }
+
+    fn begin(&mut self, ledger: &Ledger, context: &str, level: i32) -> Result<usize, Failure> {
+        lock::enter(ledger);
+        if self.escalated_at.is_none() && self.locked >= ESCALATE_AT {
+            lock::all_contexts(ledger);
+            self.escalated_at = Some(level);
+        }
+        if self.escalated_at.is_none() {
+            lock::context(context);
+            self.locked += 1;
+        }
+        let hint = self.hint(context);
+        let located = entries::last(ledger, context, hint, Sight::Latest);
+        if let Some(last) = &located.last {
+            check_snapshot(ledger, context, last.sequence)?;
+        }
+        let context: Rc<str> = context.into();
+        let slot = self.heads.len();
+        self.heads.push(Some(Head {
+            context: context.clone(),
+            now: Mark::from_last(located.last, located.beyond),
+            before: None,
+            leaves: Vec::new(),
+            saved_at: level,
+        }));
+        self.by_context.insert(context, slot);
+        if level > 1 {
+            self.undo.push(Undo {
+                level,
+                slot,
+                mark: None,
+            });
+        }
+        Ok(slot)
+    }
+
+    /// A sequence that the context once had, 0 if none is known.
+    pub fn hint(&self, context: &str) -> i64 {
+        self.hints.get(context).copied().unwrap_or(0)
+    }
+
+    /// The last sequence that this transaction gave to a context, if it appended to it.
+    pub fn appended(&self, context: &str) -> Option<i64> {
+        let head = self.heads.get(*self.by_context.get(context)?)?.as_ref()?;
+        head.now.first.map(|_| head.now.sequence)
+    }
+
+    /// The heads to which this transaction has appended.
+    pub fn changed(&mut self) -> impl Iterator<Item = &mut Head> {
+        self.heads
+            .iter_mut()
+            .flatten()
+            .filter(|head| head.now.first.is_some())
+    }
+
+    /// Ends the transaction: nothing is pending any more.
+    pub fn end(&mut self, committed: bool) {
+        if committed && self.heads.len() <= HINTS {
+            if self.hints.len() + self.heads.len() > HINTS {
+                self.hints.clear();
+            }
+            for head in self.heads.drain(..).flatten() {
+                self.hints.insert(head.context, head.now.sequence);
+            }
+        }
+        if self.heads.capacity() > HINTS {
+            self.heads = Vec::new();
+            self.by_context = HashMap::new();
+            self.undo = Vec::new();
+        }
+        self.heads.clear();
+        self.by_context.clear();
+        self.undo.clear();
+        self.escalated_at = None;
+        self.locked = 0;
+        self.last_used = 0;
+    }
+
+    /// The subtransaction at `level` was rolled back.
+    pub fn abort_subtransaction(&mut self, level: i32) {
+        while self.undo.last().is_some_and(|undo| undo.level >= level) {
+            let Some(Undo { slot, mark, .. }) = self.undo.pop() else {
+                break;
+            };
+            match mark {
+                Some((mark, saved_at)) => {
+                    if let Some(head) = self.heads[slot].as_mut() {
+                        head.now = mark;
+                        head.before = None;
+                        head.leaves.clear();
+                        head.saved_at = saved_at;
+                    }
+                }
+                None => {
+                    if let Some(head) = self.heads[slot].take() {
+                        self.by_context.remove(&head.context);
+                        self.locked = self.locked.saturating_sub(1);
+                    }
+                }
+            }
+        }
+        if self.escalated_at.is_some_and(|at| at >= level) {
+            self.escalated_at = None;
+        }
+    }
+
+    /// The subtransaction at `level` has become part of its parent.
+    pub fn commit_subtransaction(&mut self, level: i32) {
+        let parent = level - 1;
+        let from = self.undo.partition_point(|undo| undo.level < level);
+        let mut kept = from;
+        for at in from..self.undo.len() {
+            let undo = &mut self.undo[at];
+            undo.level = parent;
+            let older = undo.mark.as_ref().map(|(_, saved_at)| *saved_at);
+            if let Some(head) = self.heads[undo.slot].as_mut() {
+                head.saved_at = parent;
+            }
+            // The parent can already go back further, or is the transaction itself, which is undone as a whole.
+            let needless = parent <= 1 || older.is_some_and(|saved_at| saved_at >= parent);
+            if !needless {
+                self.undo.swap(kept, at);
+                kept += 1;
+            }
+        }
+        self.undo.truncate(kept);
+        if self.escalated_at.is_some_and(|at| at >= level) {
+            self.escalated_at = Some(parent);
+        }
+    }
+}
+
+/// Under REPEATABLE READ and above, an entry must not build on one that the transaction cannot see.
+fn check_snapshot(ledger: &Ledger, context: &str, sequence: i64) -> Result<(), Failure> {
+    // SAFETY: reads a global of this backend.
+    let fixed = unsafe { pg_sys::XactIsoLevel } >= pg_sys::XACT_REPEATABLE_READ as i32;
+    if fixed && !entries::exists(ledger, context, sequence, Sight::Transaction) {
+        return Err(report::snapshot_is_older(context, sequence));
+    }
+    Ok(())
+}
+
+impl Mark {
+    fn from_last(last: Option<Last>, beyond: Option<i64>) -> Mark {
+        match last {
+            None => Mark {
+                sequence: 0,
+                lamport: 0,
+                appended_at: None,
+                owner: None,
+                first: None,
+                beyond,
+            },
+            Some(last) => Mark {
+                sequence: last.sequence,
+                lamport: last.lamport,
+                appended_at: last.appended_at,
+                owner: Some(last.origin.into()),
+                first: None,
+                beyond,
+            },
+        }
+    }
+}
+
+impl Head {
+    /// Takes back the last entry if its row was given up after it was stamped (ON CONFLICT DO NOTHING
+    /// on a unique index that a user added).
+    pub fn settle(&mut self, ledger: &Ledger) {
+        if self.before.is_some()
+            && !entries::exists(ledger, &self.context, self.now.sequence, Sight::Latest)
+        {
+            if let Some(before) = self.before.take() {
+                self.now = before;
+                self.leaves.clear();
+            }
+        }
+    }
+
+    /// Refuses to go on behind a missing entry. One that arrived meanwhile closes the gap.
+    pub fn close_gap(&mut self, ledger: &Ledger) -> Result<(), Failure> {
+        let Some(beyond) = self.now.beyond else {
+            return Ok(());
+        };
+        let located = entries::last(ledger, &self.context, self.now.sequence, Sight::Latest);
+        let reached = located.last.as_ref().map_or(0, |last| last.sequence);
+        if reached < beyond || located.beyond.is_some() {
+            return Err(report::gap(&self.context, reached));
+        }
+        self.now = Mark {
+            first: self.now.first,
+            ..Mark::from_last(located.last, None)
+        };
+        self.before = None;
+        self.leaves.clear();
+        Ok(())
+    }
+
+    /// Moves on to a new entry with the given leaf.
+    pub fn advance(&mut self, next: Mark, leaf: NodeHashes) {
+        // A list of leaves is only worth keeping when it begins with its block.
+        if self.leaves.len() as i64 == (next.sequence - 1) % super::blocks::BLOCK {
+            self.leaves.push(leaf);
+        } else {
+            self.leaves.clear();
+        }
+        self.before = Some(std::mem::replace(&mut self.now, next));
+    }
+}

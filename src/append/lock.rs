@@ -1,0 +1,75 @@
+//! Locks of the append path.
+//!
+//! Lock order: first the registry (a relation lock on `converge_ledger.contexts`, which every appender holds
+//! in ROW EXCLUSIVE mode: a fast-path lock that costs next to nothing), then contexts, each by a
+//! heavyweight lock that is held to the end of the transaction. A transaction that touches thousands of
+//! contexts takes the registry in EXCLUSIVE mode instead, which waits for all other appenders.
+
+use crate::ledger::Ledger;
+use pgrx::pg_sys;
+use sha2::{Digest, Sha256};
+
+/// Sub-type of the user locks that stand for contexts, as `pg_locks.objsubid` shows it.
+const CONTEXT_LOCKS: u16 = 0x6c63;
+
+/// Makes this transaction an appender.
+pub fn enter(ledger: &Ledger) {
+    // SAFETY: takes a transaction-level relation lock; may raise (deadlock, cancel) with nothing to undo.
+    unsafe {
+        pg_sys::LockRelationOid(
+            ledger.contexts.table,
+            pg_sys::RowExclusiveLock as pg_sys::LOCKMODE,
+        );
+    }
+}
+
+/// Waits until no other transaction appends to `context`, and keeps it so until this one ends.
+pub fn context(context: &str) {
+    let digest = Sha256::digest(context.as_bytes());
+    let word = |at: usize| {
+        u32::from_be_bytes([digest[at], digest[at + 1], digest[at + 2], digest[at + 3]])
+    };
+    // Two contexts with the same 64 bits would merely wait for each other.
+    let tag = pg_sys::LOCKTAG {
+        // SAFETY: a global that is set once, when the backend connects.
+        locktag_field1: u32::from(unsafe { pg_sys::MyDatabaseId }),
+        locktag_field2: word(0),
+        locktag_field3: word(4),
+        locktag_field4: CONTEXT_LOCKS,
+        locktag_type: pg_sys::LockTagType::LOCKTAG_USERLOCK as u8,
+        locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
+    };
+    // SAFETY: the tag is complete and copied by the server; may raise with nothing to undo.
+    unsafe {
+        pg_sys::LockAcquire(
+            &tag,
+            pg_sys::ExclusiveLock as pg_sys::LOCKMODE,
+            false,
+            false,
+        )
+    };
+}
+
+/// Waits until no other transaction appends at all, and keeps it so until this one ends.
+///
+/// Of two transactions that do so at once, one gets 40P01 from the deadlock detector.
+pub fn all_contexts(ledger: &Ledger) {
+    // SAFETY: as in `enter`.
+    unsafe {
+        pg_sys::LockRelationOid(
+            ledger.contexts.table,
+            pg_sys::ExclusiveLock as pg_sys::LOCKMODE,
+        );
+    }
+}
+
+/// Tries to be the transaction that writes the node's row; false when another one is at it.
+pub fn node(ledger: &Ledger) -> bool {
+    // SAFETY: as in `enter`; does not wait.
+    unsafe {
+        pg_sys::ConditionalLockRelationOid(
+            ledger.node.table,
+            pg_sys::ShareRowExclusiveLock as pg_sys::LOCKMODE,
+        )
+    }
+}

@@ -1,0 +1,17 @@
+//! The one way in: what happens between a row that somebody inserts and an entry of the log.
+//!
+//! The trigger ([`trigger`]) hands each row to [`stamp`] (a new entry) or [`place`] (a complete one).
+//! Both work on the heads of the touched contexts, kept in backend memory ([`head`]) under the locks of [`lock`].
+
+mod blocks;
+pub mod direct;
+pub mod head;
+pub mod identity;
+pub mod lock;
+mod place;
+mod row;
+mod salt;
+mod stamp;
+mod trigger;
+
+pub use stamp::Outcome;

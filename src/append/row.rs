@@ -1,0 +1,76 @@
+//! The row that a BEFORE INSERT trigger was handed: read field by field, given back changed.
+
+use crate::ledger::entry;
+use crate::store::scan::varlena_bytes;
+use pgrx::pg_sys;
+
+/// A row of `converge_ledger.entries`, columns numbered as in [`entry`].
+pub struct NewRow {
+    descriptor: pg_sys::TupleDesc,
+    values: Vec<pg_sys::Datum>,
+    nulls: Vec<bool>,
+}
+
+impl NewRow {
+    /// Takes a tuple apart.
+    ///
+    /// # Safety
+    /// `descriptor` describes `tuple`, a row of `converge_ledger.entries`; both outlive the result.
+    pub unsafe fn deform(tuple: pg_sys::HeapTuple, descriptor: pg_sys::TupleDesc) -> NewRow {
+        // SAFETY: by the contract; the arrays have one element for each column.
+        unsafe {
+            let columns = (*descriptor).natts as usize;
+            let mut values = vec![pg_sys::Datum::from(0); columns.max(entry::COUNT)];
+            let mut nulls = vec![true; columns.max(entry::COUNT)];
+            pg_sys::heap_deform_tuple(tuple, descriptor, values.as_mut_ptr(), nulls.as_mut_ptr());
+            NewRow {
+                descriptor,
+                values,
+                nulls,
+            }
+        }
+    }
+
+    /// The tuple with all changes, in the current memory context.
+    pub fn form(mut self) -> pg_sys::HeapTuple {
+        // SAFETY: one datum of the column's type for each column, as `deform` left and `set` put them.
+        unsafe {
+            pg_sys::heap_form_tuple(
+                self.descriptor,
+                self.values.as_mut_ptr(),
+                self.nulls.as_mut_ptr(),
+            )
+        }
+    }
+
+    pub fn datum(&self, column: usize) -> Option<pg_sys::Datum> {
+        (!self.nulls[column - 1]).then_some(self.values[column - 1])
+    }
+
+    pub fn set(&mut self, column: usize, value: pg_sys::Datum) {
+        self.values[column - 1] = value;
+        self.nulls[column - 1] = false;
+    }
+
+    pub fn int8(&self, column: usize) -> Option<i64> {
+        self.datum(column).map(|datum| datum.value() as i64)
+    }
+
+    pub fn int2(&self, column: usize) -> Option<i16> {
+        self.datum(column).map(|datum| datum.value() as i16)
+    }
+
+    /// The bytes of a text or bytea column.
+    pub fn bytes(&self, column: usize) -> Option<&[u8]> {
+        // SAFETY: these columns are varlenas that live in the tuple or in the current memory context.
+        self.datum(column)
+            .map(|datum| unsafe { varlena_bytes(datum) })
+    }
+
+    /// A text column. The database is UTF8, which CREATE EXTENSION insists on.
+    pub fn text(&self, column: usize) -> Option<&str> {
+        // SAFETY: the server only lets valid text of the database's encoding into a text value.
+        self.bytes(column)
+            .map(|bytes| unsafe { std::str::from_utf8_unchecked(bytes) })
+    }
+}

@@ -1,0 +1,212 @@
+//! Makes an entry of a row: assigns sequence, Lamport time, time, origin, salt and leaf hash.
+
+use super::head::{with_heads, Head, Heads, Mark};
+use super::row::NewRow;
+use super::{blocks, identity, salt};
+use crate::jsonb;
+use crate::ledger::{entry, Ledger};
+use crate::report::{self, Failure};
+use crate::store::scan::Sight;
+use crate::store::{contexts, entries, timestamp, unix_microseconds};
+use converge_ledger_core::entry::{Content, Entry};
+use converge_ledger_core::hash::NodeHashes;
+use converge_ledger_core::lamport::LamportTime;
+use converge_ledger_core::limits::{check_text, TextField, MAX_METADATA_BYTES};
+use pgrx::pg_sys;
+
+/// An entry repeats the time of the one before it unless that lies further ahead of the clock than this.
+const CLOCK_TOLERANCE_MICROSECONDS: i64 = 5 * 60 * 1_000_000;
+
+/// What became of a row.
+pub enum Outcome {
+    /// It is an entry now.
+    Stamped { sequence: i64, lamport: i64 },
+    /// An entry with this id, key and payload exists already: the row is a retry and is dropped.
+    Retry { sequence: i64 },
+    /// An entry with this id but another content exists: the unique index will refuse the row.
+    Conflict { sequence: i64 },
+}
+
+/// Stamps a row that has no leaf hash. `received` is a Lamport time from elsewhere to go beyond.
+pub fn stamp(ledger: &Ledger, row: &mut NewRow, received: Option<i64>) -> Result<Outcome, Failure> {
+    refuse_assigned(row)?;
+    let required = |column, name| row.text(column).ok_or_else(|| report::null_column(name));
+    let context = required(entry::CONTEXT_ID, "context_id")?;
+    let key = required(entry::KEY, "key")?;
+    let id = required(entry::ID, "id")?;
+    check_text(TextField::Context, context).map_err(report::bad_text)?;
+    check_text(TextField::Key, key).map_err(report::bad_text)?;
+    check_text(TextField::Id, id).map_err(report::bad_text)?;
+    if key.starts_with('$') {
+        return Err(report::reserved_key(key));
+    }
+    let payload = row
+        .bytes(entry::PAYLOAD)
+        .ok_or_else(|| report::null_column("payload"))?;
+    let limit = crate::settings::max_payload_size();
+    if payload.len() > limit {
+        return Err(report::payload_too_large(Some(payload.len()), limit));
+    }
+    let metadata = row
+        .datum(entry::METADATA)
+        .ok_or_else(|| report::null_column("metadata"))?;
+    let metadata = metadata_text(metadata)?;
+
+    let stamped = with_heads(|heads: &mut Heads| {
+        let head = heads.touch(ledger, context)?;
+        if !id.is_empty() {
+            if let Some(earlier) = find_id(ledger, context, id, key, payload) {
+                return Ok(Err(earlier));
+            }
+        }
+        let origin = owner(ledger, head)?;
+        head.close_gap(ledger)?;
+        if head.now.sequence == 0 {
+            contexts::register(ledger, context);
+        } else if head.now.sequence % blocks::BLOCK == 0 {
+            blocks::fill(ledger, head)?;
+        }
+
+        let salt = salt::next()?;
+        let sequence = head.now.sequence + 1;
+        let lamport = tick(head, received)?;
+        let appended_at = time(head.now.appended_at)?;
+        let content = Content::Whole {
+            payload,
+            metadata: &metadata,
+            salt: &salt,
+        };
+        let new = Entry {
+            context,
+            sequence,
+            lamport,
+            origin: &origin,
+            appended_at,
+            key,
+            id,
+            content,
+        };
+        let leaf = new.leaf_hash();
+        let next = Mark {
+            sequence,
+            lamport,
+            appended_at: Some(appended_at),
+            owner: Some(origin.clone()),
+            first: head.now.first.or(Some(sequence)),
+            beyond: None,
+        };
+        head.advance(next, NodeHashes::leaf(leaf));
+        Ok(Ok((sequence, lamport, appended_at, origin, salt, leaf)))
+    })?;
+
+    let (sequence, lamport, appended_at, origin, salt, leaf) = match stamped {
+        Ok(stamped) => stamped,
+        Err(retry @ Outcome::Retry { .. }) => return Ok(retry),
+        Err(conflict) => {
+            fill_for_conflict(row);
+            return Ok(conflict);
+        }
+    };
+    use crate::store::write::{bytea, text};
+    row.set(entry::SEQUENCE, pg_sys::Datum::from(sequence));
+    row.set(entry::LAMPORT, pg_sys::Datum::from(lamport));
+    row.set(
+        entry::APPENDED_AT,
+        pg_sys::Datum::from(timestamp(appended_at)),
+    );
+    row.set(entry::FORMAT, pg_sys::Datum::from(1_i16));
+    row.set(entry::ORIGIN, text(&origin));
+    row.set(entry::SALT, bytea(&salt));
+    row.set(entry::LEAF_HASH, bytea(leaf.as_bytes()));
+    Ok(Outcome::Stamped { sequence, lamport })
+}
+
+/// A row without a leaf hash must not claim anything that the ledger assigns.
+fn refuse_assigned(row: &NewRow) -> Result<(), Failure> {
+    let assigned = [
+        (entry::SEQUENCE, "sequence"),
+        (entry::LAMPORT, "lamport"),
+        (entry::APPENDED_AT, "appended_at"),
+        (entry::ORIGIN, "origin"),
+        (entry::SALT, "salt"),
+        (entry::CONTENT_DIGEST, "content_digest"),
+    ];
+    for (column, name) in assigned {
+        if row.datum(column).is_some() {
+            return Err(report::assigned_column(name));
+        }
+    }
+    match row.int2(entry::FORMAT) {
+        None | Some(1) => Ok(()),
+        Some(_) => Err(report::assigned_column("format")),
+    }
+}
+
+fn metadata_text(metadata: pg_sys::Datum) -> Result<String, Failure> {
+    // SAFETY: the column has type jsonb.
+    let metadata = unsafe { jsonb::Jsonb::from_datum(metadata) };
+    if !metadata.is_object() {
+        return Err(report::metadata_not_object());
+    }
+    metadata
+        .print(MAX_METADATA_BYTES)
+        .ok_or_else(report::metadata_too_long)
+}
+
+/// What is known of an id that was given before. The context is locked: nobody else can add one now.
+fn find_id(ledger: &Ledger, context: &str, id: &str, key: &str, payload: &[u8]) -> Option<Outcome> {
+    entries::with_id(ledger, context, id, Sight::Latest, |row| {
+        let sequence = row.int8(entry::SEQUENCE);
+        if row.text(entry::KEY) == key && row.bytes(entry::PAYLOAD) == Some(payload) {
+            Outcome::Retry { sequence }
+        } else {
+            Outcome::Conflict { sequence }
+        }
+    })
+}
+
+/// The name of this node, if it owns the context.
+fn owner(ledger: &Ledger, head: &Head) -> Result<std::rc::Rc<str>, Failure> {
+    let node = identity::name(ledger)?;
+    match &head.now.owner {
+        Some(owner) if **owner != *node => Err(report::not_owner(&head.context, owner, &node)),
+        _ => Ok(node),
+    }
+}
+
+fn tick(head: &Head, received: Option<i64>) -> Result<i64, Failure> {
+    let refused = |error| report::lamport(&head.context, error);
+    let previous = match head.now.lamport {
+        0 => None,
+        lamport => Some(LamportTime::new(lamport).map_err(refused)?),
+    };
+    let next = match received {
+        None => LamportTime::tick(previous),
+        Some(received) => LamportTime::observe(previous, received),
+    };
+    next.map(LamportTime::get).map_err(refused)
+}
+
+fn time(previous: Option<i64>) -> Result<i64, Failure> {
+    // SAFETY: reads the clock.
+    let clock = unsafe { pg_sys::GetCurrentTimestamp() };
+    let now = unix_microseconds(clock).ok_or_else(|| report::clock_out_of_range(clock))?;
+    Ok(match previous {
+        Some(previous) if previous > now && previous - now < CLOCK_TOLERANCE_MICROSECONDS => {
+            previous
+        }
+        _ => now,
+    })
+}
+
+/// Values that satisfy NOT NULL, for a row that the unique index on the id will refuse: by an error that names the
+/// constraint, or silently where the statement says ON CONFLICT DO NOTHING. It never becomes an entry.
+fn fill_for_conflict(row: &mut NewRow) {
+    use crate::store::write::{bytea, text};
+    row.set(entry::SEQUENCE, pg_sys::Datum::from(0_i64));
+    row.set(entry::LAMPORT, pg_sys::Datum::from(0_i64));
+    row.set(entry::APPENDED_AT, pg_sys::Datum::from(0_i64));
+    row.set(entry::FORMAT, pg_sys::Datum::from(1_i16));
+    row.set(entry::ORIGIN, text(""));
+    row.set(entry::LEAF_HASH, bytea(&[]));
+}

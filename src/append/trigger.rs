@@ -1,0 +1,100 @@
+//! The BEFORE INSERT row trigger of `converge_ledger.entries`.
+
+use super::direct;
+use super::place::place;
+use super::row::NewRow;
+use super::stamp::{stamp, Outcome};
+use crate::ledger::{self, entry};
+use crate::report::{self, Failure};
+use pgrx::pg_sys;
+
+crate::sql_function!(entries_before_insert);
+
+fn entries_before_insert(fcinfo: pg_sys::FunctionCallInfo) -> Result<pg_sys::Datum, Failure> {
+    let data = trigger_data(fcinfo)?;
+    // SAFETY: `trigger_data` checked that this is a BEFORE INSERT row trigger call, so that relation, tuple and
+    // slot are set and live for the call.
+    let (relation, tuple, slot) = unsafe {
+        (
+            (*data).tg_relation,
+            (*data).tg_trigtuple,
+            (*data).tg_trigslot,
+        )
+    };
+    let ledger = ledger::ledger()?;
+    // SAFETY: the relation is open; its descriptor describes the tuple.
+    let mut row = unsafe {
+        if (*relation).rd_id != ledger.entries.table {
+            return Err(report::wrong_trigger_use());
+        }
+        refuse_later_triggers(data)?;
+        NewRow::deform(tuple, (*relation).rd_att)
+    };
+    if row.datum(entry::LEAF_HASH).is_some() {
+        place(&ledger, &row)?;
+        return Ok(pg_sys::Datum::from(tuple));
+    }
+    let call = direct::call_of(slot);
+    let outcome = stamp(&ledger, &mut row, call.and_then(|call| call.received))?;
+    let swallow = matches!(outcome, Outcome::Retry { .. });
+    if call.is_some() {
+        direct::answer(outcome);
+    }
+    if swallow {
+        return Ok(pg_sys::Datum::from(0));
+    }
+    Ok(pg_sys::Datum::from(row.form()))
+}
+
+/// The trigger's call data, if it was called as what it is.
+fn trigger_data(fcinfo: pg_sys::FunctionCallInfo) -> Result<*mut pg_sys::TriggerData, Failure> {
+    const WANTED: u32 =
+        pg_sys::TRIGGER_EVENT_INSERT | pg_sys::TRIGGER_EVENT_ROW | pg_sys::TRIGGER_EVENT_BEFORE;
+    const MASK: u32 =
+        pg_sys::TRIGGER_EVENT_OPMASK | pg_sys::TRIGGER_EVENT_ROW | pg_sys::TRIGGER_EVENT_TIMINGMASK;
+    // SAFETY: fcinfo is the call that PostgreSQL makes; its context, when set, is a node whose tag says
+    // whether it is TriggerData.
+    unsafe {
+        let context = (*fcinfo).context;
+        if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_TriggerData {
+            return Err(report::wrong_trigger_use());
+        }
+        let data: *mut pg_sys::TriggerData = context.cast();
+        if (*data).tg_event & MASK != WANTED {
+            return Err(report::wrong_trigger_use());
+        }
+        Ok(data)
+    }
+}
+
+/// A BEFORE INSERT row trigger that fires after this one could change or swallow the row unseen.
+///
+/// # Safety
+/// `data` is the data of a row trigger call on an open relation.
+unsafe fn refuse_later_triggers(data: *mut pg_sys::TriggerData) -> Result<(), Failure> {
+    const BEFORE_INSERT_ROW: u32 =
+        pg_sys::TRIGGER_TYPE_ROW | pg_sys::TRIGGER_TYPE_BEFORE | pg_sys::TRIGGER_TYPE_INSERT;
+    // SAFETY: the relation has a trigger, so it has a descriptor with `numtriggers` of them, in firing order.
+    unsafe {
+        let own = (*(*data).tg_trigger).tgoid;
+        let description = (*(*data).tg_relation).trigdesc;
+        let triggers = std::slice::from_raw_parts(
+            (*description).triggers,
+            (*description).numtriggers as usize,
+        );
+        let later = triggers
+            .iter()
+            .skip_while(|trigger| trigger.tgoid != own)
+            .skip(1)
+            .find(|trigger| {
+                trigger.tgtype as u32 & BEFORE_INSERT_ROW == BEFORE_INSERT_ROW
+                    && trigger.tgenabled as u8 != b'D'
+            });
+        match later {
+            None => Ok(()),
+            Some(trigger) => Err(report::later_trigger(
+                &std::ffi::CStr::from_ptr(trigger.tgname).to_string_lossy(),
+            )),
+        }
+    }
+}

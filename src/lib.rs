@@ -1,0 +1,94 @@
+//! converge_ledger: append-only, tamper-evident ledgers inside PostgreSQL.
+//!
+//! This crate is the shell: it fetches, asks `converge_ledger_core` to decide, and stores. ARCHITECTURE.md
+//! has the picture; the SQL surface is in `sql/`.
+
+pub(crate) mod announce;
+pub(crate) mod api;
+pub(crate) mod append;
+pub(crate) mod function;
+pub(crate) mod guard;
+pub(crate) mod jsonb;
+pub(crate) mod ledger;
+pub(crate) mod report;
+pub(crate) mod settings;
+pub(crate) mod store;
+pub(crate) mod transaction;
+
+::pgrx::pg_module_magic!(name, version);
+
+/// Called by PostgreSQL when the library is loaded.
+#[pgrx::pg_guard]
+pub extern "C-unwind" fn _PG_init() {
+    settings::init();
+    ledger::init();
+    transaction::init();
+}
+
+pgrx::extension_sql_file!("../sql/schema.sql", name = "schema", bootstrap);
+pgrx::extension_sql_file!(
+    "../sql/tables/entries.sql",
+    name = "entries",
+    requires = ["schema"]
+);
+pgrx::extension_sql_file!(
+    "../sql/tables/contexts.sql",
+    name = "contexts",
+    requires = ["entries"]
+);
+pgrx::extension_sql_file!(
+    "../sql/tables/subtrees.sql",
+    name = "subtrees",
+    requires = ["contexts"]
+);
+pgrx::extension_sql_file!(
+    "../sql/tables/node.sql",
+    name = "node",
+    requires = ["subtrees"]
+);
+pgrx::extension_sql_file!(
+    "../sql/tables/incidents.sql",
+    name = "incidents",
+    requires = ["node"]
+);
+pgrx::extension_sql_file!(
+    "../sql/triggers/entries.sql",
+    name = "triggers",
+    requires = ["incidents"]
+);
+pgrx::extension_sql_file!(
+    "../sql/functions/append.sql",
+    name = "append",
+    requires = ["triggers"]
+);
+pgrx::extension_sql_file!(
+    "../sql/functions/read.sql",
+    name = "read",
+    requires = ["append"]
+);
+pgrx::extension_sql_file!(
+    "../sql/functions/proof.sql",
+    name = "proof",
+    requires = ["read"]
+);
+pgrx::extension_sql_file!(
+    "../sql/functions/channel.sql",
+    name = "channel",
+    requires = ["proof"]
+);
+pgrx::extension_sql_file!(
+    "../sql/functions/check.sql",
+    name = "check",
+    requires = ["channel"]
+);
+pgrx::extension_sql_file!(
+    "../sql/functions/administration.sql",
+    name = "administration",
+    requires = ["check"]
+);
+pgrx::extension_sql_file!(
+    "../sql/privileges.sql",
+    name = "privileges",
+    requires = ["administration"],
+    finalize
+);

@@ -1,0 +1,23 @@
+//! The registry of contexts.
+
+use super::scan::{Key, Scan, Sight};
+use super::write;
+use crate::ledger::Ledger;
+
+/// Notes that a context has begun. The caller holds its lock.
+pub fn register(ledger: &Ledger, context: &str) {
+    let known = Scan::by_key(ledger.contexts, Sight::Latest, &[Key::Text(1, context)])
+        .next()
+        .is_some();
+    if !known {
+        write::insert(ledger.contexts, &mut [write::text(context)]);
+    }
+}
+
+/// Empties the registry.
+pub fn remove_all(ledger: &Ledger) {
+    write::delete_all(
+        ledger.contexts,
+        Scan::by_key(ledger.contexts, Sight::Latest, &[]),
+    );
+}

@@ -1,0 +1,199 @@
+//! Reads of the log: the last entry of a context, ranges of leaves, single entries.
+//!
+//! A context has no gap, so whether a sequence exists answers whether the context reaches it. The last entry
+//! is searched upwards from a hint: a search from the end of the index would walk over every row that a
+//! rolled-back transaction left there.
+
+use super::scan::{Key, Row, Scan, Sight};
+use crate::ledger::{entry, Ledger};
+use crate::report::{self, Failure};
+use converge_ledger_core::hash::{Hash, NodeHashes};
+use pgrx::pg_sys;
+
+/// How many entries one look reads above the hint.
+const WINDOW: i64 = 64;
+
+/// The last entry of a context: what the next one builds on.
+#[derive(Clone, Default)]
+pub struct Last {
+    pub sequence: i64,
+    pub lamport: i64,
+    /// Microseconds since 1970; none if it lies outside the format's range.
+    pub appended_at: Option<i64>,
+    pub origin: String,
+}
+
+/// Where the contiguous part of a context ends.
+pub struct Located {
+    pub last: Option<Last>,
+    /// An entry that was seen beyond a missing one.
+    pub beyond: Option<i64>,
+}
+
+/// Finds the last entry of the contiguous part of a context.
+///
+/// `hint` is a sequence that existed once, or 0. Cost: one index descent when the hint is near, O(log n) otherwise.
+pub fn last(ledger: &Ledger, context: &str, hint: i64, sight: Sight) -> Located {
+    let mut from = hint.max(1);
+    loop {
+        let located = look(ledger, context, from, sight);
+        match &located.last {
+            // What the hint promised is not there, for this sight at least: begin anew.
+            None if from > 1 => from = 1,
+            Some(last) if last.sequence == from + WINDOW - 1 => {
+                from = gallop(ledger, context, last.sequence, sight);
+            }
+            _ => return located,
+        }
+    }
+}
+
+/// Reads up to `WINDOW` entries from `from` on.
+fn look(ledger: &Ledger, context: &str, from: i64, sight: Sight) -> Located {
+    let mut scan = range(ledger, context, from, from + WINDOW - 1, sight);
+    let mut expected = from;
+    let mut last: Option<Last> = None;
+    let mut beyond = None;
+    while let Some(row) = scan.next() {
+        let sequence = row.int8(entry::SEQUENCE);
+        if sequence != expected {
+            beyond = Some(sequence);
+            break;
+        }
+        let last = last.get_or_insert_with(Last::default);
+        last.sequence = expected;
+        last.lamport = row.int8(entry::LAMPORT);
+        last.appended_at = super::unix_microseconds(row.int8(entry::APPENDED_AT));
+        last.origin.clear();
+        last.origin.push_str(row.text(entry::ORIGIN));
+        expected += 1;
+    }
+    Located { last, beyond }
+}
+
+/// A sequence that exists and lies less than a window below the last one.
+fn gallop(ledger: &Ledger, context: &str, known: i64, sight: Sight) -> i64 {
+    let mut low = known;
+    let mut step = WINDOW;
+    let mut high = loop {
+        let probe = low + step;
+        if !exists(ledger, context, probe, sight) {
+            break probe;
+        }
+        low = probe;
+        step *= 4;
+    };
+    while high - low >= WINDOW {
+        let middle = low + (high - low) / 2;
+        if exists(ledger, context, middle, sight) {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    low
+}
+
+/// Whether an entry exists.
+pub fn exists(ledger: &Ledger, context: &str, sequence: i64, sight: Sight) -> bool {
+    range(ledger, context, sequence, sequence, sight)
+        .next()
+        .is_some()
+}
+
+/// Calls `with` on one entry, if it exists.
+pub fn with_entry<T>(
+    ledger: &Ledger,
+    context: &str,
+    sequence: i64,
+    sight: Sight,
+    with: impl FnOnce(&Row) -> T,
+) -> Option<T> {
+    range(ledger, context, sequence, sequence, sight)
+        .next()
+        .map(|row| with(&row))
+}
+
+/// Calls `with` on the entry that has an id, if there is one.
+pub fn with_id<T>(
+    ledger: &Ledger,
+    context: &str,
+    id: &str,
+    sight: Sight,
+    with: impl FnOnce(&Row) -> T,
+) -> Option<T> {
+    Scan::open(
+        ledger.entries.table,
+        ledger.entries_id,
+        sight,
+        &[Key::Text(1, context), Key::Text(2, id)],
+    )
+    .next()
+    .map(|row| with(&row))
+}
+
+/// Appends the leaves with the indexes `first` … `first + count - 1`, counted from 0, to `into`.
+///
+/// Errors: XX001 when one of them is missing or damaged.
+pub fn leaves(
+    ledger: &Ledger,
+    context: &str,
+    first: u64,
+    count: u64,
+    sight: Sight,
+    into: &mut Vec<NodeHashes>,
+) -> Result<(), Failure> {
+    let (from, to) = (first as i64 + 1, (first + count) as i64);
+    let mut scan = range(ledger, context, from, to, sight);
+    let mut expected = from;
+    while let Some(row) = scan.next() {
+        let sequence = row.int8(entry::SEQUENCE);
+        if sequence != expected {
+            break;
+        }
+        let leaf = row
+            .bytes(entry::LEAF_HASH)
+            .and_then(Hash::from_slice)
+            .ok_or_else(|| report::damaged_hash(context, "entry", sequence))?;
+        into.push(NodeHashes::leaf(leaf));
+        expected += 1;
+    }
+    if expected != to + 1 {
+        return Err(report::missing_entries(context, from, to));
+    }
+    Ok(())
+}
+
+/// All entries of a context with the sequences `from` … `to`, in order.
+pub fn range(ledger: &Ledger, context: &str, from: i64, to: i64, sight: Sight) -> Scan {
+    Scan::by_key(
+        ledger.entries,
+        sight,
+        &[
+            Key::Text(1, context),
+            Key::AtLeast(2, from),
+            Key::AtMost(2, to),
+        ],
+    )
+}
+
+/// The entries of one context or of all, in the order of (context, sequence).
+pub fn all(ledger: &Ledger, context: Option<&str>, sight: Sight) -> Scan {
+    match context {
+        Some(context) => Scan::by_key(ledger.entries, sight, &[Key::Text(1, context)]),
+        None => Scan::by_key(ledger.entries, sight, &[]),
+    }
+}
+
+/// As [`all`], but reads the table itself when its primary key is gone.
+pub fn all_in_order(ledger: &Ledger, context: Option<&str>, sight: Sight) -> Scan {
+    if ledger.entries.key == pg_sys::InvalidOid {
+        return Scan::sorted(
+            ledger.entries.table,
+            sight,
+            entry::CONTEXT_ID,
+            entry::SEQUENCE,
+        );
+    }
+    all(ledger, context, sight)
+}

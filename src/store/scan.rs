@@ -1,0 +1,327 @@
+//! Rows of the ledger's tables in order, one at a time, without SQL.
+//!
+//! Keeps the invariant that whatever it opened is closed when it is dropped, except while an error is
+//! on its way out: then PostgreSQL's resource owner closes it with the (sub)transaction.
+
+use crate::ledger::Table;
+use pgrx::pg_sys;
+use std::marker::PhantomData;
+
+/// What a row must satisfy, by column of the *index*.
+#[derive(Clone, Copy)]
+pub enum Key<'a> {
+    Text(i16, &'a str),
+    Int2(i16, i16),
+    AtLeast(i16, i64),
+    AtMost(i16, i64),
+}
+
+/// Which versions of rows a scan sees.
+#[derive(Clone, Copy)]
+pub enum Sight {
+    /// What the running statement sees.
+    Statement,
+    /// Everything committed by now and everything that this transaction did, the running statement included.
+    Latest,
+    /// What a new statement of this transaction would see.
+    Transaction,
+}
+
+impl Sight {
+    fn snapshot(self) -> pg_sys::Snapshot {
+        // SAFETY: the first is a static of the server; the others return snapshots that live at least as
+        // long as the running statement (an SQL-callable function always runs under an active snapshot).
+        unsafe {
+            match self {
+                Sight::Latest => &raw mut pg_sys::SnapshotSelfData,
+                Sight::Statement => pg_sys::GetActiveSnapshot(),
+                Sight::Transaction => pg_sys::GetTransactionSnapshot(),
+            }
+        }
+    }
+}
+
+/// Rows in order, one at a time.
+pub struct Scan {
+    heap: pg_sys::Relation,
+    source: Source,
+    slot: *mut pg_sys::TupleTableSlot,
+}
+
+enum Source {
+    Index {
+        index: pg_sys::Relation,
+        scan: pg_sys::IndexScanDesc,
+    },
+    Sort(*mut pg_sys::Tuplesortstate),
+}
+
+const NO_LOCK: pg_sys::LOCKMODE = pg_sys::NoLock as pg_sys::LOCKMODE;
+const SHARE: pg_sys::LOCKMODE = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+const FORWARD: pg_sys::ScanDirection::Type = pg_sys::ScanDirection::ForwardScanDirection;
+
+impl Scan {
+    /// Opens a scan of `index` on the rows that satisfy all `keys`.
+    pub fn open(table: pg_sys::Oid, index: pg_sys::Oid, sight: Sight, keys: &[Key]) -> Scan {
+        // SAFETY: both OIDs name a table and one of its btree indexes (crate::ledger); the keys name
+        // columns of the index with the type of their comparison function; index_rescan copies the keys,
+        // and the text datum lives in the memory context of the statement. Should PostgreSQL raise
+        // half-way, nothing here has a destructor yet and the resource owner closes what was opened.
+        unsafe {
+            let heap = pg_sys::table_open(table, SHARE);
+            let index = pg_sys::index_open(index, SHARE);
+            let scan = pg_sys::index_beginscan(heap, index, sight.snapshot(), keys.len() as i32, 0);
+            let mut scan_keys = [pg_sys::ScanKeyData::default(); 4];
+            for (scan_key, key) in scan_keys.iter_mut().zip(keys) {
+                key.init(scan_key);
+            }
+            pg_sys::index_rescan(
+                scan,
+                scan_keys.as_mut_ptr(),
+                keys.len() as i32,
+                std::ptr::null_mut(),
+                0,
+            );
+            let slot = pg_sys::table_slot_create(heap, std::ptr::null_mut());
+            Scan {
+                heap,
+                source: Source::Index { index, scan },
+                slot,
+            }
+        }
+    }
+
+    /// Scans a table by its primary key.
+    pub fn by_key(table: Table, sight: Sight, keys: &[Key]) -> Scan {
+        Scan::open(table.table, table.key, sight, keys)
+    }
+
+    /// Reads a whole table without any index and sorts it by a text and a bigint column.
+    ///
+    /// For a table whose key is gone. Cost: a sort of all rows, on disk beyond `work_mem`.
+    pub fn sorted(
+        table: pg_sys::Oid,
+        sight: Sight,
+        text_column: usize,
+        number_column: usize,
+    ) -> Scan {
+        let mut columns = [text_column as i16, number_column as i16];
+        let mut operators = [
+            pg_sys::TextLessOperator.into(),
+            pg_sys::Int8LessOperator.into(),
+        ];
+        let mut collations = [
+            pg_sys::Oid::from(pg_sys::C_COLLATION_OID),
+            pg_sys::InvalidOid,
+        ];
+        let mut nulls_first = [false; 2];
+        let flags = pg_sys::ScanOptions::SO_TYPE_SEQSCAN
+            | pg_sys::ScanOptions::SO_ALLOW_STRAT
+            | pg_sys::ScanOptions::SO_ALLOW_PAGEMODE;
+        // SAFETY: columns and operators fit the table; every object is used and ended as its module says. If
+        // PostgreSQL raises, the resource owner closes relation, scan and temporary files.
+        unsafe {
+            let heap = pg_sys::table_open(table, SHARE);
+            let slot = pg_sys::table_slot_create(heap, std::ptr::null_mut());
+            let sort = pg_sys::tuplesort_begin_heap(
+                (*heap).rd_att,
+                2,
+                columns.as_mut_ptr(),
+                operators.as_mut_ptr(),
+                collations.as_mut_ptr(),
+                nulls_first.as_mut_ptr(),
+                pg_sys::work_mem,
+                std::ptr::null_mut(),
+                0,
+            );
+            let none = std::ptr::null_mut();
+            let scan = pg_sys::heap_beginscan(
+                heap,
+                sight.snapshot(),
+                0,
+                none,
+                std::ptr::null_mut(),
+                flags,
+            );
+            while pg_sys::heap_getnextslot(scan, FORWARD, slot) {
+                pgrx::check_for_interrupts!();
+                pg_sys::tuplesort_puttupleslot(sort, slot);
+            }
+            pg_sys::heap_endscan(scan);
+            pg_sys::ExecDropSingleTupleTableSlot(slot);
+            pg_sys::tuplesort_performsort(sort);
+            let slot = pg_sys::MakeSingleTupleTableSlot(
+                (*heap).rd_att,
+                &raw const pg_sys::TTSOpsMinimalTuple,
+            );
+            Scan {
+                heap,
+                source: Source::Sort(sort),
+                slot,
+            }
+        }
+    }
+
+    /// Moves to the next row; false at the end.
+    pub fn advance(&mut self) -> bool {
+        // SAFETY: source and slot are open until drop; the slot fits what the source gives.
+        unsafe {
+            match self.source {
+                Source::Index { scan, .. } => pg_sys::index_getnext_slot(scan, FORWARD, self.slot),
+                Source::Sort(sort) => pg_sys::tuplesort_gettupleslot(
+                    sort,
+                    true,
+                    false,
+                    self.slot,
+                    std::ptr::null_mut(),
+                ),
+            }
+        }
+    }
+
+    /// The row that `advance` moved to.
+    pub fn row(&self) -> Row<'_> {
+        Row {
+            slot: self.slot,
+            scan: PhantomData,
+        }
+    }
+
+    /// The next row, if there is one.
+    pub fn next(&mut self) -> Option<Row<'_>> {
+        self.advance().then(|| self.row())
+    }
+}
+
+impl Key<'_> {
+    fn init(&self, scan_key: &mut pg_sys::ScanKeyData) {
+        use pg_sys::{
+            BTEqualStrategyNumber, BTGreaterEqualStrategyNumber, BTLessEqualStrategyNumber,
+        };
+        let (column, strategy, function, argument) = match *self {
+            Key::Text(column, text) => {
+                // SAFETY: copies the bytes of a valid str into a new text datum.
+                let datum = unsafe {
+                    pg_sys::cstring_to_text_with_len(text.as_ptr().cast(), text.len() as i32)
+                };
+                (
+                    column,
+                    BTEqualStrategyNumber,
+                    pg_sys::F_TEXTEQ,
+                    pg_sys::Datum::from(datum),
+                )
+            }
+            Key::Int2(column, value) => (
+                column,
+                BTEqualStrategyNumber,
+                pg_sys::F_INT2EQ,
+                pg_sys::Datum::from(value),
+            ),
+            Key::AtLeast(column, value) => (
+                column,
+                BTGreaterEqualStrategyNumber,
+                pg_sys::F_INT8GE,
+                pg_sys::Datum::from(value),
+            ),
+            Key::AtMost(column, value) => (
+                column,
+                BTLessEqualStrategyNumber,
+                pg_sys::F_INT8LE,
+                pg_sys::Datum::from(value),
+            ),
+        };
+        // SAFETY: ScanKeyInit fills the given struct; the function compares the type of the datum. It
+        // sets the C collation, which is that of our text columns.
+        unsafe {
+            pg_sys::ScanKeyInit(scan_key, column, strategy as u16, function.into(), argument)
+        };
+    }
+}
+
+impl Drop for Scan {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        // SAFETY: everything was opened by `open` and is closed once, here. Locks are kept to the end of
+        // the transaction, as the executor does.
+        unsafe {
+            pg_sys::ExecDropSingleTupleTableSlot(self.slot);
+            match self.source {
+                Source::Index { index, scan } => {
+                    pg_sys::index_endscan(scan);
+                    pg_sys::index_close(index, NO_LOCK);
+                }
+                Source::Sort(sort) => pg_sys::tuplesort_end(sort),
+            }
+            pg_sys::table_close(self.heap, NO_LOCK);
+        }
+    }
+}
+
+/// A row under the scan; gone with the next one.
+pub struct Row<'scan> {
+    slot: *mut pg_sys::TupleTableSlot,
+    scan: PhantomData<&'scan Scan>,
+}
+
+impl Row<'_> {
+    /// The value of a column, none when it is null. Columns count from 1.
+    pub fn datum(&self, column: usize) -> Option<pg_sys::Datum> {
+        // SAFETY: the slot holds a row of the table; columns are those of crate::ledger, which the table
+        // has at least; slot_getsomeattrs_int fills the arrays up to the column.
+        unsafe {
+            if ((*self.slot).tts_nvalid as usize) < column {
+                pg_sys::slot_getsomeattrs_int(self.slot, column as i32);
+            }
+            let index = column - 1;
+            (!*(*self.slot).tts_isnull.add(index)).then(|| *(*self.slot).tts_values.add(index))
+        }
+    }
+
+    /// Where the row is stored.
+    pub fn place(&self) -> pg_sys::ItemPointerData {
+        // SAFETY: the slot holds a stored row.
+        unsafe { (*self.slot).tts_tid }
+    }
+
+    pub fn int8(&self, column: usize) -> i64 {
+        self.datum(column).map_or(0, |datum| datum.value() as i64)
+    }
+
+    pub fn int4(&self, column: usize) -> i32 {
+        self.datum(column).map_or(0, |datum| datum.value() as i32)
+    }
+
+    pub fn int2(&self, column: usize) -> i16 {
+        self.datum(column).map_or(0, |datum| datum.value() as i16)
+    }
+
+    /// The bytes of a bytea or text column, decompressed into the current memory context if need be.
+    pub fn bytes(&self, column: usize) -> Option<&[u8]> {
+        // SAFETY: the column is a varlena. The result lives in the slot or in the current memory context;
+        // callers that loop reset that context only after they are done with the row.
+        self.datum(column)
+            .map(|datum| unsafe { varlena_bytes(datum) })
+    }
+
+    /// A text column; empty when it is null. The database is UTF8, which CREATE EXTENSION insists on.
+    pub fn text(&self, column: usize) -> &str {
+        let bytes = self.bytes(column).unwrap_or_default();
+        // SAFETY: the server only stores valid text of the database's encoding.
+        unsafe { std::str::from_utf8_unchecked(bytes) }
+    }
+}
+
+/// The bytes behind a varlena datum.
+///
+/// # Safety
+/// The datum is a non-null varlena; the result lives as long as it, or as the current memory context
+/// when it had to be detoasted.
+pub unsafe fn varlena_bytes<'a>(datum: pg_sys::Datum) -> &'a [u8] {
+    // SAFETY: by the contract above; pg_detoast_datum_packed leaves short headers, which the reader knows.
+    unsafe {
+        let varlena = pg_sys::pg_detoast_datum_packed(datum.cast_mut_ptr());
+        pgrx::varlena::varlena_to_byte_slice(varlena)
+    }
+}

@@ -1,0 +1,57 @@
+//! Inserts and deletes rows of the ledger's derived tables, below the executor: no SQL, no rights, no triggers.
+//!
+//! Never used on `entries`, whose rows pass its trigger.
+
+use crate::ledger::Table;
+use pgrx::pg_sys;
+
+/// A new text datum.
+pub fn text(value: &str) -> pg_sys::Datum {
+    // SAFETY: copies the bytes of a valid str.
+    let datum =
+        unsafe { pg_sys::cstring_to_text_with_len(value.as_ptr().cast(), value.len() as i32) };
+    pg_sys::Datum::from(datum)
+}
+
+/// A new bytea datum; its layout is that of text.
+pub fn bytea(value: &[u8]) -> pg_sys::Datum {
+    // SAFETY: copies the bytes; `cstring_to_text_with_len` does not look at them.
+    let datum =
+        unsafe { pg_sys::cstring_to_text_with_len(value.as_ptr().cast(), value.len() as i32) };
+    pg_sys::Datum::from(datum)
+}
+
+/// Inserts one row without nulls. A duplicate key raises 23505.
+pub fn insert(table: Table, values: &mut [pg_sys::Datum]) {
+    let mut nulls = [false; 16];
+    // SAFETY: the caller passes one datum for each column of its table, none null. CatalogTupleInsert
+    // forms index entries for plain btree indexes, which is all that these tables have; if PostgreSQL
+    // raises, it closes the relation with the transaction, and nothing here has a destructor.
+    unsafe {
+        let relation =
+            pg_sys::table_open(table.table, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE);
+        let tuple =
+            pg_sys::heap_form_tuple((*relation).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
+        pg_sys::CatalogTupleInsert(relation, tuple);
+        pg_sys::heap_freetuple(tuple);
+        pg_sys::table_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
+    }
+}
+
+/// Deletes the row at `place`, which the caller just read and keeps others from changing.
+pub fn delete(table: Table, mut place: pg_sys::ItemPointerData) {
+    // SAFETY: as in `insert`; the place is that of a visible row.
+    unsafe {
+        let relation =
+            pg_sys::table_open(table.table, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE);
+        pg_sys::CatalogTupleDelete(relation, &mut place);
+        pg_sys::table_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
+    }
+}
+
+/// Deletes all rows that a scan finds.
+pub fn delete_all(table: Table, mut scan: super::scan::Scan) {
+    while let Some(row) = scan.next() {
+        delete(table, row.place());
+    }
+}

@@ -1,0 +1,69 @@
+//! Follows transactions and subtransactions to their ends, for all that is kept in backend memory.
+
+use crate::announce;
+use crate::append::direct;
+use crate::append::head::with_heads;
+use crate::report::Failure;
+use pgrx::pg_sys;
+use pgrx::pg_sys::panic::pgrx_extern_c_guard;
+
+/// Registers for the ends of transactions. Called once, when the library is loaded.
+pub fn init() {
+    // SAFETY: both are functions of this library, which is never unloaded.
+    unsafe {
+        pg_sys::RegisterXactCallback(Some(transaction), std::ptr::null_mut());
+        pg_sys::RegisterSubXactCallback(Some(subtransaction), std::ptr::null_mut());
+    }
+}
+
+unsafe extern "C-unwind" fn transaction(
+    event: pg_sys::XactEvent::Type,
+    _argument: *mut std::ffi::c_void,
+) {
+    use pg_sys::XactEvent::*;
+    match event {
+        // Here an error still aborts the transaction, as it should.
+        XACT_EVENT_PRE_COMMIT => raising(announce::at_commit),
+        XACT_EVENT_PRE_PREPARE => raising(announce::at_prepare),
+        // From here on only memory is cleared: an error would take the server down.
+        XACT_EVENT_COMMIT => end(true),
+        XACT_EVENT_PREPARE | XACT_EVENT_ABORT => end(false),
+        _ => {}
+    }
+}
+
+fn raising(work: fn() -> Result<(), Failure>) {
+    // SAFETY: the guard is the outermost Rust frame of the callback.
+    unsafe {
+        pgrx_extern_c_guard(|| {
+            if let Err(failure) = work() {
+                failure.raise();
+            }
+        });
+    }
+}
+
+fn end(committed: bool) {
+    with_heads(|heads| heads.end(committed));
+    direct::forget_calls(0);
+}
+
+unsafe extern "C-unwind" fn subtransaction(
+    event: pg_sys::SubXactEvent::Type,
+    _own: pg_sys::SubTransactionId,
+    _parent: pg_sys::SubTransactionId,
+    _argument: *mut std::ffi::c_void,
+) {
+    use pg_sys::SubXactEvent::*;
+    if event != SUBXACT_EVENT_COMMIT_SUB && event != SUBXACT_EVENT_ABORT_SUB {
+        return;
+    }
+    // SAFETY: reads the state of the subtransaction that is ending, which is still the current one.
+    let level = unsafe { pg_sys::GetCurrentTransactionNestLevel() };
+    if event == SUBXACT_EVENT_COMMIT_SUB {
+        with_heads(|heads| heads.commit_subtransaction(level));
+    } else {
+        with_heads(|heads| heads.abort_subtransaction(level));
+        direct::forget_calls(level);
+    }
+}
