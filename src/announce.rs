@@ -37,7 +37,7 @@ pub fn at_commit() -> Result<(), Failure> {
     if !crate::settings::announces_at_commit() {
         return Ok(());
     }
-    for (channel, payload) in pending()? {
+    for (channel, payload) in pending() {
         // SAFETY: both are C strings that live over the call, which copies them; called before
         // PreCommit_Notify, which writes what was queued. If it raises, the transaction aborts.
         unsafe {
@@ -59,14 +59,17 @@ pub fn at_prepare() -> Result<(), Failure> {
     Ok(())
 }
 
-fn pending() -> Result<Vec<(CString, CString)>, Failure> {
+fn pending() -> Vec<(CString, CString)> {
     with_heads(|heads: &mut Heads| {
         let mut pending = Vec::new();
         let mut changed = heads.changed().peekable();
         if changed.peek().is_none() {
-            return Ok(pending);
+            return pending;
         }
-        let ledger = ledger::ledger()?;
+        // The extension may have been dropped since, with the entries.
+        let Ok(ledger) = ledger::ledger() else {
+            return pending;
+        };
         for head in changed {
             if ledger.may_swallow {
                 head.settle(&ledger);
@@ -88,7 +91,7 @@ fn pending() -> Result<Vec<(CString, CString)>, Failure> {
                 pending.push((channel, payload));
             }
         }
-        Ok(pending)
+        pending
     })
 }
 

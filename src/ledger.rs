@@ -84,7 +84,7 @@ unsafe extern "C-unwind" fn forget(_argument: pg_sys::Datum, relation: pg_sys::O
                 .any(|table| relation == table.table || relation == table.key)
             || relation == known.entries_id
     };
-    if KNOWN.get().is_some_and(concerns) {
+    if KNOWN.get().is_none_or(concerns) {
         KNOWN.set(None);
         crate::append::identity::forget();
     }

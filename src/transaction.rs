@@ -2,7 +2,8 @@
 
 use crate::announce;
 use crate::append::direct;
-use crate::append::head::with_heads;
+use crate::append::head;
+use crate::append::identity;
 use crate::report::Failure;
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::pgrx_extern_c_guard;
@@ -44,8 +45,12 @@ fn raising(work: fn() -> Result<(), Failure>) {
 }
 
 fn end(committed: bool) {
-    with_heads(|heads| heads.end(committed));
+    head::at_end(|heads| heads.end(committed));
     direct::forget_calls(0);
+    if !committed {
+        // The name may come from a row that this transaction wrote.
+        identity::forget();
+    }
 }
 
 unsafe extern "C-unwind" fn subtransaction(
@@ -61,9 +66,10 @@ unsafe extern "C-unwind" fn subtransaction(
     // SAFETY: reads the state of the subtransaction that is ending, which is still the current one.
     let level = unsafe { pg_sys::GetCurrentTransactionNestLevel() };
     if event == SUBXACT_EVENT_COMMIT_SUB {
-        with_heads(|heads| heads.commit_subtransaction(level));
+        head::at_end(|heads| heads.commit_subtransaction(level));
     } else {
-        with_heads(|heads| heads.abort_subtransaction(level));
+        head::at_end(|heads| heads.abort_subtransaction(level));
         direct::forget_calls(level);
+        identity::forget();
     }
 }

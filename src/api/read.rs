@@ -1,12 +1,9 @@
 //! `ledger_head`, `ledger_root`, `ledger_text`, and what `ledger_get` is made of.
 
-use super::tree::{check_reader, Tree};
-use crate::append::head::with_heads;
+use super::tree::{check_reader, last, Tree};
 use crate::function::{bytea, text, Answer, Arguments, Rows};
 use crate::ledger;
 use crate::report;
-use crate::store::entries;
-use crate::store::scan::Sight;
 use converge_ledger_core::merkle::Plan;
 use pgrx::pg_sys;
 
@@ -64,9 +61,6 @@ fn visible_size(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     }
     let ledger = ledger::ledger()?;
     check_reader(&ledger)?;
-    let hint = with_heads(|heads| heads.hint(context)).max(after);
-    let located = entries::last(&ledger, context, hint, Sight::Statement);
-    Ok(pg_sys::Datum::from(
-        located.last.map_or(0, |last| last.sequence),
-    ))
+    let last = last(&ledger, context, after);
+    Ok(pg_sys::Datum::from(last.map_or(0, |last| last.sequence)))
 }

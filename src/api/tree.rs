@@ -38,6 +38,14 @@ pub fn check_reader(ledger: &Ledger) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The last entry that the running statement sees. `hint`: a sequence that may exist.
+pub fn last(ledger: &Ledger, context: &str, hint: i64) -> Option<entries::Last> {
+    let hint = with_heads(|heads| heads.hint(context)).max(hint);
+    let last = entries::last(ledger, context, hint, Sight::Statement).last?;
+    with_heads(|heads| heads.remember(context, last.sequence));
+    Some(last)
+}
+
 impl<'a> Tree<'a> {
     /// Opens a context for a caller who may read it.
     pub fn open(ledger: &'a Ledger, context: &'a str) -> Result<Tree<'a>, Failure> {
@@ -47,13 +55,7 @@ impl<'a> Tree<'a> {
 
     /// The last entry of the contiguous part. Errors: 42704 for a context without entries.
     pub fn last(&self) -> Result<entries::Last, Failure> {
-        entries::last(self.ledger, self.context, self.hint(), Sight::Statement)
-            .last
-            .ok_or_else(|| report::unknown_context(self.context))
-    }
-
-    fn hint(&self) -> i64 {
-        with_heads(|heads| heads.hint(self.context))
+        last(self.ledger, self.context, 0).ok_or_else(|| report::unknown_context(self.context))
     }
 
     /// The size that a caller asked for, or the present one.

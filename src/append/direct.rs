@@ -143,6 +143,7 @@ impl Inserter {
         // SAFETY: the slot fits the table; the datums have the columns' types; everything else is as
         // `open` left it. ExecBRInsertTriggers replaces the slot's content by the stamped tuple.
         unsafe {
+            self.forget_last_row();
             self.fill(new);
             let goes_on = pg_sys::ExecBRInsertTriggers(self.state, self.result, self.slot);
             let outcome = RUNNING.with_borrow_mut(|running| {
@@ -196,6 +197,17 @@ impl Inserter {
         }
     }
 
+    /// Frees what triggers and index expressions allocated for the row before.
+    unsafe fn forget_last_row(&mut self) {
+        // SAFETY: the context, once it exists, belongs to the state; nothing of an earlier row is used any more.
+        unsafe {
+            let context = (*self.state).es_per_tuple_exprcontext;
+            if !context.is_null() {
+                pg_sys::MemoryContextReset((*context).ecxt_per_tuple_memory);
+            }
+        }
+    }
+
     unsafe fn fill(&mut self, new: &NewEntry) {
         // SAFETY: the slot belongs to the table, whose columns are those of crate::ledger and possibly more.
         unsafe {
@@ -236,7 +248,11 @@ impl Inserter {
 
 /// Forgets the calls that an error ended: those that began at `level` or deeper.
 pub fn forget_calls(level: i32) {
-    RUNNING.with_borrow_mut(|running| running.retain(|running| running.level < level));
+    RUNNING.with(|running| {
+        if let Ok(mut running) = running.try_borrow_mut() {
+            running.retain(|running| running.level < level);
+        }
+    });
 }
 
 fn check_rights(ledger: &Ledger) -> Result<(), Failure> {

@@ -78,6 +78,18 @@ pub fn with_heads<T>(with: impl FnOnce(&mut Heads) -> T) -> T {
     HEADS.with_borrow_mut(with)
 }
 
+/// Gives access to the heads at the end of a (sub)transaction.
+///
+/// A backend that is told to exit while it waits for a lock ends its transaction from within that wait: then the
+/// heads are in use and stay as they are, for nobody will see them again.
+pub fn at_end(with: impl FnOnce(&mut Heads)) {
+    HEADS.with(|heads| {
+        if let Ok(mut heads) = heads.try_borrow_mut() {
+            with(&mut heads);
+        }
+    });
+}
+
 fn nest_level() -> i32 {
     // SAFETY: reads the transaction state of this backend.
     unsafe { pg_sys::GetCurrentTransactionNestLevel() }
@@ -158,6 +170,17 @@ impl Heads {
     /// A sequence that the context once had, 0 if none is known.
     pub fn hint(&self, context: &str) -> i64 {
         self.hints.get(context).copied().unwrap_or(0)
+    }
+
+    /// Remembers the end of a context that this transaction did not append to.
+    pub fn remember(&mut self, context: &str, sequence: i64) {
+        if self.by_context.contains_key(context) || self.hint(context) >= sequence {
+            return;
+        }
+        if self.hints.len() >= HINTS {
+            self.hints.clear();
+        }
+        self.hints.insert(context.into(), sequence);
     }
 
     /// The last sequence that this transaction gave to a context, if it appended to it.

@@ -8,6 +8,7 @@ use super::scan::{Key, Row, Scan, Sight};
 use crate::ledger::{entry, Ledger};
 use crate::report::{self, Failure};
 use converge_ledger_core::hash::{Hash, NodeHashes};
+use converge_ledger_core::limits::MAX_NUMBER;
 use pgrx::pg_sys;
 
 /// How many entries one look reads above the hint.
@@ -34,7 +35,7 @@ pub struct Located {
 ///
 /// `hint` is a sequence that existed once, or 0. Cost: one index descent when the hint is near, O(log n) otherwise.
 pub fn last(ledger: &Ledger, context: &str, hint: i64, sight: Sight) -> Located {
-    let mut from = hint.max(1);
+    let mut from = hint.clamp(1, MAX_NUMBER - WINDOW);
     loop {
         let located = look(ledger, context, from, sight);
         match &located.last {
