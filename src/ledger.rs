@@ -177,7 +177,10 @@ fn primary_key(table: pg_sys::Oid) -> pg_sys::Oid {
     // and it is closed again. If PostgreSQL raises, it closes the relation with the transaction.
     unsafe {
         let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+        #[cfg(not(feature = "pg18"))]
         let key = pg_sys::RelationGetPrimaryKeyIndex(relation);
+        #[cfg(feature = "pg18")]
+        let key = pg_sys::RelationGetPrimaryKeyIndex(relation, false);
         pg_sys::table_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
         key
     }

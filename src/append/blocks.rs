@@ -33,7 +33,7 @@ pub fn fill(ledger: &Ledger, head: &mut Head) -> Result<(), Failure> {
         store_block(ledger, &head.context, index, None)?;
     }
     let mut level = 2 * BLOCK_BITS;
-    while level <= 3 * BLOCK_BITS && size % (1 << level) == 0 {
+    while level <= 3 * BLOCK_BITS && size.is_multiple_of(1 << level) {
         store_parent(ledger, &head.context, id(level, (size >> level) - 1))?;
         level += BLOCK_BITS;
     }

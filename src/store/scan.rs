@@ -70,18 +70,17 @@ impl Scan {
         unsafe {
             let heap = pg_sys::table_open(table, SHARE);
             let index = pg_sys::index_open(index, SHARE);
-            let scan = pg_sys::index_beginscan(heap, index, sight.snapshot(), keys.len() as i32, 0);
+            let (snapshot, count) = (sight.snapshot(), keys.len() as i32);
+            #[cfg(not(feature = "pg18"))]
+            let scan = pg_sys::index_beginscan(heap, index, snapshot, count, 0);
+            #[cfg(feature = "pg18")]
+            let scan =
+                pg_sys::index_beginscan(heap, index, snapshot, std::ptr::null_mut(), count, 0);
             let mut scan_keys = [pg_sys::ScanKeyData::default(); 4];
             for (scan_key, key) in scan_keys.iter_mut().zip(keys) {
                 key.init(scan_key);
             }
-            pg_sys::index_rescan(
-                scan,
-                scan_keys.as_mut_ptr(),
-                keys.len() as i32,
-                std::ptr::null_mut(),
-                0,
-            );
+            pg_sys::index_rescan(scan, scan_keys.as_mut_ptr(), count, std::ptr::null_mut(), 0);
             let slot = pg_sys::table_slot_create(heap, std::ptr::null_mut());
             Scan {
                 heap,
@@ -110,10 +109,7 @@ impl Scan {
             pg_sys::TextLessOperator.into(),
             pg_sys::Int8LessOperator.into(),
         ];
-        let mut collations = [
-            pg_sys::Oid::from(pg_sys::C_COLLATION_OID),
-            pg_sys::InvalidOid,
-        ];
+        let mut collations = [pg_sys::C_COLLATION_OID, pg_sys::InvalidOid];
         let mut nulls_first = [false; 2];
         let flags = pg_sys::ScanOptions::SO_TYPE_SEQSCAN
             | pg_sys::ScanOptions::SO_ALLOW_STRAT
