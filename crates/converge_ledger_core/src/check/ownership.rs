@@ -1,0 +1,143 @@
+//! Who owns a context, entry by entry: its first origin, until a `$takeover` that continues
+//! exactly the history before it.
+//!
+//! Entries of an origin that does not own the context are one fault per run of them.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::fault::{Fault, FaultKind, Quoted};
+use crate::control::{ControlKey, Takeover};
+use crate::entry::{Content, Entry};
+use crate::hash::Hash;
+
+#[derive(Debug, Default)]
+pub(super) struct Ownership {
+    owner: Option<String>,
+    run: Option<ForeignRun>,
+}
+
+/// Consecutive entries of one origin that does not own the context.
+#[derive(Debug)]
+struct ForeignRun {
+    origin: String,
+    first: i64,
+    last: i64,
+    /// Why the take-over that began it does not hold.
+    takeover: Option<String>,
+}
+
+impl Ownership {
+    pub(super) fn owner(&self) -> Option<&str> {
+        self.owner.as_deref()
+    }
+
+    pub(super) fn into_owner(self) -> Option<String> {
+        self.owner
+    }
+
+    /// Judges an entry that holds. `history` is the root over all entries before it, if known;
+    /// after a gap a take-over is judged by its size alone.
+    pub(super) fn judge(
+        &mut self,
+        entry: &Entry<'_>,
+        history: Option<Hash>,
+        faults: &mut Vec<Fault>,
+    ) {
+        let takeover = check_takeover(entry, history);
+        match (&self.owner, takeover) {
+            (None, Some(Err(reason))) => {
+                faults.push(Fault::at(entry.sequence, FaultKind::Origin, reason));
+                self.owner = Some(entry.origin.into());
+            }
+            (None, _) => self.owner = Some(entry.origin.into()),
+            (_, Some(Ok(()))) => self.pass_to(entry.origin, faults),
+            (Some(owner), takeover) if owner == entry.origin => {
+                if let Some(Err(reason)) = takeover {
+                    faults.push(Fault::at(entry.sequence, FaultKind::Origin, reason));
+                }
+                self.end_run(faults);
+            }
+            (Some(_), takeover) => self.extend_run(entry, takeover.and_then(Result::err), faults),
+        }
+    }
+
+    /// Lets an entry that does not hold take over if what it states about the history is true, so
+    /// that entries after it are not also faults.
+    pub(super) fn accept_claim(&mut self, entry: &Entry<'_>, history: Option<Hash>) {
+        let holds = matches!(check_takeover(entry, history), Some(Ok(())));
+        if self.owner.is_none() || holds {
+            self.owner = Some(entry.origin.into());
+        }
+    }
+
+    /// Reports the run of a foreign origin, if there is one.
+    pub(super) fn end_run(&mut self, faults: &mut Vec<Fault>) {
+        let Some(run) = self.run.take() else { return };
+        let ForeignRun {
+            origin,
+            first,
+            last,
+            takeover,
+        } = run;
+        let owner = Quoted(self.owner.as_deref().unwrap_or_default());
+        let origin = Quoted(&origin);
+        let entries = match last - first {
+            0 => format!("entry {first} is"),
+            _ => format!("entries {first} to {last} are"),
+        };
+        let reason = takeover
+            .map(|reason| format!(": {reason}"))
+            .unwrap_or_default();
+        let detail = format!("{entries} of origin {origin}, but {owner} owns the context{reason}");
+        faults.push(Fault::at(first, FaultKind::Origin, detail));
+    }
+
+    fn pass_to(&mut self, origin: &str, faults: &mut Vec<Fault>) {
+        self.end_run(faults);
+        self.owner = Some(origin.into());
+    }
+
+    fn extend_run(&mut self, entry: &Entry<'_>, takeover: Option<String>, faults: &mut Vec<Fault>) {
+        match &mut self.run {
+            Some(run) if run.origin == entry.origin && takeover.is_none() => {
+                run.last = entry.sequence;
+            }
+            _ => {
+                self.end_run(faults);
+                self.run = Some(ForeignRun {
+                    origin: entry.origin.into(),
+                    first: entry.sequence,
+                    last: entry.sequence,
+                    takeover,
+                });
+            }
+        }
+    }
+}
+
+/// Whether a `$takeover` continues the history before it; nothing for other entries.
+fn check_takeover(entry: &Entry<'_>, history: Option<Hash>) -> Option<Result<(), String>> {
+    if ControlKey::from_key(entry.key) != Some(ControlKey::Takeover) {
+        return None;
+    }
+    let Content::Whole { payload, .. } = entry.content else {
+        return Some(Err(String::from("its $takeover has no content")));
+    };
+    let Some(Takeover { size, rfc6962 }) = Takeover::from_payload(payload) else {
+        return Some(Err(String::from("its $takeover states no size and root")));
+    };
+    let before = entry.sequence - 1;
+    if i64::try_from(size) != Ok(before) {
+        return Some(Err(format!(
+            "its $takeover states {size} entries, not {before}"
+        )));
+    }
+    match history {
+        Some(root) if root != rfc6962 => Some(Err(format!(
+            "its $takeover states root {rfc6962}, the history has {root}"
+        ))),
+        _ => Some(Ok(())),
+    }
+}

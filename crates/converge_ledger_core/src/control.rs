@@ -1,0 +1,80 @@
+//! Control entries: the keys that begin with `$`, and what their payloads state.
+//!
+//! Reading only: whether a statement fits the history is judged in [`crate::check`].
+
+use alloc::vec::Vec;
+
+use serde::Deserialize;
+
+use crate::hash::Hash;
+
+/// What the key of every control entry begins with, and of no other entry.
+pub const CONTROL_PREFIX: char = '$';
+
+/// The control entries of format 1; there are no others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ControlKey {
+    /// From here on, the origin of this entry owns the context.
+    Takeover,
+    /// The content of some earlier entries is erased.
+    Erase,
+    /// An administrator's decision between two histories.
+    Resolve,
+}
+
+impl ControlKey {
+    /// All of them.
+    pub const ALL: [ControlKey; 3] = [ControlKey::Takeover, ControlKey::Erase, ControlKey::Resolve];
+
+    /// The key of such an entry.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            ControlKey::Takeover => "$takeover",
+            ControlKey::Erase => "$erase",
+            ControlKey::Resolve => "$resolve",
+        }
+    }
+
+    /// What control entry this is the key of, if any.
+    pub fn from_key(key: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|control| control.as_str() == key)
+    }
+}
+
+/// The history that a `$takeover` continues: another one is a fork, not a take-over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+pub struct Takeover {
+    /// How many entries stand before it: its own sequence less one.
+    pub size: u64,
+    /// Their root in the RFC 6962 tree.
+    pub rfc6962: Hash,
+}
+
+impl Takeover {
+    /// Reads the payload of a `$takeover`; nothing unless it states a size and a root.
+    pub fn from_payload(payload: &[u8]) -> Option<Self> {
+        serde_json::from_slice(payload).ok()
+    }
+}
+
+/// An entry whose content an `$erase` erases.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+pub struct ErasedEntry {
+    /// Its sequence.
+    pub sequence: i64,
+    /// Its leaf, so that no other entry can be meant.
+    pub leaf: Hash,
+}
+
+/// Reads the payload of an `$erase`; nothing unless it lists sequences and leaves.
+pub fn erased_entries(payload: &[u8]) -> Option<Vec<ErasedEntry>> {
+    #[derive(Deserialize)]
+    struct Erase {
+        erased: Vec<ErasedEntry>,
+    }
+    serde_json::from_slice::<Erase>(payload)
+        .ok()
+        .map(|erase| erase.erased)
+}

@@ -1,0 +1,75 @@
+//! What the payloads of control entries state.
+
+use converge_ledger_core::control::{erased_entries, ControlKey, ErasedEntry, Takeover};
+use converge_ledger_core::Hash;
+
+#[test]
+fn control_keys_are_exactly_three() {
+    for (key, control) in [
+        ("$takeover", ControlKey::Takeover),
+        ("$erase", ControlKey::Erase),
+        ("$resolve", ControlKey::Resolve),
+    ] {
+        assert_eq!(ControlKey::from_key(key), Some(control));
+        assert_eq!(control.as_str(), key);
+    }
+    for key in ["", "$", "takeover", "$takeover ", "$Takeover", "$other"] {
+        assert_eq!(ControlKey::from_key(key), None, "{key}");
+    }
+}
+
+#[test]
+fn a_takeover_states_size_and_root() {
+    let root = Hash::from_bytes([0xab; 32]);
+    let payload = |root: &str| {
+        format!(r#"{{"size":7,"rfc6962":"{root}","previous_owner":"a","reason":"fire"}}"#)
+    };
+    let takeover = Takeover {
+        size: 7,
+        rfc6962: root,
+    };
+    let text = payload(&root.to_string());
+    assert_eq!(Takeover::from_payload(text.as_bytes()), Some(takeover));
+    let upper = payload(&root.to_string().to_uppercase());
+    for other in [
+        upper.as_str(),
+        "",
+        "{}",
+        "[]",
+        "{\"size\":7}",
+        "\u{fffd}",
+        &text[1..],
+    ] {
+        assert_eq!(Takeover::from_payload(other.as_bytes()), None, "{other}");
+    }
+    assert_eq!(
+        Takeover::from_payload(text.replace(":7", ":7.0").as_bytes()),
+        None
+    );
+    assert_eq!(
+        Takeover::from_payload(text.replace(":7", ":-7").as_bytes()),
+        None
+    );
+    assert_eq!(Takeover::from_payload(b"\xff"), None);
+}
+
+#[test]
+fn an_erasure_lists_sequences_and_leaves() {
+    let leaf = Hash::from_bytes([0xcd; 32]);
+    let text = format!(r#"{{"erased":[{{"sequence":3,"leaf":"{leaf}"}}],"reason":"Art. 17"}}"#);
+    let erased = erased_entries(text.as_bytes());
+    assert_eq!(erased, Some(vec![ErasedEntry { sequence: 3, leaf }]));
+    assert_eq!(
+        erased_entries(b"{\"erased\":[],\"reason\":\"\"}"),
+        Some(Vec::new())
+    );
+    for other in [
+        "",
+        "{}",
+        "{\"erased\":3}",
+        "{\"erased\":[{\"sequence\":3}]}",
+        &text[1..],
+    ] {
+        assert_eq!(erased_entries(other.as_bytes()), None, "{other}");
+    }
+}

@@ -1,0 +1,22 @@
+//! Tests of the core's rules: known answers, literal references, independent implementations,
+//! properties, and histories with injected faults.
+//!
+//! Random tests print their seed; `CONVERGE_LEDGER_SEED=<number>` runs them with another one.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod check;
+mod control;
+mod independent;
+mod proofs;
+mod reference;
+mod seeded;
+mod sources;
+mod trees;
+mod values;
+mod vectors;
