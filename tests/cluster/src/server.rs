@@ -1,0 +1,359 @@
+//! A throwaway PostgreSQL server.
+//!
+//! Each server has its own directory under the system's temporary one, holding data, socket and
+//! log, and goes away with its [`Server`]. It listens on the socket only. Each is made by its own
+//! initdb and so has its own system identifier, as a cluster into which a dump is restored has;
+//! only a standby shares its primary's.
+
+use crate::programs::{as_owner, binaries, create_owned_directory, succeed};
+use crate::wait::wait_until;
+use postgres::{Client, Config, NoTls};
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// The database in which [`Server::start`] creates the extension.
+const LEDGER: &str = "ledger";
+const SUPERUSER: &str = "postgres";
+
+/// Settings and environment of a server.
+///
+/// The default is PostgreSQL's own configuration without fsync, with room for prepared
+/// transactions, and with a statement timeout, so that a test that hangs fails.
+#[derive(Clone, Default)]
+pub struct Options {
+    settings: Vec<(String, String)>,
+    environment: Vec<(String, String)>,
+    durable: bool,
+}
+
+impl Options {
+    /// Adds a line to postgresql.conf; the last one of a name counts.
+    pub fn set(mut self, name: &str, value: &str) -> Self {
+        self.settings.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Adds a variable to the environment of the server.
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Keeps fsync on: what has been committed is on disk.
+    pub fn durable(mut self) -> Self {
+        self.durable = true;
+        self
+    }
+}
+
+/// How a server is asked to stop.
+#[derive(Clone, Copy)]
+pub enum Shutdown {
+    /// Disconnects clients and writes a checkpoint.
+    Fast,
+    /// Drops everything; the next start recovers from the WAL.
+    Immediate,
+}
+
+/// A running or stopped server; dropping it removes it. The thread that starts it must outlive it.
+pub struct Server {
+    directory: PathBuf,
+    port: u16,
+    options: Options,
+    postmaster: Option<Child>,
+}
+
+impl Server {
+    /// A new server with the extension in its database `ledger`.
+    pub fn start(options: Options) -> Self {
+        let server = Self::start_empty(options);
+        server.create_database(LEDGER);
+        server
+            .connect()
+            .batch_execute("CREATE EXTENSION converge_ledger")
+            .expect("created");
+        server
+    }
+
+    /// A new server without a ledger.
+    pub fn start_empty(options: Options) -> Self {
+        let mut server = Self::unstarted(options);
+        succeed(
+            as_owner("initdb", &[])
+                .args(["--username=postgres", "--auth=trust", "--encoding=UTF8"])
+                .args([
+                    "--locale=C.UTF-8",
+                    "--no-sync",
+                    "--no-instructions",
+                    "--pgdata",
+                ])
+                .arg(server.data()),
+        );
+        server.configure();
+        server.restart();
+        server
+    }
+
+    /// A hot standby of this server, by base backup and streaming.
+    pub fn standby(&self) -> Self {
+        let mut standby = Self::unstarted(self.options.clone());
+        succeed(
+            self.address(&mut as_owner("pg_basebackup", &[]))
+                .args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync"])
+                .arg("--pgdata")
+                .arg(standby.data()),
+        );
+        standby.configure();
+        standby.restart();
+        standby
+    }
+
+    fn unstarted(options: Options) -> Self {
+        static COUNTER: AtomicU32 = AtomicU32::new(0);
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("converge_ledger.{}.{number}", std::process::id());
+        let directory = std::env::temp_dir().join(name);
+        create_owned_directory(&directory);
+        let port = TcpListener::bind(("127.0.0.1", 0))
+            .and_then(|listener| listener.local_addr())
+            .expect("a free port")
+            .port();
+        Self {
+            directory,
+            port,
+            options,
+            postmaster: None,
+        }
+    }
+
+    /// Writes the settings. In a base backup they follow the primary's, and the last one counts.
+    fn configure(&self) {
+        let own = [
+            ("listen_addresses", ""),
+            (
+                "unix_socket_directories",
+                self.directory.to_str().expect("a path in UTF-8"),
+            ),
+            ("port", &self.port.to_string()),
+            ("fsync", if self.options.durable { "on" } else { "off" }),
+            ("max_prepared_transactions", "10"),
+            ("statement_timeout", "120s"),
+        ];
+        let chosen = self
+            .options
+            .settings
+            .iter()
+            .map(|(n, v)| (n.as_str(), v.as_str()));
+        let mut file = OpenOptions::new()
+            .append(true)
+            .open(self.data().join("postgresql.conf"))
+            .expect("the new configuration");
+        for (name, value) in own.into_iter().chain(chosen) {
+            writeln!(file, "{name} = '{}'", value.replace('\'', "''")).expect("written");
+        }
+    }
+
+    /// Starts the stopped server and waits until it accepts connections.
+    pub fn restart(&mut self) {
+        assert!(self.postmaster.is_none(), "the server is running");
+        self.postmaster = Some(self.spawn());
+        wait_until("the server accepts connections", || {
+            if self.config(SUPERUSER).connect(NoTls).is_ok() {
+                return true;
+            }
+            let child = self.postmaster.as_mut().expect("spawned above");
+            if let Some(status) = child.try_wait().expect("own child") {
+                // Backends that have outlived a killed postmaster still hold its shared memory.
+                let end = self.end_of_log(4);
+                assert!(end.contains("is still in use"), "no start: {status}\n{end}");
+                self.postmaster = Some(self.spawn());
+            }
+            false
+        });
+    }
+
+    fn spawn(&self) -> Child {
+        let path = self.log_path();
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)
+            .expect("a log file");
+        as_owner("postgres", &self.options.environment)
+            .arg("-D")
+            .arg(self.data())
+            // With it, every error that passes Rust code carries a backtrace in its DETAIL.
+            .env("RUST_BACKTRACE", "0")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a second handle"))
+            .stderr(log)
+            .spawn()
+            .expect("the server's program")
+    }
+
+    /// Stops the server and waits for its end.
+    pub fn stop(&mut self, shutdown: Shutdown) {
+        let mut postmaster = self.postmaster.take().expect("the server is running");
+        let signal = match shutdown {
+            Shutdown::Fast => "-INT",
+            Shutdown::Immediate => "-QUIT",
+        };
+        send(signal, postmaster.id());
+        wait_until("the server has stopped", || {
+            postmaster.try_wait().expect("own child").is_some()
+        });
+    }
+
+    /// Kills the postmaster as the kernel's out-of-memory killer would (SIGKILL).
+    pub fn kill_postmaster(&mut self) {
+        let mut postmaster = self.postmaster.take().expect("the server is running");
+        postmaster.kill().expect("own child");
+        postmaster.wait().expect("own child");
+    }
+
+    /// Ends recovery: the standby becomes a primary on a new timeline.
+    pub fn promote(&self) {
+        let promoted: bool = self
+            .connect_to(SUPERUSER)
+            .query_one("SELECT pg_promote()", &[])
+            .expect("a standby")
+            .get(0);
+        assert!(promoted, "the standby was not promoted in time");
+    }
+
+    /// Waits until this standby has replayed what `primary` has written so far.
+    pub fn wait_for(&self, primary: &Server) {
+        let written: String = primary
+            .connect_to(SUPERUSER)
+            .query_one("SELECT pg_current_wal_insert_lsn()::text", &[])
+            .expect("a position")
+            .get(0);
+        let mut client = self.connect_to(SUPERUSER);
+        let statement = "SELECT pg_last_wal_replay_lsn() >= $1::text::pg_lsn";
+        wait_until("the standby has caught up", || {
+            client
+                .query_one(statement, &[&written])
+                .expect("a standby")
+                .get(0)
+        });
+    }
+
+    /// Waits until a session, named by its `pg_backend_pid()`, waits for the lock of another.
+    pub fn wait_until_blocked(&self, pid: i32) {
+        let mut client = self.connect_to(SUPERUSER);
+        let statement = "SELECT cardinality(pg_blocking_pids($1)) > 0";
+        wait_until("the session is blocked", || {
+            client
+                .query_one(statement, &[&pid])
+                .expect("an answer")
+                .get(0)
+        });
+    }
+
+    /// A superuser's session in the database `ledger`.
+    pub fn connect(&self) -> Client {
+        self.connect_to(LEDGER)
+    }
+
+    /// A superuser's session in any database.
+    pub fn connect_to(&self, database: &str) -> Client {
+        self.config(database)
+            .connect(NoTls)
+            .expect("the server accepts connections")
+    }
+
+    /// The session of any role in the database `ledger`.
+    pub fn connect_as(&self, role: &str) -> Client {
+        self.config(LEDGER)
+            .user(role)
+            .connect(NoTls)
+            .expect("the role may log in")
+    }
+
+    /// How to connect; survives restarts.
+    pub fn config(&self, database: &str) -> Config {
+        let mut config = Config::new();
+        config
+            .host_path(&self.directory)
+            .port(self.port)
+            .user(SUPERUSER)
+            .dbname(database);
+        config
+    }
+
+    /// Creates an empty database.
+    pub fn create_database(&self, name: &str) {
+        self.connect_to(SUPERUSER)
+            .batch_execute(&format!("CREATE DATABASE {name}"))
+            .expect("a new name");
+    }
+
+    /// One of PostgreSQL's client programs, pointed at this server as superuser.
+    pub fn program(&self, name: &str) -> Command {
+        let mut command = Command::new(binaries().join(name));
+        self.address(&mut command);
+        command
+    }
+
+    fn address<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        command
+            .env("PGHOST", &self.directory)
+            .env("PGPORT", self.port.to_string())
+            .env("PGUSER", SUPERUSER)
+    }
+
+    /// A place for files that go away with the server.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    fn end_of_log(&self, lines: usize) -> String {
+        let log = fs::read_to_string(self.log_path()).unwrap_or_default();
+        let all: Vec<_> = log.lines().collect();
+        all[all.len().saturating_sub(lines)..].join("\n")
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.directory.join("log")
+    }
+
+    fn data(&self) -> PathBuf {
+        self.directory.join("data")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // A failure in here must not hide, by a second panic, the one that is under way.
+        if let Some(mut postmaster) = self.postmaster.take() {
+            send("-QUIT", postmaster.id());
+            let _ = postmaster.wait();
+        }
+        if std::thread::panicking() {
+            println!(
+                "log of the server on port {}:\n{}",
+                self.port,
+                self.end_of_log(60)
+            );
+        }
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// Kills a process of a server, by the number that `pg_backend_pid()` or `pg_stat_activity` gave
+/// (SIGKILL). One that has ended meanwhile is no failure.
+pub fn kill_process(pid: i32) {
+    send("-KILL", pid.unsigned_abs());
+}
+
+fn send(signal: &str, pid: u32) {
+    let mut command = Command::new("kill");
+    command
+        .args([signal, &pid.to_string()])
+        .stderr(Stdio::null());
+    command.status().expect("the kill program");
+}

@@ -1,0 +1,14 @@
+//! Behaviour that shows only on whole servers: across sessions, crashes, copies and upgrades of
+//! role. Each module is one behaviour; `tests/README.md` says when to write a test here.
+
+mod announce;
+mod clock;
+mod concurrency;
+mod crash;
+mod dump_restore;
+mod many_contexts;
+mod prepared;
+mod privileges;
+mod readme;
+mod standby;
+mod tamper;
