@@ -8,8 +8,11 @@ use crate::report::{self, Failure};
 use crate::store::scan::varlena_bytes;
 use crate::store::write;
 use converge_ledger_core::hash::{Hash, Tree};
-use converge_ledger_core::limits::{check_text, TextField, MAX_NUMBER};
+use converge_ledger_core::limits::{check_text, TextField, MAX_NUMBER, MAX_PAYLOAD_BYTES};
 use pgrx::pg_sys;
+
+/// The longest proof: the largest payload as hex, and all else.
+const MAX_PROOF_BYTES: usize = 2 * MAX_PAYLOAD_BYTES + (1 << 20);
 
 /// What an SQL-callable function gives back.
 pub type Answer = Result<pg_sys::Datum, Failure>;
@@ -59,15 +62,19 @@ impl Arguments {
         self.datum(index).ok_or_else(|| report::null_argument(name))
     }
 
-    pub fn optional_text<'a>(self, index: usize) -> Option<&'a str> {
+    /// A text, checked: what passed a cast without function need not be valid.
+    pub fn optional_text<'a>(self, index: usize) -> Result<Option<&'a str>, Failure> {
         // SAFETY: the argument is declared as text; it lives for the call, longer than any use of it here.
-        // The server only hands over valid text, and the database is UTF8.
-        self.datum(index)
-            .map(|datum| unsafe { std::str::from_utf8_unchecked(varlena_bytes(datum)) })
+        let bytes = self
+            .datum(index)
+            .map(|datum| unsafe { varlena_bytes(datum) });
+        bytes
+            .map(|bytes| std::str::from_utf8(bytes).map_err(|_| report::invalid_utf8()))
+            .transpose()
     }
 
     pub fn text<'a>(self, index: usize, name: &str) -> Result<&'a str, Failure> {
-        self.optional_text(index)
+        self.optional_text(index)?
             .ok_or_else(|| report::null_argument(name))
     }
 
@@ -122,8 +129,8 @@ impl Arguments {
         // SAFETY: the argument is declared as jsonb.
         let proof = unsafe { Jsonb::from_datum(datum) };
         proof
-            .print(usize::MAX)
-            .ok_or_else(|| report::internal("could not print a proof"))
+            .print(MAX_PROOF_BYTES)
+            .ok_or_else(|| report::malformed("proof", "it is longer than any proof can be"))
     }
 
     /// Answers null.

@@ -1,10 +1,11 @@
 //! Refuses what an append-only ledger does not do: changing entries, and dropping everything by accident.
 
 use crate::function::Answer;
-use crate::report;
+use crate::ledger::entry;
+use crate::report::{self, Failure};
 use crate::settings;
 use pgrx::pg_sys;
-use std::ffi::CStr;
+use pgrx::pg_sys::panic::pgrx_extern_c_guard;
 
 crate::sql_function!(entries_append_only);
 crate::sql_function!(drop_guard);
@@ -28,134 +29,70 @@ fn entries_append_only(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     ))
 }
 
-/// Event trigger on the commands that can drop the extension.
+/// Event trigger on every command: sees to it that this library is loaded before anything is dropped, for
+/// [`object_dropped`] guards only sessions that have it.
 fn drop_guard(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
-    // SAFETY: as above, for EventTriggerData; its parse tree is a node with a tag.
-    let command = unsafe {
+    // SAFETY: as above, for EventTriggerData.
+    unsafe {
         let context = (*fcinfo).context;
         if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_EventTriggerData {
             return Err(report::wrong_trigger_use());
-        }
-        (*context.cast::<pg_sys::EventTriggerData>()).parsetree
-    };
-    if !settings::allows_drop() {
-        // SAFETY: the parse tree belongs to the running command.
-        if let Some(name) = unsafe { dropped_with(command) } {
-            return Err(report::drop_refused(name));
         }
     }
     Ok(pg_sys::Datum::from(0))
 }
 
-/// The command, if it would drop this extension.
-///
-/// # Safety
-/// `command` is a parse tree.
-unsafe fn dropped_with(command: *mut pg_sys::Node) -> Option<&'static str> {
-    // SAFETY: the tag says which struct it is; lists hold what the grammar puts there: for DROP EXTENSION and
-    // DROP SCHEMA one String node an object, for DROP OWNED one RoleSpec a role.
+static mut NEXT_HOOK: pg_sys::object_access_hook_type = None;
+
+/// Listens to the dropping of objects. Called once, when the library is loaded.
+pub fn init() {
+    // SAFETY: runs in the one thread of a backend or of the postmaster, before any hook of ours can run; the
+    // hook stays for the life of the process, as the library does.
     unsafe {
-        let extension = pg_sys::get_extension_oid(c"converge_ledger".as_ptr(), true);
-        match (*command).type_ {
-            pg_sys::NodeTag::T_DropStmt => {
-                let drop: *mut pg_sys::DropStmt = command.cast();
-                let objects = (*drop).objects;
-                match (*drop).removeType {
-                    pg_sys::ObjectType::OBJECT_EXTENSION => {
-                        names(objects, c"converge_ledger").then_some("DROP EXTENSION")
-                    }
-                    pg_sys::ObjectType::OBJECT_SCHEMA => {
-                        let schema = pg_sys::get_namespace_name(extension_schema(extension)?);
-                        let cascade = (*drop).behavior == pg_sys::DropBehavior::DROP_CASCADE;
-                        (cascade && !schema.is_null() && names(objects, CStr::from_ptr(schema)))
-                            .then_some("DROP SCHEMA")
-                    }
-                    _ => None,
+        NEXT_HOOK = pg_sys::object_access_hook;
+        pg_sys::object_access_hook = Some(object_accessed);
+    }
+}
+
+unsafe extern "C-unwind" fn object_accessed(
+    access: pg_sys::ObjectAccessType::Type,
+    class: pg_sys::Oid,
+    object: pg_sys::Oid,
+    part: i32,
+    argument: *mut std::ffi::c_void,
+) {
+    // SAFETY: passes on what PostgreSQL gave; the guard is the outermost Rust frame of our own part.
+    unsafe {
+        if let Some(next) = NEXT_HOOK {
+            next(access, class, object, part, argument);
+        }
+        if access == pg_sys::ObjectAccessType::OAT_DROP && !settings::allows_drop() {
+            pgrx_extern_c_guard(|| {
+                if let Err(failure) = object_dropped(class, object, part) {
+                    failure.raise();
                 }
-            }
-            pg_sys::NodeTag::T_DropOwnedStmt => {
-                let drop: *mut pg_sys::DropOwnedStmt = command.cast();
-                let owner = extension_owner(extension)?;
-                members((*drop).roles)
-                    .any(|role| pg_sys::get_rolespec_oid(role.cast(), true) == owner)
-                    .then_some("DROP OWNED")
-            }
-            _ => None,
+            });
         }
     }
 }
 
-/// # Safety
-/// A list of pointers, or null.
-unsafe fn members(list: *mut pg_sys::List) -> impl Iterator<Item = *mut std::ffi::c_void> {
-    // SAFETY: by the contract; a list has `length` elements.
-    unsafe {
-        let length = if list.is_null() {
-            0
+/// Refuses to drop the extension, the table of entries, or one of its columns, whatever command led to it.
+fn object_dropped(class: pg_sys::Oid, object: pg_sys::Oid, part: i32) -> Result<(), Failure> {
+    // SAFETY: look-ups of catalogue rows by OID or constant name; the rows are there until after the hook.
+    let refused = unsafe {
+        if class == pg_sys::ExtensionRelationId {
+            let ours = pg_sys::get_extension_oid(c"converge_ledger".as_ptr(), true);
+            (object == ours).then_some("extension converge_ledger")
+        } else if class == pg_sys::RelationRelationId && part <= entry::COUNT as i32 {
+            let schema = pg_sys::get_namespace_oid(c"converge_ledger".as_ptr(), true);
+            let entries = pg_sys::get_relname_relid(c"entries".as_ptr(), schema);
+            (object == entries).then_some(match part {
+                0 => "table converge_ledger.entries",
+                _ => "a column of converge_ledger.entries",
+            })
         } else {
-            (*list).length as usize
-        };
-        (0..length).map(move |at| (*(*list).elements.add(at)).ptr_value)
-    }
-}
-
-/// # Safety
-/// A list of String nodes, or null.
-unsafe fn names(objects: *mut pg_sys::List, name: &CStr) -> bool {
-    // SAFETY: by the contract; a String node holds a C string.
-    unsafe {
-        members(objects)
-            .any(|object| CStr::from_ptr((*object.cast::<pg_sys::String>()).sval) == name)
-    }
-}
-
-fn extension_schema(extension: pg_sys::Oid) -> Option<pg_sys::Oid> {
-    extension_row(extension, |row| row.extnamespace)
-}
-
-fn extension_owner(extension: pg_sys::Oid) -> Option<pg_sys::Oid> {
-    extension_row(extension, |row| row.extowner)
-}
-
-/// Reads this extension's row of pg_extension, for which there is no cache.
-fn extension_row<T>(
-    extension: pg_sys::Oid,
-    read: impl FnOnce(&pg_sys::FormData_pg_extension) -> T,
-) -> Option<T> {
-    if extension == pg_sys::InvalidOid {
-        return None;
-    }
-    let mut key = pg_sys::ScanKeyData::default();
-    // SAFETY: the standard way to read a catalogue row by OID; everything opened is closed, or closed by the
-    // transaction if PostgreSQL raises. The row is read while the scan holds its buffer.
-    unsafe {
-        pg_sys::ScanKeyInit(
-            &mut key,
-            pg_sys::Anum_pg_extension_oid as i16,
-            pg_sys::BTEqualStrategyNumber as u16,
-            pg_sys::F_OIDEQ.into(),
-            pg_sys::Datum::from(extension),
-        );
-        let catalogue = pg_sys::table_open(
-            pg_sys::ExtensionRelationId,
-            pg_sys::AccessShareLock as pg_sys::LOCKMODE,
-        );
-        let scan = pg_sys::systable_beginscan(
-            catalogue,
-            pg_sys::ExtensionOidIndexId.into(),
-            true,
-            std::ptr::null_mut(),
-            1,
-            &mut key,
-        );
-        let tuple = pg_sys::systable_getnext(scan);
-        let found = (!tuple.is_null()).then(|| {
-            let header = (*tuple).t_data;
-            let data = header.cast::<u8>().add((*header).t_hoff as usize);
-            read(&*data.cast::<pg_sys::FormData_pg_extension>())
-        });
-        pg_sys::systable_endscan(scan);
-        pg_sys::table_close(catalogue, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
-        found
-    }
+            None
+        }
+    };
+    refused.map_or(Ok(()), |what| Err(report::drop_refused(what)))
 }

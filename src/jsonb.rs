@@ -73,6 +73,7 @@ impl Printer {
         // and a value that it gives points into the container.
         let mut iterator = unsafe { pg_sys::JsonbIteratorInit(container) };
         loop {
+            pgrx::check_for_interrupts!();
             // SAFETY: as above; with false it descends into nested containers by itself.
             match unsafe { pg_sys::JsonbIteratorNext(&mut iterator, &mut value, false) } {
                 Token::WJB_DONE => return Some(()),

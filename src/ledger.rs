@@ -5,6 +5,7 @@
 use crate::report::{self, Failure};
 use pgrx::pg_sys;
 use std::cell::Cell;
+use std::ffi::CStr;
 
 /// Columns of `converge_ledger.entries`, in the order of sql/tables/entries.sql.
 pub mod entry {
@@ -102,10 +103,10 @@ pub fn ledger() -> Result<Ledger, Failure> {
     Ok(found)
 }
 
-/// As [`ledger`], for a check, which must also describe a ledger whose keys are missing: they are
-/// `InvalidOid` then.
-pub fn for_checking() -> Result<Ledger, Failure> {
-    ledger().or_else(|_| look_up_damaged())
+/// As [`ledger`], for a check, which must also describe a ledger that is damaged: tables and keys that are missing or
+/// altered are `InvalidOid` then; none if the entries themselves cannot be read.
+pub fn for_checking() -> Option<Ledger> {
+    ledger().ok().or_else(look_up_damaged)
 }
 
 fn schema() -> Result<pg_sys::Oid, Failure> {
@@ -121,7 +122,7 @@ fn present(oid: pg_sys::Oid, what: &str) -> Result<pg_sys::Oid, Failure> {
     Ok(oid)
 }
 
-fn relation(schema: pg_sys::Oid, name: &std::ffi::CStr) -> Result<pg_sys::Oid, Failure> {
+fn relation(schema: pg_sys::Oid, name: &CStr) -> Result<pg_sys::Oid, Failure> {
     // SAFETY: a catalogue look-up by a constant name.
     let oid = unsafe { pg_sys::get_relname_relid(name.as_ptr(), schema) };
     present(
@@ -130,29 +131,35 @@ fn relation(schema: pg_sys::Oid, name: &std::ffi::CStr) -> Result<pg_sys::Oid, F
     )
 }
 
-fn look_up_damaged() -> Result<Ledger, Failure> {
-    let schema = schema()?;
-    let table = |name: &std::ffi::CStr| -> Result<Table, Failure> {
-        let table = relation(schema, name)?;
-        Ok(Table {
+fn look_up_damaged() -> Option<Ledger> {
+    let schema = schema().ok()?;
+    let table = |name: &CStr, shape: &[pg_sys::Oid]| -> Option<Table> {
+        let table = relation(schema, name).ok()?;
+        check_shape(table, name, shape).ok()?;
+        Some(Table {
             table,
             key: primary_key(table),
         })
     };
-    Ok(Ledger {
-        entries: table(c"entries")?,
+    let missing = Table {
+        table: pg_sys::InvalidOid,
+        key: pg_sys::InvalidOid,
+    };
+    Some(Ledger {
+        entries: table(c"entries", &ENTRIES)?,
         entries_id: pg_sys::InvalidOid,
-        contexts: table(c"contexts")?,
-        subtrees: table(c"subtrees")?,
-        node: table(c"node")?,
+        contexts: table(c"contexts", &CONTEXTS).unwrap_or(missing),
+        subtrees: table(c"subtrees", &SUBTREES).unwrap_or(missing),
+        node: table(c"node", &NODE).unwrap_or(missing),
         may_swallow: false,
     })
 }
 
 fn look_up() -> Result<Ledger, Failure> {
     let schema = schema()?;
-    let table = |name: &std::ffi::CStr| -> Result<Table, Failure> {
+    let table = |name: &CStr, shape: &[pg_sys::Oid]| -> Result<Table, Failure> {
         let table = relation(schema, name)?;
+        check_shape(table, name, shape)?;
         let key = primary_key(table);
         present(
             key,
@@ -160,53 +167,162 @@ fn look_up() -> Result<Ledger, Failure> {
         )?;
         Ok(Table { table, key })
     };
-    let entries = table(c"entries")?;
+    let entries = table(c"entries", &ENTRIES)?;
     let entries_id = relation(schema, c"entries_id_key")?;
+    let derived = |name: &CStr, shape: &[pg_sys::Oid]| -> Result<Table, Failure> {
+        let table = table(name, shape)?;
+        // Rows are written below the executor, which alone could serve an index on an expression.
+        if !indexes(table.table, |index| index.oid != table.key).is_empty() {
+            return Err(report::altered_table(
+                &name.to_string_lossy(),
+                "an additional index",
+            ));
+        }
+        Ok(table)
+    };
+    let other = indexes(entries.table, |index| {
+        (index.unique || index.exclusion) && index.oid != entries.key && index.oid != entries_id
+    });
     Ok(Ledger {
         entries,
         entries_id,
-        contexts: table(c"contexts")?,
-        subtrees: table(c"subtrees")?,
-        node: table(c"node")?,
-        may_swallow: has_other_unique_index(entries, entries_id),
+        contexts: derived(c"contexts", &CONTEXTS)?,
+        subtrees: derived(c"subtrees", &SUBTREES)?,
+        node: derived(c"node", &NODE)?,
+        may_swallow: !other.is_empty(),
+    })
+}
+
+/// Types of the columns, in the order of sql/tables.
+const ENTRIES: [pg_sys::Oid; entry::COUNT] = [
+    pg_sys::INT8OID,
+    pg_sys::INT8OID,
+    pg_sys::TIMESTAMPTZOID,
+    pg_sys::INT2OID,
+    pg_sys::TEXTOID,
+    pg_sys::TEXTOID,
+    pg_sys::TEXTOID,
+    pg_sys::TEXTOID,
+    pg_sys::BYTEAOID,
+    pg_sys::JSONBOID,
+    pg_sys::BYTEAOID,
+    pg_sys::BYTEAOID,
+    pg_sys::BYTEAOID,
+];
+const CONTEXTS: [pg_sys::Oid; 1] = [pg_sys::TEXTOID];
+const SUBTREES: [pg_sys::Oid; subtree::COUNT] = [
+    pg_sys::INT8OID,
+    pg_sys::INT2OID,
+    pg_sys::TEXTOID,
+    pg_sys::BYTEAOID,
+    pg_sys::BYTEAOID,
+];
+const NODE: [pg_sys::Oid; node::COUNT] = [
+    pg_sys::BOOLOID,
+    pg_sys::TEXTOID,
+    pg_sys::INT8OID,
+    pg_sys::OIDOID,
+    pg_sys::INT4OID,
+    pg_sys::TIMESTAMPTZOID,
+];
+
+/// Refuses a table whose columns are not those that the compiled code reads and writes. Only `entries` may
+/// have more of them.
+fn check_shape(table: pg_sys::Oid, name: &CStr, shape: &[pg_sys::Oid]) -> Result<(), Failure> {
+    let found = with_relation(table, |relation| {
+        // SAFETY: the relation is open, so its descriptor is complete.
+        unsafe {
+            columns((*relation).rd_att)
+                .map(|column| (column.atttypid, column.attisdropped))
+                .collect::<Vec<_>>()
+        }
+    });
+    let fits = found.len() >= shape.len()
+        && shape
+            .iter()
+            .zip(&found)
+            .all(|(expected, found)| *found == (*expected, false));
+    let more = found.len() > shape.len() && name != c"entries";
+    if !fits || more {
+        return Err(report::altered_table(
+            &name.to_string_lossy(),
+            "other columns",
+        ));
+    }
+    Ok(())
+}
+
+/// The attributes of a table, dropped ones included.
+///
+/// # Safety
+/// A complete descriptor that outlives the result.
+pub unsafe fn columns<'a>(
+    descriptor: pg_sys::TupleDesc,
+) -> impl Iterator<Item = &'a pg_sys::FormData_pg_attribute> {
+    // SAFETY: by the contract; the descriptor has `natts` attributes.
+    unsafe {
+        (0..(*descriptor).natts).map(move |at| {
+            #[cfg(not(feature = "pg18"))]
+            return &*(*descriptor).attrs.as_ptr().add(at as usize);
+            #[cfg(feature = "pg18")]
+            return &*pg_sys::TupleDescAttr(descriptor, at);
+        })
+    }
+}
+
+struct Index {
+    oid: pg_sys::Oid,
+    unique: bool,
+    exclusion: bool,
+}
+
+/// The indexes of a table that satisfy a condition.
+fn indexes(table: pg_sys::Oid, wanted: impl Fn(&Index) -> bool) -> Vec<Index> {
+    // SAFETY: the list holds OIDs of existing indexes, whose relation cache entries carry rd_index. Its memory
+    // goes with the current context. If PostgreSQL raises, it closes the index with the transaction.
+    with_relation(table, |relation| unsafe {
+        let list = pg_sys::RelationGetIndexList(relation);
+        let length = if list.is_null() {
+            0
+        } else {
+            (*list).length as usize
+        };
+        (0..length)
+            .map(|at| {
+                let oid = (*(*list).elements.add(at)).oid_value;
+                let index = pg_sys::index_open(oid, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+                let form = (*index).rd_index;
+                let (unique, exclusion) = ((*form).indisunique, (*form).indisexclusion);
+                pg_sys::index_close(index, pg_sys::NoLock as pg_sys::LOCKMODE);
+                Index {
+                    oid,
+                    unique,
+                    exclusion,
+                }
+            })
+            .filter(wanted)
+            .collect()
     })
 }
 
 fn primary_key(table: pg_sys::Oid) -> pg_sys::Oid {
-    // SAFETY: the relation is opened with a lock, its index list is computed from the relation cache,
-    // and it is closed again. If PostgreSQL raises, it closes the relation with the transaction.
-    unsafe {
-        let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+    // SAFETY: reads the relation cache entry of an open relation.
+    with_relation(table, |relation| unsafe {
         #[cfg(not(feature = "pg18"))]
-        let key = pg_sys::RelationGetPrimaryKeyIndex(relation);
+        return pg_sys::RelationGetPrimaryKeyIndex(relation);
         #[cfg(feature = "pg18")]
-        let key = pg_sys::RelationGetPrimaryKeyIndex(relation, false);
-        pg_sys::table_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
-        key
-    }
+        return pg_sys::RelationGetPrimaryKeyIndex(relation, false);
+    })
 }
 
-fn has_other_unique_index(entries: Table, entries_id: pg_sys::Oid) -> bool {
-    // SAFETY: as in `primary_key`; the list holds OIDs of existing indexes, whose relation cache entries
-    // carry rd_index. The list is ours and short-lived: its memory goes with the current context.
+/// Calls `read` with an open relation.
+fn with_relation<T>(table: pg_sys::Oid, read: impl FnOnce(pg_sys::Relation) -> T) -> T {
+    // SAFETY: opened with a lock and closed again. If PostgreSQL raises, it closes the relation with the
+    // transaction.
     unsafe {
-        let relation =
-            pg_sys::table_open(entries.table, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
-        let indexes = pg_sys::RelationGetIndexList(relation);
-        let mut found = false;
-        if !indexes.is_null() {
-            for i in 0..(*indexes).length as usize {
-                let oid = (*(*indexes).elements.add(i)).oid_value;
-                if oid == entries.key || oid == entries_id {
-                    continue;
-                }
-                let index = pg_sys::index_open(oid, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
-                let form = (*index).rd_index;
-                found |= (*form).indisunique || (*form).indisexclusion;
-                pg_sys::index_close(index, pg_sys::NoLock as pg_sys::LOCKMODE);
-            }
-        }
+        let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+        let answer = read(relation);
         pg_sys::table_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
-        found
+        answer
     }
 }

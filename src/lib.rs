@@ -23,6 +23,7 @@ pub extern "C-unwind" fn _PG_init() {
     settings::init();
     ledger::init();
     transaction::init();
+    guard::init();
 }
 
 pgrx::extension_sql_file!("../sql/schema.sql", name = "schema", bootstrap);

@@ -241,11 +241,12 @@ pub fn clock_out_of_range(microseconds: i64) -> Failure {
 
 // Reading
 
-pub fn unknown_context(context: &str) -> Failure {
-    Failure::new(
+pub fn unknown_context(context: &str, pending: Option<i64>) -> Failure {
+    let failure = Failure::new(
         Code::ERRCODE_UNDEFINED_OBJECT,
         format!("context \"{context}\" has no entries"),
-    )
+    );
+    beyond(failure, pending, 1)
 }
 
 fn beyond(failure: Failure, appended_now: Option<i64>, asked: i64) -> Failure {
@@ -384,22 +385,21 @@ pub fn foreign_identity(name: &str, changed: &str) -> Failure {
     )
 }
 
-pub fn node_has_name(name: &str) -> Failure {
+pub fn node_has_entries(origin: &str) -> Failure {
     Failure::new(
         Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-        format!("this node is already named \"{name}\""),
+        "this database already has ledger entries",
     )
-    .detail("Its entries carry that name as their origin.")
+    .detail(format!("The first one carries \"{origin}\" as its origin."))
     .hint("ledger_adopt_node changes the name of a node that already appended.")
 }
 
 pub fn no_identity() -> Failure {
     Failure::new(
         Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-        "this node has no name yet",
+        "this database has no name to continue under",
     )
-    .detail("Nothing was appended in this database, so there is nothing to adopt.")
-    .hint("ledger_set_node gives the node its name.")
+    .hint("Give the name itself; entries carry it as their origin.")
 }
 
 pub fn not_owner_of_table() -> Failure {
@@ -460,11 +460,12 @@ pub fn append_only(operation: &str) -> Failure {
     .hint("Append an entry that states the correction.")
 }
 
-pub fn drop_refused(command: &str) -> Failure {
+pub fn drop_refused(what: &str) -> Failure {
     Failure::new(
         Code::ERRCODE_RESTRICT_VIOLATION,
-        format!("{command} would drop extension converge_ledger and all ledger entries"),
+        format!("cannot drop {what}"),
     )
+    .detail("All ledger entries would be lost.")
     .hint("To do it all the same: SET converge_ledger.allow_drop = on.")
 }
 
@@ -504,4 +505,40 @@ pub fn swallowed() -> Failure {
         "a trigger on converge_ledger.entries discarded the entry",
     )
     .hint("Use INSERT where a discarded row is not an error.")
+}
+
+pub fn invalid_utf8() -> Failure {
+    Failure::new(
+        Code::ERRCODE_CHARACTER_NOT_IN_REPERTOIRE,
+        "invalid byte sequence for encoding \"UTF8\"",
+    )
+    .hint("The value was not made by PostgreSQL's own text input, for example by a binary cast.")
+}
+
+pub fn context_full(context: &str) -> Failure {
+    Failure::new(
+        Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+        format!("context \"{context}\" is full"),
+    )
+    .detail("The largest sequence is 2^53 - 1.")
+}
+
+pub fn altered_table(name: &str, what: &str) -> Failure {
+    Failure::new(
+        Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("table converge_ledger.{name} was altered"),
+    )
+    .detail(format!("It has {what}."))
+    .hint("Undo the change: the ledger reads and writes its tables directly.")
+}
+
+pub fn not_in_ownership(context: &str, sequence: i64, origin: &str, owner: &str) -> Failure {
+    Failure::new(
+        Code::ERRCODE_DATA_CORRUPTED,
+        format!("entry {sequence} of context \"{context}\" does not continue it"),
+    )
+    .detail(format!(
+        "Its origin is \"{origin}\", the owner of the context is \"{owner}\"."
+    ))
+    .hint("Only a $takeover entry changes the owner.")
 }

@@ -2,7 +2,7 @@
 
 use crate::announce;
 use crate::append::direct;
-use crate::append::head;
+use crate::append::head::{self, with_heads};
 use crate::append::identity;
 use crate::report::Failure;
 use pgrx::pg_sys;
@@ -24,8 +24,14 @@ unsafe extern "C-unwind" fn transaction(
     use pg_sys::XactEvent::*;
     match event {
         // Here an error still aborts the transaction, as it should.
-        XACT_EVENT_PRE_COMMIT => raising(announce::at_commit),
-        XACT_EVENT_PRE_PREPARE => raising(announce::at_prepare),
+        XACT_EVENT_PRE_COMMIT => raising(|| {
+            with_heads(|heads| heads.refuse_gaps())?;
+            announce::at_commit()
+        }),
+        XACT_EVENT_PRE_PREPARE => raising(|| {
+            with_heads(|heads| heads.refuse_gaps())?;
+            announce::at_prepare()
+        }),
         // From here on only memory is cleared: an error would take the server down.
         XACT_EVENT_COMMIT => end(true),
         XACT_EVENT_PREPARE | XACT_EVENT_ABORT => end(false),

@@ -8,7 +8,7 @@ declare
     reading constant text[] := array[
         'ledger_get', 'ledger_head', 'ledger_root', 'ledger_text', 'ledger_proof', 'ledger_verify_proof',
         'ledger_consistency', 'ledger_verify_consistency', 'ledger_channel', 'ledger_listen',
-        'ledger_unlisten', 'ledger_check', 'visible_size', 'entry_faults', 'schema_faults'];
+        'ledger_unlisten', 'ledger_check', 'visible_size', 'required_context', 'required_position', 'entry_faults', 'schema_faults'];
     appending constant text[] := array['ledger_append', 'ledger_append_batch'];
     granted text[];
     callable regprocedure;
@@ -30,7 +30,10 @@ begin
                 hint = 'The privileges are "append" (which includes reading) and "read".';
     end case;
 
-    execute format('grant usage on schema converge_ledger, @extschema@ to %I', role);
+    execute format('grant usage on schema converge_ledger, %I to %I',
+                   (select n.nspname
+                      from pg_extension x join pg_namespace n on n.oid = x.extnamespace
+                     where x.extname = 'converge_ledger'), role);
     execute format('grant select on converge_ledger.entries, converge_ledger.contexts to %I', role);
     if privilege = 'append' then
         execute format(

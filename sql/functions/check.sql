@@ -50,11 +50,14 @@ begin atomic
                 'CREATE UNIQUE INDEX node_pkey ON converge_ledger.node USING btree (singleton)')
     ),
     fault (detail) as (
-        select 'table converge_ledger.entries is missing'
-         where not exists (select from entries)
+        select pg_catalog.format('table converge_ledger.%s is missing', x.name)
+          from (values ('entries'), ('contexts'), ('subtrees'), ('node'), ('incidents')) x (name)
+         where not exists (
+                   select from pg_catalog.pg_class c
+                    where c.oid = pg_catalog.to_regclass('converge_ledger.' || x.name) and c.relkind = 'r')
         union all
-        select 'converge_ledger.entries is not an ordinary, logged table'
-          from entries e where e.relkind <> 'r' or e.relpersistence <> 'p'
+        select 'converge_ledger.entries is not logged'
+          from entries e where e.relpersistence <> 'p'
         union all
         select 'converge_ledger.entries is no longer a member of the extension'
           from entries e
@@ -120,7 +123,7 @@ begin atomic
          where not exists (
                    select from pg_catalog.pg_attribute a
                     where a.attrelid = e.oid and a.attnum = x.number and a.attname = x.name
-                      and pg_catalog.format_type(a.atttypid, a.atttypmod) = x.type
+                      and a.atttypid = x.type::regtype and a.atttypmod = -1
                       and a.attnotnull = x.required and a.attgenerated = '' and not a.attisdropped
                       and (x.type <> 'text' or a.attcollation = '"C"'::regcollation))
         union all
@@ -128,13 +131,26 @@ begin atomic
           from entries e join pg_catalog.pg_attribute a on a.attrelid = e.oid
          where a.attnum > 13 and not a.attisdropped
         union all
+        select pg_catalog.format('columns of converge_ledger.%I were changed', x.name)
+          from (values ('contexts', '{text}'), ('subtrees', '{bigint,smallint,text,bytea,bytea}'),
+                       ('node', '{boolean,text,bigint,oid,integer,timestamptz}')) x (name, types)
+         where x.types::regtype[] <> (
+                   select pg_catalog.array_agg(a.atttypid::regtype order by a.attnum)
+                     from pg_catalog.pg_attribute a
+                    where a.attrelid = pg_catalog.to_regclass('converge_ledger.' || x.name) and a.attnum > 0)
+        union all
+        select pg_catalog.format('converge_ledger.%I has the additional index %s', x.name, i.indexrelid::regclass)
+          from (values ('contexts'), ('subtrees'), ('node')) x (name)
+          join pg_catalog.pg_index i on i.indrelid = pg_catalog.to_regclass('converge_ledger.' || x.name)
+         where not i.indisprimary
+        union all
         select pg_catalog.format('key converge_ledger.%I is missing, changed or invalid', x.name)
           from expected_key x
          where not exists (
                    select from pg_catalog.pg_index i
                     where i.indexrelid = pg_catalog.to_regclass('converge_ledger.' || x.name)
                       and i.indisunique and i.indisvalid and i.indimmediate
-                      and pg_catalog.pg_get_indexdef(i.indexrelid) = x.definition)
+                      and pg_catalog.replace(pg_catalog.pg_get_indexdef(i.indexrelid), '"', '') = x.definition)
         union all
         select pg_catalog.format('role %s may set session_replication_role',
                    case a.grantee when 0 then 'PUBLIC' else a.grantee::regrole::text end)

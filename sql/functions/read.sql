@@ -7,6 +7,19 @@ create function converge_ledger.visible_size(context text, after_sequence bigint
 comment on function converge_ledger.visible_size(text, bigint, bigint) is
     'last sequence that ledger_get may return';
 
+-- A null would let the planner skip the whole query, and with it the error that is due.
+create function converge_ledger.required_context(context text) returns text
+    language c stable parallel safe
+    as 'MODULE_PATHNAME', 'required_context';
+comment on function converge_ledger.required_context(text) is
+    'the context, checked';
+
+create function converge_ledger.required_position(after_sequence bigint) returns bigint
+    language c stable parallel safe
+    as 'MODULE_PATHNAME', 'required_position';
+comment on function converge_ledger.required_position(bigint) is
+    'the position, checked';
+
 -- Plain SQL so that the planner can inline it. The names in the body are bound when it is created.
 create function ledger_get(
     context text, after_sequence bigint default 0, max_entries bigint default null, key text default null
@@ -15,8 +28,8 @@ create function ledger_get(
 begin atomic
     select entry.*
       from converge_ledger.entries as entry
-     where entry.context_id = ledger_get.context
-       and entry.sequence > ledger_get.after_sequence
+     where entry.context_id = converge_ledger.required_context(ledger_get.context)
+       and entry.sequence > converge_ledger.required_position(ledger_get.after_sequence)
        and entry.sequence <= converge_ledger.visible_size(
                ledger_get.context, ledger_get.after_sequence, ledger_get.max_entries)
        and (ledger_get.key is null or entry.key = ledger_get.key)

@@ -36,11 +36,11 @@ create function converge_ledger.drop_guard() returns event_trigger
     language c
     as 'MODULE_PATHNAME', 'drop_guard';
 comment on function converge_ledger.drop_guard() is
-    'refuses to drop the extension unless converge_ledger.allow_drop is on';
+    'loads the library, which refuses to drop the ledgers unless converge_ledger.allow_drop is on';
 
+-- Many commands can drop the extension by a cascade; the library itself refuses it, once it is loaded.
 create event trigger converge_ledger_drop_guard on ddl_command_start
-    when tag in ('DROP EXTENSION', 'DROP SCHEMA', 'DROP OWNED')
     execute function converge_ledger.drop_guard();
 alter event trigger converge_ledger_drop_guard enable always;
 comment on event trigger converge_ledger_drop_guard is
-    'refuses to drop the extension unless converge_ledger.allow_drop is on';
+    'loads the library, which refuses to drop the ledgers unless converge_ledger.allow_drop is on';

@@ -50,17 +50,15 @@ fn ledger_set_node(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     check_text(TextField::Origin, name).map_err(report::bad_text)?;
     let ledger = begin_writing()?;
     lock::all_contexts(&ledger);
-    match node::read(&ledger) {
-        Some(node) if node.name == name && node.identity == node::identity() => {}
-        Some(node) => return Err(report::node_has_name(&node.name)),
-        None => {
-            if let Some(row) = entries::all(&ledger, None, Sight::Latest).next() {
-                return Err(report::node_has_name(row.text(entry::ORIGIN)));
-            }
-            node::write(&ledger, name, node::identity());
-            identity::changed(&ledger);
+    // A name may be changed as long as no entry carries it.
+    if let Some(row) = entries::all(&ledger, None, Sight::Latest).next() {
+        let node = node::read(&ledger);
+        if !node.is_some_and(|node| node.name == name && node.identity == node::identity()) {
+            return Err(report::node_has_entries(row.text(entry::ORIGIN)));
         }
     }
+    node::replace(&ledger, name, node::identity());
+    identity::changed(&ledger);
     Ok(text(name))
 }
 
@@ -68,13 +66,11 @@ fn ledger_adopt_node(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     let name = Arguments(fcinfo).text(0, "name")?;
     let ledger = begin_writing()?;
     lock::all_contexts(&ledger);
-    let Some(node) = node::read(&ledger) else {
-        return Err(report::no_identity());
-    };
-    let name = if name == "continue" {
-        node.name.as_str()
-    } else {
-        name
+    let node = node::read(&ledger);
+    let name = match &node {
+        Some(node) if name == "continue" => node.name.as_str(),
+        None if name == "continue" => return Err(report::no_identity()),
+        _ => name,
     };
     check_text(TextField::Origin, name).map_err(report::bad_text)?;
     node::replace(&ledger, name, node::identity());
@@ -85,7 +81,7 @@ fn ledger_adopt_node(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
 /// Rebuilds what is derived from the entries of one context, or of all.
 fn ledger_rebuild(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     let arguments = Arguments(fcinfo);
-    let only = match arguments.optional_text(0) {
+    let only = match arguments.datum(0) {
         None => None,
         Some(_) => Some(arguments.context(0)?),
     };
@@ -123,7 +119,7 @@ fn ledger_rebuild(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
         }
     }
     match only {
-        Some(context) if read == 0 => Err(report::unknown_context(context)),
+        Some(context) if read == 0 => Err(report::unknown_context(context, None)),
         _ => Ok(pg_sys::Datum::from(read)),
     }
 }

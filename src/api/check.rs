@@ -3,9 +3,9 @@
 use super::tree::{check_reader, interrupts};
 use crate::function::{text, Answer, Arguments, Rows};
 use crate::jsonb::Jsonb;
-use crate::ledger::{self, entry, Ledger};
+use crate::ledger::{self, entry, subtree, Ledger};
 use crate::report::{self, Failure};
-use crate::store::scan::{Row, Scan, Sight};
+use crate::store::scan::{Key, Row, Scan, Sight};
 use crate::store::{entries, subtrees, unix_microseconds};
 use converge_ledger_core::check::{ContextCheck, Fault, FaultKind, StoredRow};
 use converge_ledger_core::hash::NodeHashes;
@@ -18,11 +18,14 @@ crate::sql_function!(entry_faults);
 
 fn entry_faults(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     let arguments = Arguments(fcinfo);
-    let only = match arguments.optional_text(0) {
+    let only = match arguments.datum(0) {
         None => None,
         Some(_) => Some(arguments.context(0)?),
     };
-    let ledger = ledger::for_checking()?;
+    let Some(ledger) = ledger::for_checking() else {
+        // What is wrong with the table is among the faults of the schema.
+        return Rows::begin(arguments).end();
+    };
     check_reader(&ledger)?;
     let mut found = Found {
         rows: Rows::begin(arguments),
@@ -30,13 +33,20 @@ fn entry_faults(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     };
     let mut per_row = PgMemoryContexts::new("ledger_check row");
     let mut scan = entries::all_in_order(&ledger, only, Sight::Statement);
+    let mut read: u64 = 0;
     let mut more = scan.advance();
     if let (false, Some(context)) = (more, only) {
-        return Err(report::unknown_context(context));
+        return Err(report::unknown_context(context, None));
     }
     while more {
         let context = scan.row().text(entry::CONTEXT_ID).to_owned();
-        more = check_context(&ledger, &context, &mut scan, &mut per_row, &mut found)?;
+        let checked = check_context(&ledger, &context, &mut scan, &mut per_row, &mut found)?;
+        read += checked.rows;
+        more = checked.more;
+    }
+    if only.is_none() {
+        forgotten_subtrees(&ledger, &mut found);
+        hidden_rows(&ledger, read, &mut found);
     }
     found.rows.end()
 }
@@ -59,14 +69,20 @@ impl Found {
     }
 }
 
-/// Checks the rows of one context, the first of which is under the scan; says whether others follow.
+struct Checked {
+    rows: u64,
+    /// Rows of another context follow.
+    more: bool,
+}
+
+/// Checks the rows of one context, the first of which is under the scan.
 fn check_context(
     ledger: &Ledger,
     context: &str,
     scan: &mut Scan,
     per_row: &mut PgMemoryContexts,
     found: &mut Found,
-) -> Result<bool, Failure> {
+) -> Result<Checked, Failure> {
     let mut check = ContextCheck::new(context);
     let mut completed: Vec<(NodeId, NodeHashes)> = Vec::new();
     let mut more = true;
@@ -91,7 +107,10 @@ fn check_context(
     let summary = check.finish(&mut found.faults);
     premature(ledger, context, summary.size, &mut found.faults)?;
     found.report(context);
-    Ok(more)
+    Ok(Checked {
+        rows: summary.rows,
+        more,
+    })
 }
 
 fn feed(
@@ -125,6 +144,55 @@ fn feed(
     check.row(&stored, faults, &mut |node, hashes| {
         completed.push((node, hashes))
     });
+}
+
+/// Subtrees must not be stored for contexts that have no entries.
+fn forgotten_subtrees(ledger: &Ledger, found: &mut Found) {
+    if ledger.subtrees.key == pg_sys::InvalidOid || ledger.entries.key == pg_sys::InvalidOid {
+        return;
+    }
+    let mut scan = Scan::by_key(ledger.subtrees, Sight::Statement, &[]);
+    let mut known = String::new();
+    while let Some(row) = scan.next() {
+        interrupts();
+        let context = row.text(subtree::CONTEXT_ID);
+        if context == known {
+            continue;
+        }
+        known = context.to_owned();
+        let entries = [Key::Text(1, context)];
+        if Scan::by_key(ledger.entries, Sight::Statement, &entries)
+            .next()
+            .is_none()
+        {
+            let detail = String::from("subtrees are stored for a context without entries");
+            found.faults.push(Fault {
+                sequence: None,
+                kind: FaultKind::Subtree,
+                detail,
+            });
+            found.report(&known);
+        }
+    }
+}
+
+/// Rows that the primary key does not show are in the table all the same, for whoever reads it another way.
+fn hidden_rows(ledger: &Ledger, read: u64, found: &mut Found) {
+    if ledger.entries.key == pg_sys::InvalidOid {
+        return;
+    }
+    let stored = entries::count(ledger, Sight::Statement);
+    if stored != read {
+        let detail = format!(
+            "the table has {stored} rows, but its primary key shows {read}; amcheck tells more, REINDEX rebuilds the key"
+        );
+        found.rows.push([
+            None,
+            None,
+            Some(text(FaultKind::Schema.as_str())),
+            Some(text(&detail)),
+        ]);
+    }
 }
 
 /// A stored subtree must be what the leaves give; one that is not stored is no fault.

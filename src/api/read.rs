@@ -11,6 +11,8 @@ crate::sql_function!(ledger_head);
 crate::sql_function!(ledger_root);
 crate::sql_function!(ledger_text);
 crate::sql_function!(visible_size);
+crate::sql_function!(required_context);
+crate::sql_function!(required_position);
 
 fn ledger_head(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     let arguments = Arguments(fcinfo);
@@ -63,4 +65,14 @@ fn visible_size(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     check_reader(&ledger)?;
     let last = last(&ledger, context, after);
     Ok(pg_sys::Datum::from(last.map_or(0, |last| last.sequence)))
+}
+
+fn required_context(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
+    Ok(text(Arguments(fcinfo).context(0)?))
+}
+
+fn required_position(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
+    Ok(pg_sys::Datum::from(
+        Arguments(fcinfo).int8(0, "after_sequence")?,
+    ))
 }

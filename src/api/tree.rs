@@ -55,7 +55,8 @@ impl<'a> Tree<'a> {
 
     /// The last entry of the contiguous part. Errors: 42704 for a context without entries.
     pub fn last(&self) -> Result<entries::Last, Failure> {
-        last(self.ledger, self.context, 0).ok_or_else(|| report::unknown_context(self.context))
+        last(self.ledger, self.context, 0)
+            .ok_or_else(|| report::unknown_context(self.context, self.appended()))
     }
 
     /// The size that a caller asked for, or the present one.

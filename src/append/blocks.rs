@@ -21,16 +21,15 @@ const MEND: u64 = 16;
 
 /// Stores the subtrees that are complete now that the context has `head.now.sequence` entries, a
 /// multiple of the block.
-pub fn fill(ledger: &Ledger, head: &mut Head) -> Result<(), Failure> {
+pub fn fill(ledger: &Ledger, head: &Head) -> Result<(), Failure> {
     let size = head.now.sequence as u64;
     let complete = size >> BLOCK_BITS;
-    let known = std::mem::take(&mut head.leaves);
-    store_block(ledger, &head.context, complete - 1, Some(known))?;
+    store_block(ledger, &head.context, complete - 1)?;
     for index in (complete.saturating_sub(1 + MEND)..complete - 1).rev() {
         if subtrees::exists(ledger, &head.context, id(BLOCK_BITS, index), Sight::Latest) {
             break;
         }
-        store_block(ledger, &head.context, index, None)?;
+        store_block(ledger, &head.context, index)?;
     }
     let mut level = 2 * BLOCK_BITS;
     while level <= 3 * BLOCK_BITS && size.is_multiple_of(1 << level) {
@@ -44,40 +43,45 @@ fn id(level: u8, index: u64) -> NodeId {
     NodeId { level, index }
 }
 
-fn store_block(
-    ledger: &Ledger,
-    context: &str,
-    index: u64,
-    known: Option<Vec<NodeHashes>>,
-) -> Result<(), Failure> {
-    let node = id(BLOCK_BITS, index);
-    if subtrees::exists(ledger, context, node, Sight::Latest) {
-        return Ok(());
-    }
-    let mut leaves = known.unwrap_or_default();
-    if leaves.len() as i64 != BLOCK {
-        leaves.clear();
-        let first = index << BLOCK_BITS;
-        entries::leaves(
-            ledger,
-            context,
-            first,
-            BLOCK as u64,
-            Sight::Latest,
-            &mut leaves,
-        )?;
-    }
-    if let Some(hashes) = block(&leaves) {
-        subtrees::write(ledger, context, node, &hashes);
-    }
+/// The leaves are read from the table, never taken from what was stamped: what counts is what is there.
+fn store_block(ledger: &Ledger, context: &str, index: u64) -> Result<(), Failure> {
+    let mut leaves = Vec::with_capacity(BLOCK as usize);
+    let first = index << BLOCK_BITS;
+    entries::leaves(
+        ledger,
+        context,
+        first,
+        BLOCK as u64,
+        Sight::Latest,
+        &mut leaves,
+    )?;
+    store(ledger, context, id(BLOCK_BITS, index), block(&leaves));
     Ok(())
+}
+
+/// Stores a hash, or puts it in the place of one that is wrong.
+fn store(ledger: &Ledger, context: &str, node: NodeId, hashes: Option<NodeHashes>) {
+    let Some(hashes) = hashes else { return };
+    let run = Run {
+        level: node.level,
+        first: node.index,
+        count: 1,
+    };
+    let mut stored = None;
+    let read = subtrees::read(ledger, context, run, Sight::Latest, |_, hashes| {
+        stored = Some(hashes)
+    });
+    if stored == Some(hashes) {
+        return;
+    }
+    if stored.is_some() || read.is_err() {
+        subtrees::remove_run(ledger, context, run);
+    }
+    subtrees::write(ledger, context, node, &hashes);
 }
 
 /// Stores a subtree of a higher level if all its children are stored; else it is left to `ledger_rebuild`.
 fn store_parent(ledger: &Ledger, context: &str, node: NodeId) -> Result<(), Failure> {
-    if subtrees::exists(ledger, context, node, Sight::Latest) {
-        return Ok(());
-    }
     let run = Run {
         level: node.level - BLOCK_BITS,
         first: node.index << BLOCK_BITS,
@@ -87,8 +91,6 @@ fn store_parent(ledger: &Ledger, context: &str, node: NodeId) -> Result<(), Fail
     subtrees::read(ledger, context, run, Sight::Latest, |_, hashes| {
         children.push(hashes)
     })?;
-    if let Some(hashes) = block(&children) {
-        subtrees::write(ledger, context, node, &hashes);
-    }
+    store(ledger, context, node, block(&children));
     Ok(())
 }

@@ -5,7 +5,7 @@
 //! generated columns), it refuses rather than skip it.
 
 use super::stamp::Outcome;
-use crate::ledger::{entry, Ledger};
+use crate::ledger::{self, entry, Ledger};
 use crate::report::{self, Failure};
 use pgrx::pg_sys;
 use std::cell::RefCell;
@@ -238,6 +238,9 @@ impl Inserter {
         unsafe {
             pg_sys::ExecASInsertTriggers(self.state, self.result, self.capture);
             pg_sys::AfterTriggerEndQuery(self.state);
+            // Triggers and foreign keys may have opened slots and relations of their own.
+            pg_sys::ExecResetTupleTable((*self.state).es_tupleTable, false);
+            pg_sys::ExecCloseResultRelations(self.state);
             pg_sys::ExecDropSingleTupleTableSlot(self.slot);
             pg_sys::ExecCloseIndices(self.result);
             pg_sys::table_close(self.relation, pg_sys::NoLock as pg_sys::LOCKMODE);
@@ -291,7 +294,7 @@ unsafe fn unserved_feature(relation: pg_sys::Relation) -> Option<&'static str> {
     unsafe {
         let form = (*relation).rd_rel;
         let constraints = (*(*relation).rd_att).constr;
-        if (*form).relhasrules {
+        if !(*relation).rd_rules.is_null() {
             Some("a rule")
         } else if (*form).relrowsecurity {
             Some("row security")
@@ -299,7 +302,11 @@ unsafe fn unserved_feature(relation: pg_sys::Relation) -> Option<&'static str> {
             Some("a partitioned parent")
         } else if !constraints.is_null() && (*constraints).has_generated_stored {
             Some("a generated column")
-        } else if (*(*relation).rd_att).natts as usize != entry::COUNT {
+        } else if ledger::columns((*relation).rd_att)
+            .skip(entry::COUNT)
+            .any(|column| !column.attisdropped)
+        {
+            // They may have defaults, which only the executor fills in.
             Some("additional columns")
         } else {
             None

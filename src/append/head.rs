@@ -5,11 +5,10 @@
 //! was first touched in one is forgotten, because its lock is released too.
 
 use super::lock;
-use crate::ledger::Ledger;
+use crate::ledger::{entry, Ledger};
 use crate::report::{self, Failure};
 use crate::store::entries::{self, Last};
 use crate::store::scan::Sight;
-use converge_ledger_core::hash::NodeHashes;
 use pgrx::pg_sys;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -38,16 +37,25 @@ pub struct Mark {
     pub beyond: Option<i64>,
 }
 
+/// Whether an entry that was stamped or placed will be inserted, unless an error ends the statement.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Certainty {
+    WillBeInserted,
+    MayBeGivenUp,
+}
+
 /// A context that this transaction has touched.
 pub struct Head {
     pub context: Rc<str>,
     pub now: Mark,
     /// State before the last entry, in case its row is given up after it was stamped.
     pub before: Option<Mark>,
-    /// Leaves of the block that is being filled, as far as they are known without reading.
-    pub leaves: Vec<NodeHashes>,
+    /// The last entry was placed with an id, which another entry may have: ON CONFLICT DO NOTHING drops it then.
+    uncertain: bool,
     /// Nesting level for which `undo` already knows how to go back.
     saved_at: i32,
+    /// Whether it has a lock of its own.
+    locked: bool,
 }
 
 struct Undo {
@@ -111,7 +119,7 @@ impl Heads {
         let Some(head) = heads[slot].as_mut() else {
             return Err(report::internal("the head of a context vanished"));
         };
-        if ledger.may_swallow {
+        if ledger.may_swallow || head.uncertain {
             head.settle(ledger);
         }
         if head.saved_at < level {
@@ -138,7 +146,8 @@ impl Heads {
             lock::all_contexts(ledger);
             self.escalated_at = Some(level);
         }
-        if self.escalated_at.is_none() {
+        let locked = self.escalated_at.is_none();
+        if locked {
             lock::context(context);
             self.locked += 1;
         }
@@ -153,8 +162,9 @@ impl Heads {
             context: context.clone(),
             now: Mark::from_last(located.last, located.beyond),
             before: None,
-            leaves: Vec::new(),
+            uncertain: false,
             saved_at: level,
+            locked,
         }));
         self.by_context.insert(context, slot);
         if level > 1 {
@@ -197,6 +207,25 @@ impl Heads {
             .filter(|head| head.now.first.is_some())
     }
 
+    /// Refuses to commit a context with a gap: a damaged dump must not come in silently.
+    pub fn refuse_gaps(&mut self) -> Result<(), Failure> {
+        let mut gaps = self
+            .heads
+            .iter_mut()
+            .flatten()
+            .filter(|head| head.now.beyond.is_some());
+        let Some(first) = gaps.next() else {
+            return Ok(());
+        };
+        // The extension may have been dropped since, with the entries.
+        let Ok(ledger) = crate::ledger::ledger() else {
+            return Ok(());
+        };
+        std::iter::once(first)
+            .chain(gaps)
+            .try_for_each(|head| head.close_gap(&ledger))
+    }
+
     /// Ends the transaction: nothing is pending any more.
     pub fn end(&mut self, committed: bool) {
         if committed && self.heads.len() <= HINTS {
@@ -231,14 +260,16 @@ impl Heads {
                     if let Some(head) = self.heads[slot].as_mut() {
                         head.now = mark;
                         head.before = None;
-                        head.leaves.clear();
                         head.saved_at = saved_at;
                     }
                 }
                 None => {
                     if let Some(head) = self.heads[slot].take() {
                         self.by_context.remove(&head.context);
-                        self.locked = self.locked.saturating_sub(1);
+                        self.locked -= usize::from(head.locked);
+                    }
+                    while self.heads.last().is_some_and(Option::is_none) {
+                        self.heads.pop();
                     }
                 }
             }
@@ -316,18 +347,26 @@ impl Head {
         {
             if let Some(before) = self.before.take() {
                 self.now = before;
-                self.leaves.clear();
             }
         }
     }
 
-    /// Refuses to go on behind a missing entry. One that arrived meanwhile closes the gap.
+    /// Refuses to go on behind a missing entry. Those that arrived meanwhile close the gap.
     pub fn close_gap(&mut self, ledger: &Ledger) -> Result<(), Failure> {
         let Some(beyond) = self.now.beyond else {
             return Ok(());
         };
-        let located = entries::last(ledger, &self.context, self.now.sequence, Sight::Latest);
-        let reached = located.last.as_ref().map_or(0, |last| last.sequence);
+        let from = self.now.sequence + 1;
+        let mut expected = from;
+        let mut scan = entries::range(ledger, &self.context, from, beyond, Sight::Latest);
+        while let Some(row) = scan.next() {
+            if row.int8(entry::SEQUENCE) != expected {
+                break;
+            }
+            expected += 1;
+        }
+        let reached = expected - 1;
+        let located = entries::last(ledger, &self.context, reached, Sight::Latest);
         if reached < beyond || located.beyond.is_some() {
             return Err(report::gap(&self.context, reached));
         }
@@ -336,18 +375,12 @@ impl Head {
             ..Mark::from_last(located.last, None)
         };
         self.before = None;
-        self.leaves.clear();
         Ok(())
     }
 
-    /// Moves on to a new entry with the given leaf.
-    pub fn advance(&mut self, next: Mark, leaf: NodeHashes) {
-        // A list of leaves is only worth keeping when it begins with its block.
-        if self.leaves.len() as i64 == (next.sequence - 1) % super::blocks::BLOCK {
-            self.leaves.push(leaf);
-        } else {
-            self.leaves.clear();
-        }
+    /// Moves on to a new entry.
+    pub fn advance(&mut self, next: Mark, certainty: Certainty) {
+        self.uncertain = certainty == Certainty::MayBeGivenUp;
         self.before = Some(std::mem::replace(&mut self.now, next));
     }
 }

@@ -4,14 +4,15 @@
 //! restores, it also continues the context, so that its subtrees are filled on the way.
 
 use super::blocks;
-use super::head::{with_heads, Mark};
+use super::head::{with_heads, Certainty, Mark};
 use super::row::NewRow;
 use crate::jsonb;
 use crate::ledger::{entry, Ledger};
 use crate::report::{self, Failure};
 use crate::store::{contexts, unix_microseconds};
+use converge_ledger_core::control::ControlKey;
 use converge_ledger_core::entry::{Content, Entry};
-use converge_ledger_core::hash::{Hash, NodeHashes};
+use converge_ledger_core::hash::Hash;
 use converge_ledger_core::limits::{MAX_METADATA_BYTES, SALT_BYTES};
 use pgrx::pg_sys;
 
@@ -19,9 +20,8 @@ use pgrx::pg_sys;
 ///
 /// Errors: XX001 with context and sequence when the row is not what its leaf hash says.
 pub fn place(ledger: &Ledger, row: &NewRow) -> Result<(), Failure> {
-    let context = row
-        .text(entry::CONTEXT_ID)
-        .ok_or_else(|| report::null_column("context_id"))?;
+    let text = |column, name| row.text(column)?.ok_or_else(|| report::null_column(name));
+    let context = text(entry::CONTEXT_ID, "context_id")?;
     let sequence = row
         .int8(entry::SEQUENCE)
         .ok_or_else(|| report::null_column("sequence"))?;
@@ -72,16 +72,10 @@ pub fn place(ledger: &Ledger, row: &NewRow) -> Result<(), Failure> {
         lamport: row
             .int8(entry::LAMPORT)
             .ok_or_else(|| report::null_column("lamport"))?,
-        origin: row
-            .text(entry::ORIGIN)
-            .ok_or_else(|| report::null_column("origin"))?,
+        origin: text(entry::ORIGIN, "origin")?,
         appended_at,
-        key: row
-            .text(entry::KEY)
-            .ok_or_else(|| report::null_column("key"))?,
-        id: row
-            .text(entry::ID)
-            .ok_or_else(|| report::null_column("id"))?,
+        key: text(entry::KEY, "key")?,
+        id: text(entry::ID, "id")?,
         content,
     };
     arrived
@@ -106,7 +100,7 @@ pub fn place(ledger: &Ledger, row: &NewRow) -> Result<(), Failure> {
         // The primary key decides between it and a local append; the lock of the context is not taken.
         return Ok(());
     }
-    continue_context(ledger, &arrived, computed)
+    continue_context(ledger, &arrived)
 }
 
 fn is_replica_session() -> bool {
@@ -115,7 +109,7 @@ fn is_replica_session() -> bool {
     role == pg_sys::SESSION_REPLICATION_ROLE_REPLICA as i32
 }
 
-fn continue_context(ledger: &Ledger, arrived: &Entry, leaf: Hash) -> Result<(), Failure> {
+fn continue_context(ledger: &Ledger, arrived: &Entry) -> Result<(), Failure> {
     with_heads(|heads| {
         let head = heads.touch(ledger, arrived.context)?;
         if head.now.sequence == 0 {
@@ -127,6 +121,16 @@ fn continue_context(ledger: &Ledger, arrived: &Entry, leaf: Hash) -> Result<(), 
         if arrived.sequence > head.now.sequence + 1 {
             head.now.beyond = head.now.beyond.max(Some(arrived.sequence));
             return Ok(());
+        }
+        if let Some(owner) = &head.now.owner {
+            if **owner != *arrived.origin && arrived.key != ControlKey::Takeover.as_str() {
+                return Err(report::not_in_ownership(
+                    arrived.context,
+                    arrived.sequence,
+                    arrived.origin,
+                    owner,
+                ));
+            }
         }
         if arrived.lamport <= head.now.lamport {
             return Err(report::lamport_not_rising(
@@ -151,7 +155,12 @@ fn continue_context(ledger: &Ledger, arrived: &Entry, leaf: Hash) -> Result<(), 
             first: head.now.first,
             beyond: head.now.beyond,
         };
-        head.advance(next, NodeHashes::leaf(leaf));
+        let certainty = if arrived.id.is_empty() {
+            Certainty::WillBeInserted
+        } else {
+            Certainty::MayBeGivenUp
+        };
+        head.advance(next, certainty);
         Ok(())
     })
 }

@@ -1,6 +1,7 @@
 //! The row that a BEFORE INSERT trigger was handed: read field by field, given back changed.
 
 use crate::ledger::entry;
+use crate::report::{self, Failure};
 use crate::store::scan::varlena_bytes;
 use pgrx::pg_sys;
 
@@ -67,10 +68,11 @@ impl NewRow {
             .map(|datum| unsafe { varlena_bytes(datum) })
     }
 
-    /// A text column. The database is UTF8, which CREATE EXTENSION insists on.
-    pub fn text(&self, column: usize) -> Option<&str> {
-        // SAFETY: the server only lets valid text of the database's encoding into a text value.
-        self.bytes(column)
-            .map(|bytes| unsafe { std::str::from_utf8_unchecked(bytes) })
+    /// A text column, checked: what passed a cast without function need not be valid.
+    pub fn text(&self, column: usize) -> Result<Option<&str>, Failure> {
+        let bytes = self.bytes(column);
+        bytes
+            .map(|bytes| std::str::from_utf8(bytes).map_err(|_| report::invalid_utf8()))
+            .transpose()
     }
 }

@@ -1,6 +1,6 @@
 //! Makes an entry of a row: assigns sequence, Lamport time, time, origin, salt and leaf hash.
 
-use super::head::{with_heads, Head, Heads, Mark};
+use super::head::{with_heads, Certainty, Head, Heads, Mark};
 use super::row::NewRow;
 use super::{blocks, identity, salt};
 use crate::jsonb;
@@ -9,9 +9,8 @@ use crate::report::{self, Failure};
 use crate::store::scan::Sight;
 use crate::store::{contexts, entries, timestamp, unix_microseconds};
 use converge_ledger_core::entry::{Content, Entry};
-use converge_ledger_core::hash::NodeHashes;
 use converge_ledger_core::lamport::LamportTime;
-use converge_ledger_core::limits::{check_text, TextField, MAX_METADATA_BYTES};
+use converge_ledger_core::limits::{check_text, TextField, MAX_METADATA_BYTES, MAX_NUMBER};
 use pgrx::pg_sys;
 
 /// An entry repeats the time of the one before it unless that lies further ahead of the clock than this.
@@ -30,7 +29,7 @@ pub enum Outcome {
 /// Stamps a row that has no leaf hash. `received` is a Lamport time from elsewhere to go beyond.
 pub fn stamp(ledger: &Ledger, row: &mut NewRow, received: Option<i64>) -> Result<Outcome, Failure> {
     refuse_assigned(row)?;
-    let required = |column, name| row.text(column).ok_or_else(|| report::null_column(name));
+    let required = |column, name| row.text(column)?.ok_or_else(|| report::null_column(name));
     let context = required(entry::CONTEXT_ID, "context_id")?;
     let key = required(entry::KEY, "key")?;
     let id = required(entry::ID, "id")?;
@@ -67,10 +66,14 @@ pub fn stamp(ledger: &Ledger, row: &mut NewRow, received: Option<i64>) -> Result
             blocks::fill(ledger, head)?;
         }
 
+        if head.now.sequence >= MAX_NUMBER {
+            return Err(report::context_full(context));
+        }
         let salt = salt::next()?;
         let sequence = head.now.sequence + 1;
-        let lamport = tick(head, received)?;
-        let appended_at = time(head.now.appended_at)?;
+        let now = clock()?;
+        let lamport = tick(head, received, now)?;
+        let appended_at = time(head.now.appended_at, now);
         let content = Content::Whole {
             payload,
             metadata: &metadata,
@@ -95,7 +98,7 @@ pub fn stamp(ledger: &Ledger, row: &mut NewRow, received: Option<i64>) -> Result
             first: head.now.first.or(Some(sequence)),
             beyond: None,
         };
-        head.advance(next, NodeHashes::leaf(leaf));
+        head.advance(next, Certainty::WillBeInserted);
         Ok(Ok((sequence, lamport, appended_at, origin, salt, leaf)))
     })?;
 
@@ -174,29 +177,33 @@ fn owner(ledger: &Ledger, head: &Head) -> Result<std::rc::Rc<str>, Failure> {
     }
 }
 
-fn tick(head: &Head, received: Option<i64>) -> Result<i64, Failure> {
+fn tick(head: &Head, received: Option<i64>, now: i64) -> Result<i64, Failure> {
     let refused = |error| report::lamport(&head.context, error);
-    let previous = match head.now.lamport {
+    let previous = match head.now.sequence {
         0 => None,
-        lamport => Some(LamportTime::new(lamport).map_err(refused)?),
+        _ => Some(LamportTime::new(head.now.lamport).map_err(refused)?),
     };
     let next = match received {
         None => LamportTime::tick(previous),
-        Some(received) => LamportTime::observe(previous, received),
+        Some(received) => LamportTime::observe(previous, received, now),
     };
     next.map(LamportTime::get).map_err(refused)
 }
 
-fn time(previous: Option<i64>) -> Result<i64, Failure> {
+/// Microseconds since 1970.
+fn clock() -> Result<i64, Failure> {
     // SAFETY: reads the clock.
     let clock = unsafe { pg_sys::GetCurrentTimestamp() };
-    let now = unix_microseconds(clock).ok_or_else(|| report::clock_out_of_range(clock))?;
-    Ok(match previous {
+    unix_microseconds(clock).ok_or_else(|| report::clock_out_of_range(clock))
+}
+
+fn time(previous: Option<i64>, now: i64) -> i64 {
+    match previous {
         Some(previous) if previous > now && previous - now < CLOCK_TOLERANCE_MICROSECONDS => {
             previous
         }
         _ => now,
-    })
+    }
 }
 
 /// Values that satisfy NOT NULL, for a row that the unique index on the id will refuse: by an error that names the

@@ -111,9 +111,6 @@ impl Scan {
         ];
         let mut collations = [pg_sys::C_COLLATION_OID, pg_sys::InvalidOid];
         let mut nulls_first = [false; 2];
-        let flags = pg_sys::ScanOptions::SO_TYPE_SEQSCAN
-            | pg_sys::ScanOptions::SO_ALLOW_STRAT
-            | pg_sys::ScanOptions::SO_ALLOW_PAGEMODE;
         // SAFETY: columns and operators fit the table; every object is used and ended as its module says. If
         // PostgreSQL raises, the resource owner closes relation, scan and temporary files.
         unsafe {
@@ -130,15 +127,7 @@ impl Scan {
                 std::ptr::null_mut(),
                 0,
             );
-            let none = std::ptr::null_mut();
-            let scan = pg_sys::heap_beginscan(
-                heap,
-                sight.snapshot(),
-                0,
-                none,
-                std::ptr::null_mut(),
-                flags,
-            );
+            let scan = begin_heap_scan(heap, sight);
             while pg_sys::heap_getnextslot(scan, FORWARD, slot) {
                 pgrx::check_for_interrupts!();
                 pg_sys::tuplesort_puttupleslot(sort, slot);
@@ -255,6 +244,36 @@ impl Drop for Scan {
     }
 }
 
+/// Counts the rows of a table without any index.
+pub fn count(table: pg_sys::Oid, sight: Sight) -> u64 {
+    // SAFETY: as in `Scan::sorted`.
+    unsafe {
+        let heap = pg_sys::table_open(table, SHARE);
+        let slot = pg_sys::table_slot_create(heap, std::ptr::null_mut());
+        let scan = begin_heap_scan(heap, sight);
+        let mut rows = 0;
+        while pg_sys::heap_getnextslot(scan, FORWARD, slot) {
+            pgrx::check_for_interrupts!();
+            rows += 1;
+        }
+        pg_sys::heap_endscan(scan);
+        pg_sys::ExecDropSingleTupleTableSlot(slot);
+        pg_sys::table_close(heap, NO_LOCK);
+        rows
+    }
+}
+
+/// # Safety
+/// The relation is an open heap table.
+unsafe fn begin_heap_scan(heap: pg_sys::Relation, sight: Sight) -> pg_sys::TableScanDesc {
+    let flags = pg_sys::ScanOptions::SO_TYPE_SEQSCAN
+        | pg_sys::ScanOptions::SO_ALLOW_STRAT
+        | pg_sys::ScanOptions::SO_ALLOW_PAGEMODE;
+    let none = std::ptr::null_mut();
+    // SAFETY: by the contract; the snapshot outlives the statement.
+    unsafe { pg_sys::heap_beginscan(heap, sight.snapshot(), 0, none, std::ptr::null_mut(), flags) }
+}
+
 /// A row under the scan; gone with the next one.
 pub struct Row<'scan> {
     slot: *mut pg_sys::TupleTableSlot,
@@ -301,11 +320,9 @@ impl Row<'_> {
             .map(|datum| unsafe { varlena_bytes(datum) })
     }
 
-    /// A text column; empty when it is null. The database is UTF8, which CREATE EXTENSION insists on.
+    /// A text column; empty when it is null or damaged beyond being text.
     pub fn text(&self, column: usize) -> &str {
-        let bytes = self.bytes(column).unwrap_or_default();
-        // SAFETY: the server only stores valid text of the database's encoding.
-        unsafe { std::str::from_utf8_unchecked(bytes) }
+        std::str::from_utf8(self.bytes(column).unwrap_or_default()).unwrap_or_default()
     }
 }
 

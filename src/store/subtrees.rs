@@ -81,3 +81,8 @@ pub fn remove(ledger: &Ledger, context: Option<&str>) {
     };
     write::delete_all(ledger.subtrees, scan);
 }
+
+/// Removes the stored subtrees of a run.
+pub fn remove_run(ledger: &Ledger, context: &str, run: Run) {
+    write::delete_all(ledger.subtrees, scan(ledger, context, run, Sight::Latest));
+}

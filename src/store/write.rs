@@ -52,6 +52,7 @@ pub fn delete(table: Table, mut place: pg_sys::ItemPointerData) {
 /// Deletes all rows that a scan finds.
 pub fn delete_all(table: Table, mut scan: super::scan::Scan) {
     while let Some(row) = scan.next() {
+        pgrx::check_for_interrupts!();
         delete(table, row.place());
     }
 }

@@ -32,16 +32,22 @@ impl LamportTime {
 
     /// The time of the next local event: one more than the previous, or 1 in a new context.
     pub fn tick(previous: Option<LamportTime>) -> Result<Self, LamportError> {
-        Self::observe(previous, 0)
+        Self::observe(previous, 0, 0)
     }
 
     /// The time of an event that follows a message stamped `received`: max(local, received) + 1.
     ///
     /// `received` is a claim from elsewhere: 0 ("nothing received") up to [`MAX_LEAP`] ahead of the
-    /// local clock, which is 0 in a new context.
-    pub fn observe(previous: Option<LamportTime>, received: i64) -> Result<Self, LamportError> {
+    /// local clock, which is 0 in a new context, and never further ahead of `now`, the wall clock in
+    /// µs since 1970. No honest clock counts a million events a second for decades; without the
+    /// second bound, some thousands of leaps would exhaust a context for ever.
+    pub fn observe(
+        previous: Option<LamportTime>,
+        received: i64,
+        now: i64,
+    ) -> Result<Self, LamportError> {
         let local = previous.map_or(0, LamportTime::get);
-        let limit = local.saturating_add(MAX_LEAP);
+        let limit = local.min(now).saturating_add(MAX_LEAP).max(local);
         if received < 0 {
             return Err(LamportError::ReceivedNegative { received });
         }

@@ -281,7 +281,7 @@ fn every_field_changes_the_leaf() {
 #[test]
 fn the_clock_ticks_and_merges() {
     let at = |time| LamportTime::new(time).ok();
-    let observe = |previous, received| LamportTime::observe(at(previous), received);
+    let observe = |previous, received| LamportTime::observe(at(previous), received, MAX_NUMBER);
     assert_eq!(LamportTime::tick(None).map(LamportTime::get), Ok(1));
     assert_eq!(LamportTime::tick(at(41)).map(LamportTime::get), Ok(42));
     assert_eq!(observe(0, 0).map(LamportTime::get), Ok(1));
@@ -294,7 +294,7 @@ fn the_clock_ticks_and_merges() {
 #[test]
 fn the_clock_neither_leaps_nor_wraps() {
     let at = |time| LamportTime::new(time).ok();
-    let observe = |previous, received| LamportTime::observe(at(previous), received);
+    let observe = |previous, received| LamportTime::observe(at(previous), received, MAX_NUMBER);
     assert_eq!(
         observe(5, 5 + MAX_LEAP).map(LamportTime::get),
         Ok(6 + MAX_LEAP)
@@ -322,6 +322,15 @@ fn the_clock_neither_leaps_nor_wraps() {
             Err(LamportError::ReceivedNegative { received })
         );
     }
+    // However often it leaps, a clock does not run away from the wall clock.
+    let now = 1_800_000_000_000_000;
+    let mut local = 0;
+    while let Ok(time) = LamportTime::observe(at(local), local + MAX_LEAP, now) {
+        local = time.get();
+    }
+    assert!(local > now && local <= now + MAX_LEAP + 1);
+    assert!(LamportTime::observe(at(local), now + MAX_LEAP + 2, now).is_err());
+    assert_eq!(LamportTime::observe(at(local), local, now).map(LamportTime::get), Ok(local + 1));
     let last = MAX_NUMBER;
     assert_eq!(
         LamportTime::tick(at(last - 1)).map(LamportTime::get),

@@ -1,0 +1,71 @@
+-- Stored subtrees and the registry of contexts are derived: what is forged in them is found, what is missing is no fault,
+-- and ledger_rebuild makes both again.
+
+begin;
+insert into converge_ledger.entries (context_id, payload) select 'rebuilt', int4send(i) from generate_series(1, 800) as i;
+insert into converge_ledger.entries (context_id, payload) select 'rebuilt, another', int4send(i) from generate_series(1, 300) as i;
+create temp table stored as select * from converge_ledger.subtrees where context_id like 'rebuilt%';
+create temp table head as select bitcoin_root, rfc6962_root from ledger_head('rebuilt');
+select context_id, level, index from stored order by context_id, level, index;
+
+-- Missing: no fault, the same root; rebuilt.
+delete from converge_ledger.subtrees where context_id = 'rebuilt' and index = 1;
+delete from converge_ledger.contexts where context_id = 'rebuilt';
+select * from ledger_check();
+select h.bitcoin_root = head.bitcoin_root as bitcoin, h.rfc6962_root = head.rfc6962_root as rfc6962 from ledger_head('rebuilt') as h, head;
+select ledger_rebuild('rebuilt');
+select count(*) as not_the_same from stored as s
+ where not exists (select from converge_ledger.subtrees as n
+                    where (n.context_id, n.level, n.index, n.bitcoin, n.rfc6962) = (s.context_id, s.level, s.index, s.bitcoin, s.rfc6962));
+select context_id from converge_ledger.contexts where context_id like 'rebuilt%' order by context_id;
+
+-- Forged: found, and mended.
+update converge_ledger.subtrees set bitcoin = sha256('forged') where context_id = 'rebuilt' and index = 1;
+update converge_ledger.subtrees set rfc6962 = sha256('forged') where context_id = 'rebuilt' and index = 2;
+update converge_ledger.subtrees set rfc6962 = '\x00' where context_id = 'rebuilt, another';
+insert into converge_ledger.subtrees (context_id, level, index, bitcoin, rfc6962)
+values ('rebuilt', 8, 3, sha256('forged'), sha256('forged')), ('rebuilt', 16, 0, sha256('forged'), sha256('forged'));
+select context_id, sequence, kind, detail from ledger_check() order by context_id, sequence, detail collate "C";
+select h.bitcoin_root = head.bitcoin_root as bitcoin from ledger_head('rebuilt') as h, head;
+savepoint s;
+\set VERBOSITY default
+select ledger_root('rebuilt, another');
+\echo :LAST_ERROR_SQLSTATE
+rollback to s;
+-- All contexts.
+select ledger_rebuild() = (select count(*) from converge_ledger.entries) as read_all;
+select * from ledger_check();
+select count(*) as not_the_same from stored as s
+ where not exists (select from converge_ledger.subtrees as n
+                    where (n.context_id, n.level, n.index, n.bitcoin, n.rfc6962) = (s.context_id, s.level, s.index, s.bitcoin, s.rfc6962));
+select count(*) from converge_ledger.subtrees where context_id like 'rebuilt%';
+select h.bitcoin_root = head.bitcoin_root as bitcoin, h.rfc6962_root = head.rfc6962_root as rfc6962 from ledger_head('rebuilt') as h, head;
+select count(*) as unregistered from (select distinct context_id from converge_ledger.entries except select context_id from converge_ledger.contexts) as _;
+
+-- A forged subtree is not spread: the append that follows keeps to the leaves, the next block is right.
+update converge_ledger.subtrees set bitcoin = sha256('forged') where context_id = 'rebuilt' and index = 2;
+insert into converge_ledger.entries (context_id, payload) select 'rebuilt', int4send(i) from generate_series(801, 1100) as i;
+select sequence, kind from ledger_check();
+select ledger_rebuild('rebuilt');
+select * from ledger_check();
+-- A subtree of a context that has no entries.
+insert into converge_ledger.subtrees (context_id, level, index, bitcoin, rfc6962) values ('rebuilt, never', 8, 0, sha256('x'), sha256('x'));
+select context_id, sequence, kind, detail from ledger_check();
+select ledger_rebuild() > 0 as read_all;
+select * from ledger_check();
+-- What is registered without having entries is forgotten.
+insert into converge_ledger.contexts values ('rebuilt, never');
+select ledger_rebuild() > 0 as read_all;
+select count(*) from converge_ledger.contexts where context_id = 'rebuilt, never';
+
+savepoint s;
+select ledger_rebuild('no such context');
+\echo :LAST_ERROR_SQLSTATE
+rollback to s;
+select ledger_rebuild('');
+\echo :LAST_ERROR_SQLSTATE
+rollback to s;
+-- Appending goes on in the same transaction.
+select ledger_append('rebuilt', '', 'x'), ledger_append('rebuilt, new', '', 'x');
+select * from ledger_check();
+rollback;
