@@ -1,0 +1,115 @@
+-- What every topic needs: the extension, the two tables to compare with, and a place for measurements.
+
+create extension converge_ledger;
+create schema bench;
+
+-- The plain table: the same columns and primary key, no trigger. What a ledger assigns is constant
+-- here or given by the client.
+create table bench.plain (
+    like converge_ledger.entries including defaults,
+    constraint plain_pkey primary key (context_id, sequence)
+);
+alter table bench.plain
+    alter appended_at set default clock_timestamp(),
+    alter origin set default 'postgres-00000000', -- as long as the ledger's
+    alter salt set default decode(repeat('5a', 16), 'hex'),
+    alter leaf_hash set default decode(repeat('5a', 32), 'hex');
+
+-- The hash chain that a user would write in PL/pgSQL: the same columns, a head row per context.
+create table bench.chain (
+    like bench.plain including defaults,
+    constraint chain_pkey primary key (context_id, sequence)
+);
+create table bench.chain_head (
+    context_id text collate "C" primary key,
+    sequence   bigint not null,
+    hash       bytea  not null
+);
+create function bench.link() returns trigger language plpgsql as $$
+begin
+    loop
+        -- The row lock makes writers of one context wait for each other.
+        update bench.chain_head
+           set sequence = chain_head.sequence + 1,
+               hash = sha256(chain_head.hash || convert_to(
+                   new.context_id || new.key || new.id || new.metadata::text
+                       || (chain_head.sequence + 1), 'UTF8') || new.payload)
+         where context_id = new.context_id
+        returning sequence, hash into new.sequence, new.leaf_hash;
+        exit when found;
+        insert into bench.chain_head values (new.context_id, 0, '') on conflict do nothing;
+    end loop;
+    new.lamport := new.sequence;
+    return new;
+end
+$$;
+create trigger link before insert on bench.chain
+    for each row execute function bench.link();
+
+-- Turns of one subject have the same repetition; a report compares what happened in the same turn.
+create table bench.measurement (
+    subject    text    not null,
+    variant    text    not null,
+    repetition integer not null,
+    value      double precision not null
+);
+
+create view bench.median as
+    select subject, variant, percentile_cont(0.5) within group (order by value) as value
+      from bench.measurement
+     group by subject, variant;
+
+-- For every two variants of a subject: the median of their ratios within each turn, and between which
+-- ratios it lies with 95 % confidence (order statistics; with 5 turns or fewer: all of them).
+create view bench.ratio as
+    select subject, variant, base,
+           percentile_cont(0.5) within group (order by ratio) as value,
+           min(ratio) filter (where rank >= (turns - 1.96 * sqrt(turns)) / 2) as lower,
+           max(ratio) filter (where turns + 1 - rank >= (turns - 1.96 * sqrt(turns)) / 2) as upper
+      from (select one.subject, one.variant, other.variant as base,
+                   one.value / other.value as ratio,
+                   row_number() over (partition by one.subject, one.variant, other.variant
+                                      order by one.value / other.value) as rank,
+                   count(*) over (partition by one.subject, one.variant, other.variant) as turns
+              from bench.measurement one
+              join bench.measurement other using (subject, repetition)) as turn
+     group by subject, variant, base;
+
+create function bench.spread(bench.ratio) returns text language sql immutable as $$
+    select case when $1.variant = $1.base then '1'
+                else format('%s (%s–%s)', round($1.value::numeric, 2), round($1.lower::numeric, 2),
+                            round($1.upper::numeric, 2)) end
+$$;
+
+-- Whether a ratio reaches a target; "unsure" when the noise of the turns does not allow to say.
+create function bench.at_least(bench.ratio, target numeric) returns text
+    language sql immutable strict as $$
+    select format('≥ %s: %s%s', target, case when $1.value >= target then 'met' else 'MISSED' end,
+                  case when $1.lower < target and $1.upper >= target then ', unsure' else '' end)
+$$;
+
+create function bench.at_most(value double precision, target numeric, unit text default '') returns text
+    language sql immutable strict as $$
+    select format('≤ %s%s: %s', target, unit, case when value <= target then 'met' else 'MISSED' end)
+$$;
+
+-- Fails when a benchmark did not do what it was timed for.
+create function bench.assert(what text, holds boolean) returns void language plpgsql as $$
+begin
+    if holds is not true then
+        raise exception 'not measured rightly: %', what;
+    end if;
+end
+$$;
+
+-- Makes the server own as many WAL segments as it keeps (min_wal_size, here 4 GB): creating one on
+-- the way costs 16 MB of zeros and an fsync, for whoever happens to need it.
+create procedure bench.preallocate_wal() language plpgsql as $$
+begin
+    for segment in 1 .. 256 loop
+        perform pg_logical_emit_message(false, 'bench', '');
+        perform pg_switch_wal();
+    end loop;
+    execute 'checkpoint';
+end
+$$;
