@@ -5,7 +5,7 @@ use crate::function::{text, Answer, Arguments, Rows};
 use crate::jsonb::Jsonb;
 use crate::ledger::{self, entry, subtree, Ledger};
 use crate::report::{self, Failure};
-use crate::store::scan::{Key, Row, Scan, Sight};
+use crate::store::scan::{is_external, varlena_bytes, Key, Row, Scan, Sight};
 use crate::store::{entries, subtrees, unix_microseconds};
 use converge_ledger_core::check::{ContextCheck, Fault, FaultKind, StoredRow};
 use converge_ledger_core::hash::NodeHashes;
@@ -13,6 +13,10 @@ use converge_ledger_core::limits::MAX_METADATA_BYTES;
 use converge_ledger_core::merkle::{NodeId, Run};
 use pgrx::memcxt::PgMemoryContexts;
 use pgrx::pg_sys;
+use pgrx::pg_sys::errcodes::PgSqlErrorCode;
+use pgrx::pg_sys::panic::CaughtError;
+use pgrx::PgTryBuilder;
+use std::panic::AssertUnwindSafe;
 
 crate::sql_function!(entry_faults);
 
@@ -30,6 +34,7 @@ fn entry_faults(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     let mut found = Found {
         rows: Rows::begin(arguments),
         faults: Vec::new(),
+        unreadable: Vec::new(),
     };
     let mut per_row = PgMemoryContexts::new("ledger_check row");
     let mut scan = entries::all_in_order(&ledger, only, Sight::Statement);
@@ -54,11 +59,21 @@ fn entry_faults(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
 struct Found {
     rows: Rows,
     faults: Vec<Fault>,
+    /// Why the content of an entry could not be read, until its fault is reported.
+    unreadable: Vec<(i64, String)>,
 }
 
 impl Found {
     fn report(&mut self, context: &str) {
-        for fault in self.faults.drain(..) {
+        for mut fault in self.faults.drain(..) {
+            let unreadable = self
+                .unreadable
+                .iter()
+                .position(|(sequence, _)| fault.sequence == Some(*sequence));
+            if let Some(at) = unreadable {
+                fault.kind = FaultKind::Content;
+                fault.detail = self.unreadable.swap_remove(at).1;
+            }
             self.rows.push([
                 Some(text(context)),
                 fault.sequence.map(pg_sys::Datum::from),
@@ -92,7 +107,7 @@ fn check_context(
         // SAFETY: what is allocated while a row is judged (detoasted values) is not used afterwards.
         unsafe {
             per_row.switch_to(|_| {
-                feed(&mut check, &row, &mut found.faults, &mut completed);
+                feed(&mut check, &row, found, &mut completed);
             });
             per_row.reset();
         }
@@ -116,10 +131,29 @@ fn check_context(
 fn feed(
     check: &mut ContextCheck,
     row: &Row,
-    faults: &mut Vec<Fault>,
+    found: &mut Found,
     completed: &mut Vec<(NodeId, NodeHashes)>,
 ) {
-    let metadata = row.datum(entry::METADATA).map(|datum| {
+    let sequence = row.int8(entry::SEQUENCE);
+    // What cannot be read does not hash to the leaf either: nothing is put in its place.
+    let (mut payload, mut metadata) = (row.datum(entry::PAYLOAD), row.datum(entry::METADATA));
+    for (name, value) in [("payload", &mut payload), ("metadata", &mut metadata)] {
+        match value.map(whole) {
+            Some(Ok(read)) => *value = Some(read),
+            Some(Err(error)) => {
+                found
+                    .unreadable
+                    .push((sequence, format!("{name} cannot be read: {error}")));
+                *value = None;
+            }
+            None => {}
+        }
+    }
+    let could_read = found
+        .unreadable
+        .last()
+        .is_none_or(|(unread, _)| *unread != sequence);
+    let metadata = metadata.map(|datum| {
         // SAFETY: the column has type jsonb.
         let metadata = unsafe { Jsonb::from_datum(datum) };
         // More text than the format allows cannot hash to the leaf, whatever it is.
@@ -127,23 +161,67 @@ fn feed(
             .print(MAX_METADATA_BYTES)
             .unwrap_or_else(|| String::from("(too long)"))
     });
+    // SAFETY: the column has type bytea; the value lives until the row's memory context is reset.
+    let payload = payload.map(|datum| unsafe { varlena_bytes(datum) });
     let stored = StoredRow {
-        sequence: row.int8(entry::SEQUENCE),
+        sequence,
         lamport: row.int8(entry::LAMPORT),
         appended_at: unix_microseconds(row.int8(entry::APPENDED_AT)),
         format: row.int2(entry::FORMAT),
         origin: row.text(entry::ORIGIN),
         key: row.text(entry::KEY),
         id: row.text(entry::ID),
-        payload: row.bytes(entry::PAYLOAD),
-        metadata: metadata.as_deref(),
+        payload: if could_read { payload } else { Some(&[]) },
+        metadata: if could_read {
+            metadata.as_deref()
+        } else {
+            Some("{}")
+        },
         salt: row.bytes(entry::SALT),
         leaf_hash: row.bytes(entry::LEAF_HASH),
         content_digest: row.bytes(entry::CONTENT_DIGEST),
     };
-    check.row(&stored, faults, &mut |node, hashes| {
+    check.row(&stored, &mut found.faults, &mut |node, hashes| {
         completed.push((node, hashes))
     });
+}
+
+/// A value with all of its bytes, wherever they are stored, or why they cannot be read.
+fn whole(value: pg_sys::Datum) -> Result<pg_sys::Datum, String> {
+    // SAFETY: the value is a varlena.
+    if !unsafe { is_external(value) } {
+        return Ok(value);
+    }
+    let damaged = |cause: CaughtError| match cause {
+        CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => {
+            Err(report.message().to_owned())
+        }
+        CaughtError::RustPanic { ereport, .. } => Err(ereport.message().to_owned()),
+    };
+    // SAFETY: the way in which procedural languages try something: in a subtransaction, with memory context and
+    // resource owner put back afterwards. Errors other than damage go on to the caller and end the statement.
+    unsafe {
+        let (context, owner) = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
+        pg_sys::BeginInternalSubTransaction(std::ptr::null());
+        pg_sys::MemoryContextSwitchTo(context);
+        let read = PgTryBuilder::new(AssertUnwindSafe(|| {
+            Ok(pg_sys::Datum::from(pg_sys::pg_detoast_datum(
+                value.cast_mut_ptr(),
+            )))
+        }))
+        .catch_when(PgSqlErrorCode::ERRCODE_DATA_CORRUPTED, damaged)
+        .catch_when(PgSqlErrorCode::ERRCODE_INDEX_CORRUPTED, damaged)
+        .catch_when(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, damaged)
+        .execute();
+        pg_sys::MemoryContextSwitchTo(context);
+        match read {
+            Ok(_) => pg_sys::ReleaseCurrentSubTransaction(),
+            Err(_) => pg_sys::RollbackAndReleaseCurrentSubTransaction(),
+        }
+        pg_sys::MemoryContextSwitchTo(context);
+        pg_sys::CurrentResourceOwner = owner;
+        read
+    }
 }
 
 /// Subtrees must not be stored for contexts that have no entries.

@@ -332,9 +332,29 @@ impl Row<'_> {
 /// The datum is a non-null varlena; the result lives as long as it, or as the current memory context
 /// when it had to be detoasted.
 pub unsafe fn varlena_bytes<'a>(datum: pg_sys::Datum) -> &'a [u8] {
-    // SAFETY: by the contract above; pg_detoast_datum_packed leaves short headers, which the reader knows.
+    // SAFETY: by the contract; what is neither compressed nor stored elsewhere is read where it is. The detoasting
+    // function leaves short headers, which the reader knows.
     unsafe {
-        let varlena = pg_sys::pg_detoast_datum_packed(datum.cast_mut_ptr());
+        let mut varlena: *mut pg_sys::varlena = datum.cast_mut_ptr();
+        if is_toasted(varlena) {
+            varlena = pg_sys::pg_detoast_datum_packed(varlena);
+        }
         pgrx::varlena::varlena_to_byte_slice(varlena)
     }
+}
+
+/// # Safety
+/// A varlena.
+unsafe fn is_toasted(varlena: *const pg_sys::varlena) -> bool {
+    // SAFETY: every varlena has a first byte, which tells its form.
+    unsafe { pgrx::varlena::varatt_is_1b_e(varlena) || pgrx::varlena::varatt_is_4b_c(varlena) }
+}
+
+/// Whether a value is stored outside its row.
+///
+/// # Safety
+/// The datum is a non-null varlena.
+pub unsafe fn is_external(datum: pg_sys::Datum) -> bool {
+    // SAFETY: by the contract.
+    unsafe { pgrx::varlena::varatt_is_1b_e(datum.cast_mut_ptr()) }
 }
