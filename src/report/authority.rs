@@ -1,0 +1,84 @@
+//! Who may not do it: nodes, roles, and everyone.
+
+use super::{Code, Failure};
+
+pub fn not_owner(context: &str, owner: &str, node: &str) -> Failure {
+    Failure::new(
+        Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("context \"{context}\" is owned by another node"),
+    )
+    .detail(format!(
+        "Its owner is \"{owner}\", this node is \"{node}\"."
+    ))
+    .hint("Append on the owner.")
+}
+
+pub fn foreign_identity(name: &str, changed: &str) -> Failure {
+    Failure::new(
+        Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("this database is not the one that appended as node \"{name}\""),
+    )
+    .detail(changed.to_owned())
+    .hint(
+        "If the other database is gone, call ledger_adopt_node('continue') to go on under the same name; \
+         if it still appends, call ledger_adopt_node with a new name.",
+    )
+}
+
+pub fn node_has_entries(origin: &str) -> Failure {
+    Failure::new(
+        Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        "this database already has ledger entries",
+    )
+    .detail(format!("The first one carries \"{origin}\" as its origin."))
+    .hint("ledger_adopt_node changes the name of a node that already appended.")
+}
+
+pub fn no_identity() -> Failure {
+    Failure::new(
+        Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        "this database has no name to continue under",
+    )
+    .hint("Give the name itself; entries carry it as their origin.")
+}
+
+pub fn not_owner_of_table() -> Failure {
+    Failure::new(
+        Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
+        "must be owner of table converge_ledger.entries",
+    )
+}
+
+pub fn privilege(operation: &str) -> Failure {
+    Failure::new(
+        Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
+        format!("permission denied to {operation} ledger entries"),
+    )
+    .hint("An administrator can grant it with ledger_grant(role, 'append' | 'read').")
+}
+
+pub fn append_only(operation: &str) -> Failure {
+    Failure::new(
+        Code::ERRCODE_RESTRICT_VIOLATION,
+        format!("{operation} of ledger entries is refused"),
+    )
+    .detail("Table converge_ledger.entries is append-only.")
+    .hint("Append an entry that states the correction.")
+}
+
+pub fn drop_refused(what: &str) -> Failure {
+    Failure::new(
+        Code::ERRCODE_RESTRICT_VIOLATION,
+        format!("cannot drop {what}"),
+    )
+    .detail("All ledger entries would be lost.")
+    .hint("To do it all the same: SET converge_ledger.allow_drop = on.")
+}
+
+pub fn cannot_prepare() -> Failure {
+    Failure::new(
+        Code::ERRCODE_FEATURE_NOT_SUPPORTED,
+        "cannot PREPARE a transaction that has appended to ledgers and announces them at commit",
+    )
+    .hint("SET converge_ledger.notify = off before PREPARE TRANSACTION.")
+}

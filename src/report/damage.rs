@@ -1,0 +1,76 @@
+//! What the stored or arriving data itself shows to be wrong.
+
+use super::{Code, Failure};
+use converge_ledger_core::entry::EntryError;
+
+pub fn gap(context: &str, after: i64) -> Failure {
+    Failure::new(
+        Code::ERRCODE_DATA_CORRUPTED,
+        format!("context \"{context}\" has a gap"),
+    )
+    .detail(format!("Entry {} is missing, but later entries exist.", after + 1))
+    .hint("Run ledger_check to see what is damaged. Nothing can be appended before the gap is closed.")
+}
+
+pub fn missing_entries(context: &str, first: i64, last: i64) -> Failure {
+    Failure::new(
+        Code::ERRCODE_DATA_CORRUPTED,
+        format!("entries of context \"{context}\" are missing"),
+    )
+    .detail(format!(
+        "Not all of the sequences {first} to {last} could be read."
+    ))
+    .hint("Run ledger_check to see what is damaged.")
+}
+
+pub fn damaged_hash(context: &str, what: &str, index: i64) -> Failure {
+    Failure::new(
+        Code::ERRCODE_DATA_CORRUPTED,
+        format!("context \"{context}\" has a damaged {what}"),
+    )
+    .detail(format!(
+        "The stored hash of {what} {index} has not 32 bytes."
+    ))
+    .hint("Run ledger_check to see what is damaged.")
+}
+
+pub fn entry_mismatch(context: &str, sequence: i64, computed: &str, stored: &str) -> Failure {
+    Failure::new(
+        Code::ERRCODE_DATA_CORRUPTED,
+        format!("entry {sequence} of context \"{context}\" does not hash to its leaf hash"),
+    )
+    .detail(format!(
+        "The fields hash to {computed}, the leaf hash is {stored}."
+    ))
+}
+
+pub fn unhashable_entry(context: &str, sequence: i64, reason: &str) -> Failure {
+    Failure::new(
+        Code::ERRCODE_DATA_CORRUPTED,
+        format!("entry {sequence} of context \"{context}\" is not an entry of format 1"),
+    )
+    .detail(format!("{reason}."))
+}
+
+pub fn invalid_entry(context: &str, sequence: i64, error: EntryError) -> Failure {
+    unhashable_entry(context, sequence, &error.to_string())
+}
+
+pub fn lamport_not_rising(context: &str, sequence: i64, lamport: i64, previous: i64) -> Failure {
+    Failure::new(
+        Code::ERRCODE_DATA_CORRUPTED,
+        format!("Lamport time of entry {sequence} of context \"{context}\" does not rise"),
+    )
+    .detail(format!("It is {lamport}, the entry before has {previous}."))
+}
+
+pub fn not_in_ownership(context: &str, sequence: i64, origin: &str, owner: &str) -> Failure {
+    Failure::new(
+        Code::ERRCODE_DATA_CORRUPTED,
+        format!("entry {sequence} of context \"{context}\" does not continue it"),
+    )
+    .detail(format!(
+        "Its origin is \"{origin}\", the owner of the context is \"{owner}\"."
+    ))
+    .hint("Only a $takeover entry changes the owner.")
+}

@@ -1,0 +1,45 @@
+//! Every error of the extension: SQLSTATE, message, detail and hint, stated here and nowhere else.
+//!
+//! A [`Failure`] travels as a value up to the SQL boundary and is raised there, so that nothing with
+//! a destructor is alive when PostgreSQL takes over. Wording follows PostgreSQL's style guide.
+
+mod authority;
+mod damage;
+mod input;
+mod reading;
+mod schema;
+
+pub use authority::*;
+pub use damage::*;
+pub use input::*;
+pub use reading::*;
+pub use schema::*;
+
+use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::PgLogLevel;
+
+/// An error on its way to the SQL boundary.
+pub struct Failure(Box<ErrorReport>);
+
+impl Failure {
+    #[track_caller]
+    fn new(code: Code, message: impl Into<String>) -> Self {
+        Failure(Box::new(ErrorReport::new(code, message.into(), "")))
+    }
+
+    fn detail(self, detail: impl Into<String>) -> Self {
+        Failure(Box::new(self.0.set_detail(detail)))
+    }
+
+    fn hint(self, hint: impl Into<String>) -> Self {
+        Failure(Box::new(self.0.set_hint(hint)))
+    }
+
+    /// Raises the error. Call it only where nothing with a destructor is alive.
+    pub fn raise(self) -> ! {
+        self.0.report(PgLogLevel::ERROR);
+        // `report` does not return for a level of ERROR or above.
+        std::process::abort()
+    }
+}

@@ -1,0 +1,63 @@
+//! Tables and triggers that are not what the ledger needs, and what cannot happen.
+
+use super::{Code, Failure};
+
+pub fn not_installed(what: &str) -> Failure {
+    Failure::new(
+        Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("{what} of the ledger is missing"),
+    )
+    .hint("Run ledger_check to see what is damaged.")
+}
+
+pub fn altered_table(name: &str, what: &str) -> Failure {
+    Failure::new(
+        Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("table converge_ledger.{name} was altered"),
+    )
+    .detail(format!("It has {what}."))
+    .hint("Undo the change: the ledger reads and writes its tables directly.")
+}
+
+pub fn wrong_trigger_use() -> Failure {
+    Failure::new(
+        Code::ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
+        "this trigger function serves converge_ledger.entries only",
+    )
+}
+
+pub fn later_trigger(name: &str) -> Failure {
+    Failure::new(
+        Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("trigger \"{name}\" on converge_ledger.entries would fire after the entry is hashed"),
+    )
+    .detail("BEFORE INSERT row triggers fire in the order of their names.")
+    .hint("Rename the trigger so that its name sorts before \"~ledger_stamp\", or make it an AFTER trigger.")
+}
+
+pub fn bypassed(what: &str) -> Failure {
+    Failure::new(
+        Code::ERRCODE_FEATURE_NOT_SUPPORTED,
+        format!("table converge_ledger.entries has {what}, which this function does not serve"),
+    )
+    .hint("Use INSERT, or remove it: ledger_check reports it as a fault.")
+}
+
+pub fn swallowed() -> Failure {
+    Failure::new(
+        Code::ERRCODE_TRIGGERED_ACTION_EXCEPTION,
+        "a trigger on converge_ledger.entries discarded the entry",
+    )
+    .hint("Use INSERT where a discarded row is not an error.")
+}
+
+pub fn no_randomness() -> Failure {
+    Failure::new(
+        Code::ERRCODE_INTERNAL_ERROR,
+        "could not generate random bytes for a salt",
+    )
+}
+
+pub fn internal(message: &str) -> Failure {
+    Failure::new(Code::ERRCODE_INTERNAL_ERROR, message.to_owned())
+}
