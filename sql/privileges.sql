@@ -13,7 +13,7 @@ begin
           join pg_catalog.pg_extension x
             on d.refclassid = 'pg_catalog.pg_extension'::regclass and x.oid = d.refobjid
           cross join lateral pg_catalog.aclexplode(c.relacl) a
-         where x.extname = 'converge_ledger' and c.relkind in ('r', 'S') and a.grantee <> c.relowner
+         where x.extname = 'converge_ledger' and c.relkind in ('r', 'S', 'v') and a.grantee <> c.relowner
         union
         select 'function ' || p.oid::regprocedure, a.grantee
           from pg_catalog.pg_proc p

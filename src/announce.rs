@@ -1,10 +1,14 @@
-//! Announcements of committed appends: once per context and transaction, on the channel of the context.
+//! Announcements of committed appends on the channels of their contexts: by the notifier where the library is preloaded, else once per
+//! context and transaction at commit.
 //!
 //! An announcement is a hint, never data: a listener reads from its own position.
 
-use crate::append::head::{with_heads, Heads};
+use crate::append::head::{with_heads, Head, Heads};
 use crate::ledger;
 use crate::report::{self, Failure};
+use crate::settings::{self, Announcing};
+use crate::shared::{self, Range};
+use crate::utility;
 use pgrx::pg_sys;
 use sha2::{Digest, Sha256};
 use std::ffi::{c_char, CString};
@@ -32,67 +36,100 @@ pub fn channel(context: &str) -> String {
     channel
 }
 
-/// Queues the announcements of a transaction that is about to commit.
+/// Prepares the announcements of a transaction that is about to commit: queues them, or makes sure that the ranges which the
+/// notifier will be told are right.
 pub fn at_commit() -> Result<(), Failure> {
-    if !crate::settings::announces_at_commit() {
+    let mode = settings::announcing();
+    if mode == Announcing::Never || with_heads(|heads| heads.changed().next().is_none()) {
         return Ok(());
     }
-    for (channel, payload) in pending() {
-        // SAFETY: both are C strings that live over the call, which copies them; called before
-        // PreCommit_Notify, which writes what was queued. If it raises, the transaction aborts.
-        unsafe {
-            pg_sys::ffi::pg_guard_ffi_boundary(|| {
-                Async_Notify(channel.as_ptr(), payload.as_ptr());
-            });
-        }
+    if mode == Announcing::ByWorker && !shared::is_there() {
+        return Err(report::not_preloaded());
+    }
+    with_heads(settle);
+    if mode == Announcing::ByWorker {
+        return Ok(());
+    }
+    let ranges = with_heads(|heads| {
+        let range = |head: &mut Head| {
+            let (context, origin) = (head.context.clone(), head.now.owner.clone()?);
+            Some((
+                context,
+                origin,
+                head.now.first?,
+                head.now.sequence,
+                head.now.lamport,
+            ))
+        };
+        heads.changed().filter_map(range).collect::<Vec<_>>()
+    });
+    for (context, origin, first, last, lamport) in ranges {
+        notify(&context, &origin, first, last, lamport);
     }
     Ok(())
 }
 
-/// Refuses to prepare a transaction that would have to announce something: nobody would be told at its COMMIT PREPARED.
+/// As [`at_commit`], for a transaction that is prepared. It cannot be announced when it commits unless a worker does it.
 pub fn at_prepare() -> Result<(), Failure> {
-    if crate::settings::announces_at_commit()
+    if settings::announcing() == Announcing::AtCommit
         && with_heads(|heads| heads.changed().next().is_some())
     {
         return Err(report::cannot_prepare());
     }
-    Ok(())
+    at_commit()
 }
 
-fn pending() -> Vec<(CString, CString)> {
-    with_heads(|heads: &mut Heads| {
-        let mut pending = Vec::new();
-        let mut changed = heads.changed().peekable();
-        if changed.peek().is_none() {
-            return pending;
-        }
-        // The extension may have been dropped since, with the entries.
-        let Ok(ledger) = ledger::ledger() else {
-            return pending;
-        };
-        for head in changed {
-            if ledger.may_swallow {
-                head.settle(&ledger);
-            }
-            let (Some(first), Some(owner)) = (head.now.first, &head.now.owner) else {
-                continue;
-            };
-            let payload = format!(
-                "{{\"context\":{},\"first\":{first},\"last\":{},\"lamport\":{},\"origin\":{}}}",
-                quoted(&head.context),
-                head.now.sequence,
-                head.now.lamport,
-                quoted(owner),
-            );
-            // Neither can contain a NUL: text values never do.
-            if let (Ok(channel), Ok(payload)) =
-                (CString::new(channel(&head.context)), CString::new(payload))
-            {
-                pending.push((channel, payload));
-            }
-        }
-        pending
+/// Takes back entries whose rows were given up.
+fn settle(heads: &mut Heads) {
+    // The extension may have been dropped since, with the entries.
+    let Ok(ledger) = ledger::ledger() else { return };
+    if ledger.may_swallow {
+        heads.changed().for_each(|head| head.settle(&ledger));
+    }
+}
+
+/// Hands a committed transaction's ranges to the notifier. Must not fail.
+pub fn committed(heads: &mut Heads) {
+    if settings::announcing() == Announcing::ByWorker && heads.changed().next().is_some() {
+        shared::committed(ranges(heads));
+    }
+}
+
+/// Leaves a prepared transaction's ranges for the notifier. Must not fail.
+pub fn prepared(heads: &mut Heads) {
+    if settings::announcing() == Announcing::ByWorker {
+        shared::prepared(utility::preparing(), ranges(heads));
+    }
+}
+
+fn ranges(heads: &mut Heads) -> impl Iterator<Item = Range<'_>> {
+    heads.changed().filter_map(|head| {
+        Some(Range {
+            context: &head.context,
+            origin: head.now.owner.as_deref()?,
+            first: head.now.first?,
+            last: head.now.sequence,
+            lamport: head.now.lamport,
+        })
     })
+}
+
+/// Queues one announcement in the running transaction.
+pub fn notify(context: &str, origin: &str, first: i64, last: i64, lamport: i64) {
+    let payload = format!(
+        "{{\"context\":{},\"first\":{first},\"last\":{last},\"lamport\":{lamport},\"origin\":{}}}",
+        quoted(context),
+        quoted(origin),
+    );
+    // Neither can contain a NUL: text values never do.
+    let (Ok(channel), Ok(payload)) = (CString::new(channel(context)), CString::new(payload)) else {
+        return;
+    };
+    // SAFETY: both are C strings that live over the call, which copies them. When called at commit, it is before
+    // PreCommit_Notify, which writes what was queued. If it raises, the transaction aborts.
+    unsafe {
+        pg_sys::ffi::pg_guard_ffi_boundary(|| Async_Notify(channel.as_ptr(), payload.as_ptr()));
+    }
 }
 
 /// A JSON string. Contexts and origins contain no control characters.

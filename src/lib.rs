@@ -12,8 +12,11 @@ pub(crate) mod jsonb;
 pub(crate) mod ledger;
 pub(crate) mod report;
 pub(crate) mod settings;
+pub(crate) mod shared;
 pub(crate) mod store;
 pub(crate) mod transaction;
+pub(crate) mod utility;
+pub(crate) mod worker;
 
 ::pgrx::pg_module_magic!(name, version);
 
@@ -24,6 +27,12 @@ pub extern "C-unwind" fn _PG_init() {
     ledger::init();
     transaction::init();
     guard::init();
+    // SAFETY: a global that the postmaster sets while it loads libraries.
+    if unsafe { pgrx::pg_sys::process_shared_preload_libraries_in_progress } {
+        shared::init();
+        utility::init();
+        worker::init();
+    }
 }
 
 pgrx::extension_sql_file!("../sql/schema.sql", name = "schema", bootstrap);
@@ -83,9 +92,14 @@ pgrx::extension_sql_file!(
     requires = ["channel"]
 );
 pgrx::extension_sql_file!(
+    "../sql/views/status.sql",
+    name = "status",
+    requires = ["check"]
+);
+pgrx::extension_sql_file!(
     "../sql/functions/administration.sql",
     name = "administration",
-    requires = ["check"]
+    requires = ["status"]
 );
 pgrx::extension_sql_file!(
     "../sql/privileges.sql",

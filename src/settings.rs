@@ -6,10 +6,12 @@ use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 #[derive(Clone, Copy, PartialEq, Eq, PostgresGucEnum)]
 #[allow(non_camel_case_types, reason = "the labels are what a DBA writes")]
 pub enum Notify {
-    /// Whatever suits the server: at commit.
+    /// The notifier where the library is preloaded, else the appending transaction.
     auto,
     /// The appending transaction, at its commit.
     commit,
+    /// The notifier, a background worker.
+    worker,
     /// Nobody.
     off,
 }
@@ -23,7 +25,7 @@ pub fn init() {
     GucRegistry::define_enum_guc(
         c"converge_ledger.notify",
         c"Announces committed appends on the channels of their contexts.",
-        c"\"commit\": by the appending transaction, at its commit. \"off\": not at all. \"auto\": at commit.",
+        c"\"worker\": by a background worker. \"commit\": by the appending transaction, at its commit. \"off\": not at all. \"auto\": by the worker where the library is preloaded, else at commit.",
         &NOTIFY,
         GucContext::Userset,
         GucFlags::default(),
@@ -50,9 +52,23 @@ pub fn init() {
     unsafe { pgrx::pg_sys::MarkGUCPrefixReserved(c"converge_ledger".as_ptr()) };
 }
 
-/// Whether this transaction announces what it appends.
-pub fn announces_at_commit() -> bool {
-    NOTIFY.get() != Notify::off
+/// How what is appended gets announced.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Announcing {
+    Never,
+    AtCommit,
+    ByWorker,
+}
+
+/// How this transaction announces what it appends, as of now.
+pub fn announcing() -> Announcing {
+    match NOTIFY.get() {
+        Notify::off => Announcing::Never,
+        Notify::commit => Announcing::AtCommit,
+        Notify::worker => Announcing::ByWorker,
+        Notify::auto if crate::shared::is_there() => Announcing::ByWorker,
+        Notify::auto => Announcing::AtCommit,
+    }
 }
 
 /// Largest payload that may be appended, in bytes.

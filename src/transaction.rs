@@ -33,8 +33,15 @@ unsafe extern "C-unwind" fn transaction(
             announce::at_prepare()
         }),
         // From here on only memory is cleared: an error would take the server down.
-        XACT_EVENT_COMMIT => end(true),
-        XACT_EVENT_PREPARE | XACT_EVENT_ABORT => end(false),
+        XACT_EVENT_COMMIT => {
+            head::at_end(announce::committed);
+            end(true);
+        }
+        XACT_EVENT_PREPARE => {
+            head::at_end(announce::prepared);
+            end(false);
+        }
+        XACT_EVENT_ABORT => end(false),
         _ => {}
     }
 }

@@ -6,4 +6,5 @@ mod channel;
 mod check;
 mod proof;
 mod read;
+mod status;
 mod tree;

@@ -36,6 +36,11 @@ impl Failure {
         Failure(Box::new(self.0.set_hint(hint)))
     }
 
+    /// Logs it as a warning and goes on.
+    pub fn warn(self) {
+        self.0.report(PgLogLevel::WARNING);
+    }
+
     /// Raises the error. Call it only where nothing with a destructor is alive.
     pub fn raise(self) -> ! {
         self.0.report(PgLogLevel::ERROR);

@@ -61,3 +61,20 @@ pub fn no_randomness() -> Failure {
 pub fn internal(message: &str) -> Failure {
     Failure::new(Code::ERRCODE_INTERNAL_ERROR, message.to_owned())
 }
+
+pub fn not_preloaded() -> Failure {
+    Failure::new(
+        Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        "appends cannot be announced by the worker, because the library is not preloaded",
+    )
+    .hint("Add converge_ledger to shared_preload_libraries and restart, or set converge_ledger.notify to auto.")
+}
+
+pub fn no_worker_slot() -> Failure {
+    Failure::new(
+        Code::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
+        "could not start a notifier: no free background worker slot",
+    )
+    .detail("Appends go on; they are announced when a slot is free.")
+    .hint("Raise max_worker_processes.")
+}

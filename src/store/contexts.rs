@@ -21,3 +21,11 @@ pub fn remove_all(ledger: &Ledger) {
         Scan::by_key(ledger.contexts, Sight::Latest, &[]),
     );
 }
+
+/// Calls `with` on the name of each context.
+pub fn each(ledger: &Ledger, sight: Sight, mut with: impl FnMut(&str)) {
+    let mut scan = Scan::by_key(ledger.contexts, sight, &[]);
+    while let Some(row) = scan.next() {
+        with(row.text(1));
+    }
+}

@@ -1,0 +1,190 @@
+//! Listens to commands that bypass the ends of transactions, or that need a database for themselves.
+//!
+//! Only in a preloaded server. COMMIT PREPARED fires no transaction callback, so what a prepared transaction has to announce
+//! is handed over here; DROP DATABASE and the like ask the notifier to leave.
+
+use crate::shared;
+use pgrx::pg_sys;
+use std::cell::Cell;
+use std::ffi::{c_char, CStr};
+
+/// How long a notifier stays away from a database that is dropped, copied, moved or renamed.
+const AWAY_MICROSECONDS: i64 = 10_000_000;
+
+static mut NEXT_HOOK: pg_sys::ProcessUtility_hook_type = None;
+
+thread_local! {
+    /// Stands for the transaction that is being prepared.
+    static PREPARING: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Listens to utility commands. Called while the server loads its preloaded libraries.
+pub fn init() {
+    // SAFETY: the one thread of the postmaster; the hook stays as long as the library does.
+    unsafe {
+        NEXT_HOOK = pg_sys::ProcessUtility_hook;
+        pg_sys::ProcessUtility_hook = Some(utility);
+    }
+}
+
+/// Stands for the transaction that is being prepared in this session.
+pub fn preparing() -> u64 {
+    PREPARING.get()
+}
+
+#[allow(clippy::too_many_arguments, reason = "PostgreSQL's signature")]
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn utility(
+    statement: *mut pg_sys::PlannedStmt,
+    query: *const c_char,
+    read_only: bool,
+    context: pg_sys::ProcessUtilityContext::Type,
+    parameters: pg_sys::ParamListInfo,
+    environment: *mut pg_sys::QueryEnvironment,
+    receiver: *mut pg_sys::DestReceiver,
+    completion: *mut pg_sys::QueryCompletion,
+) {
+    // SAFETY: passes on what PostgreSQL gave; the statement's tree is looked at before it may be freed by its own
+    // execution.
+    unsafe {
+        let command = Command::of((*statement).utilityStmt);
+        command.before();
+        match NEXT_HOOK {
+            Some(next) => pg_sys::ffi::pg_guard_ffi_boundary(|| {
+                next(
+                    statement,
+                    query,
+                    read_only,
+                    context,
+                    parameters,
+                    environment,
+                    receiver,
+                    completion,
+                );
+            }),
+            None => pg_sys::standard_ProcessUtility(
+                statement,
+                query,
+                read_only,
+                context,
+                parameters,
+                environment,
+                receiver,
+                completion,
+            ),
+        }
+        command.after();
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Kept,
+    Dropped,
+}
+
+/// What a command means to the ledger.
+enum Command {
+    Prepare(u64),
+    CommitPrepared(u64),
+    RollbackPrepared(u64),
+    /// The database, and whether it is gone afterwards.
+    NeedsDatabase(pg_sys::Oid, Fate),
+    Other,
+}
+
+impl Command {
+    /// # Safety
+    /// A parse tree, or null.
+    unsafe fn of(tree: *mut pg_sys::Node) -> Command {
+        use pg_sys::{NodeTag, TransactionStmtKind as Kind};
+        // SAFETY: the tag says which struct it is; names are C strings or null.
+        unsafe {
+            if tree.is_null() {
+                return Command::Other;
+            }
+            match (*tree).type_ {
+                NodeTag::T_TransactionStmt => {
+                    let transaction: *mut pg_sys::TransactionStmt = tree.cast();
+                    if (*transaction).gid.is_null() {
+                        return Command::Other;
+                    }
+                    let gid =
+                        shared::prepared_identifier(CStr::from_ptr((*transaction).gid).to_bytes());
+                    match (*transaction).kind {
+                        Kind::TRANS_STMT_PREPARE => Command::Prepare(gid),
+                        Kind::TRANS_STMT_COMMIT_PREPARED => Command::CommitPrepared(gid),
+                        Kind::TRANS_STMT_ROLLBACK_PREPARED => Command::RollbackPrepared(gid),
+                        _ => Command::Other,
+                    }
+                }
+                NodeTag::T_DropdbStmt => {
+                    needs((*tree.cast::<pg_sys::DropdbStmt>()).dbname, Fate::Dropped)
+                }
+                NodeTag::T_AlterDatabaseStmt => needs(
+                    (*tree.cast::<pg_sys::AlterDatabaseStmt>()).dbname,
+                    Fate::Kept,
+                ),
+                NodeTag::T_RenameStmt => {
+                    let rename: *mut pg_sys::RenameStmt = tree.cast();
+                    if (*rename).renameType == pg_sys::ObjectType::OBJECT_DATABASE {
+                        return needs((*rename).subname, Fate::Kept);
+                    }
+                    Command::Other
+                }
+                NodeTag::T_CreatedbStmt => {
+                    let options = (*tree.cast::<pg_sys::CreatedbStmt>()).options;
+                    let length = if options.is_null() {
+                        0
+                    } else {
+                        (*options).length as usize
+                    };
+                    for at in 0..length {
+                        let option: *mut pg_sys::DefElem =
+                            (*(*options).elements.add(at)).ptr_value.cast();
+                        if CStr::from_ptr((*option).defname) == c"template"
+                            && !(*option).arg.is_null()
+                        {
+                            return needs(pg_sys::defGetString(option), Fate::Kept);
+                        }
+                    }
+                    Command::Other
+                }
+                _ => Command::Other,
+            }
+        }
+    }
+
+    fn before(&self) {
+        match self {
+            Command::Prepare(identifier) => PREPARING.set(*identifier),
+            Command::NeedsDatabase(database, _) => {
+                // SAFETY: reads the clock.
+                let now = unsafe { pg_sys::GetCurrentTimestamp() };
+                shared::leave(*database, now + AWAY_MICROSECONDS);
+            }
+            _ => {}
+        }
+    }
+
+    fn after(&self) {
+        match self {
+            Command::CommitPrepared(identifier) => shared::committed_prepared(*identifier),
+            Command::RollbackPrepared(identifier) => shared::rolled_back_prepared(*identifier),
+            Command::NeedsDatabase(database, Fate::Dropped) => shared::forget(*database),
+            _ => {}
+        }
+    }
+}
+
+/// # Safety
+/// The name of a database, or null.
+unsafe fn needs(name: *const c_char, fate: Fate) -> Command {
+    // SAFETY: a catalogue look-up, inside the command's transaction.
+    unsafe {
+        if name.is_null() || !pg_sys::IsTransactionState() {
+            return Command::Other;
+        }
+        Command::NeedsDatabase(pg_sys::get_database_oid(name, true), fate)
+    }
+}
