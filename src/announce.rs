@@ -3,7 +3,7 @@
 //!
 //! An announcement is a hint, never data: a listener reads from its own position.
 
-use crate::append::head::{with_heads, Head, Heads};
+use crate::append::head::{with_heads, Head, Heads, Mark};
 use crate::ledger;
 use crate::report::{self, Failure};
 use crate::settings::{self, Announcing};
@@ -90,28 +90,35 @@ fn settle(heads: &mut Heads) {
 
 /// Hands a committed transaction's ranges to the notifier. Must not fail.
 pub fn committed(heads: &mut Heads) {
-    if settings::announcing() == Announcing::ByWorker && heads.changed().next().is_some() {
-        shared::committed(ranges(heads));
+    if settings::announcing() == Announcing::ByWorker {
+        let ranges = ranges(heads);
+        if !ranges.is_empty() {
+            shared::committed(&ranges);
+        }
     }
 }
 
 /// Leaves a prepared transaction's ranges for the notifier. Must not fail.
 pub fn prepared(heads: &mut Heads) {
     if settings::announcing() == Announcing::ByWorker {
-        shared::prepared(utility::preparing(), ranges(heads));
+        shared::prepared(utility::preparing(), &ranges(heads));
     }
 }
 
-fn ranges(heads: &mut Heads) -> impl Iterator<Item = Range<'_>> {
-    heads.changed().filter_map(|head| {
-        Some(Range {
-            context: &head.context,
-            origin: head.now.owner.as_deref()?,
-            first: head.now.first?,
-            last: head.now.sequence,
-            lamport: head.now.lamport,
+fn ranges(heads: &mut Heads) -> Vec<Range<'_>> {
+    heads
+        .changed()
+        .filter_map(|head| {
+            let origin = head.now.owner.as_deref()?;
+            let Mark {
+                first,
+                sequence,
+                lamport,
+                ..
+            } = head.now;
+            Some(Range::new(&head.context, origin, first?, sequence, lamport))
         })
-    })
+        .collect()
 }
 
 /// Queues one announcement in the running transaction.

@@ -5,13 +5,15 @@
 //! sweep instead: nothing is ever lost but time.
 
 use pgrx::pg_sys;
-use sha2::{Digest, Sha256};
 use std::cell::Cell;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 const DATABASES: usize = 128;
 const MARKS: usize = 4_096;
 /// How many places a mark may stand in, from the one that its hash names on.
 const PROBES: usize = 16;
+/// From how many contexts on a transaction is announced by a sweep.
+const MANY: usize = 256;
 /// Prepared transactions of which it is known what they will announce.
 const PREPARED: usize = 1_024;
 const ERROR_BYTES: usize = 256;
@@ -79,6 +81,8 @@ struct Database {
     /// All contexts must be looked at.
     sweep: bool,
     waiting: u32,
+    /// Commits since the notifier looked last.
+    commits: u32,
     announced: i64,
     failures: u32,
     /// No notifier before this time.
@@ -182,25 +186,16 @@ fn own_latch() -> *mut pg_sys::Latch {
     unsafe { pg_sys::MyLatch }
 }
 
-fn hash(database: pg_sys::Oid, context: &str, prepared: u64) -> u64 {
-    let mut hasher = Sha256::new();
-    hasher.update(u32::from(database).to_be_bytes());
-    hasher.update(prepared.to_be_bytes());
-    hasher.update(context);
-    first_word(hasher)
-}
-
 /// Stands for the identifier of a prepared transaction; never 0.
 pub fn prepared_identifier(gid: &[u8]) -> u64 {
-    let mut hasher = Sha256::new();
-    hasher.update(gid);
-    first_word(hasher).max(1)
+    hash_of(gid).max(1)
 }
 
-fn first_word(hasher: Sha256) -> u64 {
-    let mut word = [0; 8];
-    word.copy_from_slice(&hasher.finalize()[..8]);
-    u64::from_be_bytes(word)
+/// The same in every process of the server, which all run this library.
+fn hash_of(value: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
 }
 
 impl Area {
@@ -230,7 +225,7 @@ impl Area {
 
     /// Puts a range among the marks; false when there is no room for it.
     fn mark(&mut self, oid: pg_sys::Oid, range: &Range, prepared: u64) -> bool {
-        let hash = hash(oid, range.context, prepared);
+        let hash = range.hash ^ prepared;
         let places = || (0..PROBES).map(|probe| (hash as usize).wrapping_add(probe) % MARKS);
         let same = places().find(|at| {
             let mark = &self.marks[*at];
@@ -297,6 +292,8 @@ impl Area {
 
 /// Entries of one context that a transaction appended.
 pub struct Range<'a> {
+    /// Computed before the lock is taken.
+    hash: u64,
     pub context: &'a str,
     pub origin: &'a str,
     pub first: i64,
@@ -304,16 +301,31 @@ pub struct Range<'a> {
     pub lamport: i64,
 }
 
+impl<'a> Range<'a> {
+    pub fn new(context: &'a str, origin: &'a str, first: i64, last: i64, lamport: i64) -> Self {
+        let hash = hash_of((u32::from(own_database()), context));
+        Range {
+            hash,
+            context,
+            origin,
+            first,
+            last,
+            lamport,
+        }
+    }
+}
+
 // Writers
 
 /// Hands the ranges of a committed transaction to the notifier of this database.
-pub fn committed<'a>(ranges: impl Iterator<Item = Range<'a>>) {
+pub fn committed(ranges: &[Range]) {
     let oid = own_database();
     let latch = locked(|area| {
+        // A transaction with very many contexts must not keep the others out for long.
+        let mut sweep = ranges.len() > MANY;
         let mut more = 0;
-        let mut sweep = false;
-        for range in ranges {
-            if area.mark(oid, &range, 0) {
+        for range in ranges.iter().take(if sweep { 0 } else { MANY }) {
+            if area.mark(oid, range, 0) {
                 more += 1;
             } else {
                 sweep = true;
@@ -322,6 +334,7 @@ pub fn committed<'a>(ranges: impl Iterator<Item = Range<'a>>) {
         if let Some(database) = area.database(oid) {
             database.waiting = database.waiting.saturating_add(more).min(MARKS as u32);
             database.sweep |= sweep;
+            database.commits = database.commits.saturating_add(1);
         }
         area.whom_to_tell(oid)
     });
@@ -329,13 +342,11 @@ pub fn committed<'a>(ranges: impl Iterator<Item = Range<'a>>) {
 }
 
 /// Keeps the ranges of a prepared transaction until it is committed or rolled back.
-pub fn prepared<'a>(identifier: u64, ranges: impl Iterator<Item = Range<'a>>) {
+pub fn prepared(identifier: u64, ranges: &[Range]) {
     let oid = own_database();
     locked(|area| {
-        let mut complete = true;
-        for range in ranges {
-            complete &= area.mark(oid, &range, identifier);
-        }
+        let complete =
+            ranges.len() <= MANY && ranges.iter().all(|range| area.mark(oid, range, identifier));
         if complete {
             let at = area.next_prepared % PREPARED;
             area.prepared[at] = identifier;
@@ -531,6 +542,8 @@ pub struct Work {
     /// (context, origin, first, last, lamport)
     pub ranges: Vec<(String, String, i64, i64, i64)>,
     pub sweep: bool,
+    /// How many transactions it comes from, about.
+    pub commits: u32,
     /// Somebody wants the database for himself.
     pub leave: bool,
 }
@@ -540,6 +553,7 @@ pub fn take(now: pg_sys::TimestampTz) -> Work {
     let mut work = Work {
         ranges: Vec::with_capacity(64),
         sweep: false,
+        commits: 0,
         leave: false,
     };
     let oid = own_database();
@@ -550,6 +564,7 @@ pub fn take(now: pg_sys::TimestampTz) -> Work {
                 return;
             }
             work.sweep = std::mem::take(&mut database.sweep);
+            work.commits = std::mem::take(&mut database.commits);
             database.told = false;
         }
         for at in area.in_stage(Stage::Waiting) {

@@ -12,8 +12,12 @@ use pgrx::PgTryBuilder;
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 
-/// Announcements follow each other no faster than this; what comes meanwhile is announced together.
-const COALESCE_MICROSECONDS: i64 = 1_000;
+/// Announcements follow each other no faster than this, and under load no faster than the second: each one wakes every
+/// listener of the database, whatever it listens to. What comes meanwhile is announced together.
+const PAUSE_MICROSECONDS: i64 = 1_000;
+const LONGEST_PAUSE_MICROSECONDS: i64 = 50_000;
+/// How much longer each commit of the last round makes the next pause: above some 3,000 commits a second it grows to the longest.
+const PAUSE_PER_COMMIT_MICROSECONDS: i64 = 300;
 /// Contexts whose last announcement is remembered, so that a sweep need not announce all of them.
 const REMEMBERED: usize = 100_000;
 /// A notifier without work leaves, so that its database can be dropped or copied.
@@ -68,10 +72,12 @@ fn retry_at(failures: u32) -> pg_sys::TimestampTz {
 fn serve() {
     let mut last_announced: HashMap<String, i64> = HashMap::new();
     let mut last_work = now();
+    let mut pause = 0;
     loop {
         // The first commit after a pause is announced at once, those that follow closely together.
-        if now() - last_work < COALESCE_MICROSECONDS {
-            wait(COALESCE_MICROSECONDS / 1_000);
+        // A commit's wake-up does not end the pause: it is there to gather commits.
+        while last_work + pause > now() {
+            wait((last_work + pause - now()) / 1_000 + 1);
         }
         let mut work = shared::take(now());
         if work.leave || (work.is_empty() && now() - last_work > IDLE_MICROSECONDS) {
@@ -81,6 +87,8 @@ fn serve() {
             wait(IDLE_MICROSECONDS / 1_000);
             continue;
         }
+        pause = (i64::from(work.commits) * PAUSE_PER_COMMIT_MICROSECONDS)
+            .clamp(PAUSE_MICROSECONDS, LONGEST_PAUSE_MICROSECONDS);
         announce(&mut work, &last_announced);
         shared::announced(work.ranges.len());
         remember(work, &mut last_announced);
