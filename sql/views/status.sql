@@ -15,3 +15,21 @@ create view ledger_status as
       left join pg_catalog.pg_database as database on database.oid = status.database_oid;
 comment on view ledger_status is
     'whether the library is preloaded, and its workers: one row each';
+comment on column ledger_status.library_loaded is
+    'whether converge_ledger is in shared_preload_libraries';
+comment on column ledger_status.worker is
+    'launcher or notifier';
+comment on column ledger_status.database is
+    'database of a notifier';
+comment on column ledger_status.pid is
+    'its process, null while there is none';
+comment on column ledger_status.state is
+    'running, starting, idle or failed';
+comment on column ledger_status.contexts_waiting is
+    'contexts with committed entries that are not announced yet';
+comment on column ledger_status.announcements_sent is
+    'announcements since the server was started';
+comment on column ledger_status.failures is
+    'failures in a row';
+comment on column ledger_status.last_error is
+    'message of the last failure';

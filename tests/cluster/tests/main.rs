@@ -6,6 +6,7 @@ mod clock;
 mod concurrency;
 mod crash;
 mod dump_restore;
+mod feeds;
 mod many_contexts;
 mod prepared;
 mod privileges;
