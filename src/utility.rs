@@ -5,6 +5,7 @@
 
 use crate::shared;
 use pgrx::pg_sys;
+use pgrx::pg_sys::panic::pgrx_extern_c_guard;
 use std::cell::Cell;
 use std::ffi::{c_char, CStr};
 
@@ -32,8 +33,22 @@ pub fn preparing() -> u64 {
     PREPARING.get()
 }
 
+extern "C-unwind" {
+    /// The server's own function. The bindings' wrapper would catch every error of every utility command and raise it anew,
+    /// without its context and with the SQLSTATEs that it does not know lost.
+    fn standard_ProcessUtility(
+        statement: *mut pg_sys::PlannedStmt,
+        query: *const c_char,
+        read_only: bool,
+        context: pg_sys::ProcessUtilityContext::Type,
+        parameters: pg_sys::ParamListInfo,
+        environment: *mut pg_sys::QueryEnvironment,
+        receiver: *mut pg_sys::DestReceiver,
+        completion: *mut pg_sys::QueryCompletion,
+    );
+}
+
 #[allow(clippy::too_many_arguments, reason = "PostgreSQL's signature")]
-#[pgrx::pg_guard]
 unsafe extern "C-unwind" fn utility(
     statement: *mut pg_sys::PlannedStmt,
     query: *const c_char,
@@ -44,36 +59,27 @@ unsafe extern "C-unwind" fn utility(
     receiver: *mut pg_sys::DestReceiver,
     completion: *mut pg_sys::QueryCompletion,
 ) {
-    // SAFETY: passes on what PostgreSQL gave; the statement's tree is looked at before it may be freed by its own
-    // execution.
+    // SAFETY: passes on what PostgreSQL gave; the statement's tree is looked at before its own execution may free it. An error of the
+    // command jumps over this frame, in which nothing has a destructor; what this library itself does is
+    // guarded, so that no panic leaves it.
     unsafe {
-        let command = Command::of((*statement).utilityStmt);
-        command.before();
-        match NEXT_HOOK {
-            Some(next) => pg_sys::ffi::pg_guard_ffi_boundary(|| {
-                next(
-                    statement,
-                    query,
-                    read_only,
-                    context,
-                    parameters,
-                    environment,
-                    receiver,
-                    completion,
-                );
-            }),
-            None => pg_sys::standard_ProcessUtility(
-                statement,
-                query,
-                read_only,
-                context,
-                parameters,
-                environment,
-                receiver,
-                completion,
-            ),
-        }
-        command.after();
+        let command = pgrx_extern_c_guard(|| {
+            let command = Command::of((*statement).utilityStmt);
+            command.before();
+            command
+        });
+        let next = NEXT_HOOK.unwrap_or(standard_ProcessUtility);
+        next(
+            statement,
+            query,
+            read_only,
+            context,
+            parameters,
+            environment,
+            receiver,
+            completion,
+        );
+        pgrx_extern_c_guard(|| command.after());
     }
 }
 
@@ -84,6 +90,7 @@ enum Fate {
 }
 
 /// What a command means to the ledger.
+#[derive(Clone, Copy)]
 enum Command {
     Prepare(u64),
     CommitPrepared(u64),

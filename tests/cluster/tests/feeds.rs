@@ -298,3 +298,18 @@ fn the_status_tells_whether_the_library_is_preloaded() {
     let server = Server::start(preloaded());
     assert!(loaded(&mut server.connect()));
 }
+
+/// The library listens to utility commands; their errors must pass it unchanged.
+#[test]
+fn errors_of_commands_keep_their_code_and_context() {
+    let server = Server::start(preloaded());
+    let mut client = server.connect();
+    let result = client.batch_execute(
+        "DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = 'PR001', CONSTRAINT = 'mine', MESSAGE = 'no'; END $$",
+    );
+    let error = refused(result, SqlState::from_code("PR001"));
+    assert_eq!(error.constraint(), Some("mine"));
+    assert!(error
+        .where_()
+        .is_some_and(|place| place.contains("inline_code_block")));
+}
