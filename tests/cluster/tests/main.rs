@@ -13,3 +13,5 @@ mod privileges;
 mod readme;
 mod standby;
 mod tamper;
+mod terminate;
+mod unnamed_node;

@@ -1,0 +1,142 @@
+//! A session that is told to end while it waits for a context goes alone: the server lives, none of
+//! its locks is left, and the others go on.
+
+use converge_ledger_cluster::{append, backend_pid, refused, verify_ledger, Options, Server};
+use postgres::error::SqlState;
+use postgres::{Client, Error};
+use std::thread;
+
+/// How many contexts make a transaction lock all of them at once.
+const MANY: &str = "
+    INSERT INTO converge_ledger.entries (context_id, payload)
+    SELECT 'many ' || number, '' FROM generate_series(1, 1500) AS number";
+const ONE: &str = "SELECT ledger_append('orders', 'facts', 'waiting'::text)";
+const BATCH: &str = "SELECT ledger_append_batch('orders', 'facts', '{a,b}')";
+const INSERT: &str =
+    "INSERT INTO converge_ledger.entries (context_id, payload) VALUES ('orders', 'waiting')";
+
+#[test]
+fn a_terminated_waiter_leaves_nothing_behind() {
+    let server = Server::start(Options::default());
+    let mut holder = server.connect();
+    let mut expected = 1;
+    append(&mut holder, "orders", "first").expect("appended");
+    for body in [
+        ONE.to_owned(),
+        BATCH.to_owned(),
+        INSERT.to_owned(),
+        // With something done before, in savepoints and in an exception block.
+        format!("BEGIN; SELECT ledger_append('other', 'facts', 'lost'::text); {ONE}"),
+        format!("BEGIN; SAVEPOINT s; SELECT ledger_append('other', '', ''::bytea); SAVEPOINT t; {INSERT}"),
+        format!("DO $$ BEGIN PERFORM ({BATCH}); EXCEPTION WHEN OTHERS THEN NULL; END $$"),
+        MANY.to_owned(),
+    ] {
+        while_a_context_is_held(&server, &mut holder, &body, |server, pid| {
+            signal(server, "pg_terminate_backend", pid);
+        });
+        expected += 2;
+        let mut next = server.connect();
+        assert_eq!(
+            append(&mut next, "orders", "next").expect("the context is free"),
+            expected,
+            "{body}"
+        );
+        assert_eq!(sizes(&mut next), [("orders".to_owned(), expected)], "{body}");
+        verify_ledger(&mut next);
+    }
+    assert_eq!(
+        append(&mut holder, "other", "free").expect("this session was never cut off"),
+        1
+    );
+    verify_ledger(&mut holder);
+}
+
+#[test]
+fn a_cancelled_waiter_goes_on() {
+    let server = Server::start(Options::default());
+    let mut holder = server.connect();
+    append(&mut holder, "orders", "first").expect("appended");
+    let mut waiter = server.connect();
+    waiter
+        .batch_execute("BEGIN; SELECT ledger_append('other', 'facts', 'kept'::text); SAVEPOINT s")
+        .expect("begun");
+    let pid = backend_pid(&mut waiter);
+    holder.batch_execute("BEGIN").expect("begun");
+    append(&mut holder, "orders", "held").expect("appended");
+    let waiter = thread::scope(|scope| {
+        let waiting = scope.spawn(move || {
+            refused(waiter.batch_execute(ONE), SqlState::QUERY_CANCELED);
+            waiter
+        });
+        server.wait_until_blocked(pid);
+        signal(&server, "pg_cancel_backend", pid);
+        waiting.join()
+    });
+    let mut waiter = waiter.expect("the waiter was refused");
+    waiter.batch_execute("ROLLBACK TO s").expect("back");
+    assert_eq!(append(&mut waiter, "other", "kept").expect("appended"), 2);
+    holder.batch_execute("COMMIT").expect("committed");
+    assert_eq!(append(&mut waiter, "orders", "after").expect("appended"), 3);
+    waiter.batch_execute("COMMIT").expect("committed");
+    assert_eq!(
+        sizes(&mut holder),
+        [("orders".to_owned(), 3), ("other".to_owned(), 2)]
+    );
+    verify_ledger(&mut holder);
+}
+
+/// Has one session append to "orders" and another wait for it with `body`; what `end` does to the
+/// waiter must end it. Then the holder commits, and no lock of a context is left.
+fn while_a_context_is_held(
+    server: &Server,
+    holder: &mut Client,
+    body: &str,
+    end: impl FnOnce(&Server, i32),
+) {
+    holder.batch_execute("BEGIN").expect("begun");
+    append(holder, "orders", "held").expect("appended");
+    let mut waiter = server.connect();
+    let pid = backend_pid(&mut waiter);
+    thread::scope(|scope| {
+        let waiting = scope.spawn(move || waiter.batch_execute(body));
+        server.wait_until_blocked(pid);
+        end(server, pid);
+        let ended = waiting.join().expect("no panic");
+        assert!(is_termination(&ended), "{body}: {ended:?}");
+    });
+    // Only the holder's own lock is left: that of the waiter, and of what it appended before, went with it.
+    assert_eq!(locks(holder), 1, "{body}");
+    holder
+        .batch_execute("COMMIT")
+        .expect("the holder was not cut off");
+    assert_eq!(locks(holder), 0, "{body}");
+}
+
+/// A terminated session may still hear why, or only lose its connection.
+fn is_termination(ended: &Result<(), Error>) -> bool {
+    ended
+        .as_ref()
+        .is_err_and(|error| error.is_closed() || error.code() == Some(&SqlState::ADMIN_SHUTDOWN))
+}
+
+fn signal(server: &Server, function: &str, pid: i32) {
+    let sent: bool = server
+        .connect()
+        .query_one(&format!("SELECT {function}($1)"), &[&pid])
+        .expect("a superuser")
+        .get(0);
+    assert!(sent);
+}
+
+/// Locks of contexts, held or waited for.
+fn locks(client: &mut Client) -> i64 {
+    let statement = "SELECT count(*) FROM pg_locks WHERE locktype = 'userlock'";
+    client.query_one(statement, &[]).expect("locks").get(0)
+}
+
+fn sizes(client: &mut Client) -> Vec<(String, i64)> {
+    let statement = "
+        SELECT context_id, count(*) FROM converge_ledger.entries GROUP BY 1 ORDER BY 1";
+    let rows = client.query(statement, &[]).expect("entries");
+    rows.iter().map(|row| (row.get(0), row.get(1))).collect()
+}

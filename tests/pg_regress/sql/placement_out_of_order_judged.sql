@@ -1,0 +1,57 @@
+-- Complete rows that arrive out of order are judged like those in order, once the gap before them is closed: by their origin and
+-- by their Lamport time.
+
+\getenv source PG_ABS_SRCDIR
+\set oracle :source '/oracle/format_1.sql'
+\set ECHO none
+\i :oracle
+\set ECHO all
+create function pg_temp.arriving(context text, sequence bigint, lamport bigint, origin text default 'first', key text default 'facts')
+returns converge_ledger.entries language plpgsql as $$
+declare
+    e converge_ledger.entries := row(sequence, lamport, '2026-01-02 03:04:05+00', 1, context, origin,
+        key, '', 'x', '{}', '\x000102030405060708090a0b0c0d0e0f', null, null);
+begin
+    e.leaf_hash := pg_temp.leaf(e);
+    return e;
+end $$;
+\set VERBOSITY default
+-- Prepared and undone: whatever is accepted, nothing stays.
+set converge_ledger.notify = off;
+
+begin;
+insert into converge_ledger.entries
+select (pg_temp.arriving('disorder, origin', s, s, o)).* from (values (3, 'second'), (1, 'first'), (2, 'first')) as v (s, o);
+prepare transaction 'disorder, origin';
+begin;
+insert into converge_ledger.entries
+select (pg_temp.arriving('disorder, first', s, s, o)).* from (values (2, 'second'), (3, 'second'), (1, 'first')) as v (s, o);
+prepare transaction 'disorder, first';
+begin;
+insert into converge_ledger.entries
+select (pg_temp.arriving('disorder, clock', s, l)).* from (values (3, 2), (1, 5), (2, 6)) as v (s, l);
+prepare transaction 'disorder, clock';
+-- The clock stands still, far behind the gap.
+begin;
+insert into converge_ledger.entries
+select (pg_temp.arriving('disorder, still', s, least(s, 150))).* from generate_series(200, 1, -1) as s;
+prepare transaction 'disorder, still';
+-- An append closes the gap as well.
+begin;
+insert into converge_ledger.entries
+select (pg_temp.arriving('disorder, append', s, s, o)).*
+  from (select name from converge_ledger.node) as n (node), lateral (values (3, 'second'), (1, node), (2, node)) as v (s, o);
+select ledger_append('disorder, append', 'facts', 'x');
+prepare transaction 'disorder, append';
+select gid from pg_prepared_xacts where gid like 'disorder%' order by gid;
+select format('rollback prepared %L', gid) from pg_prepared_xacts where gid like 'disorder%' order by gid \gexec
+
+-- A take-over that arrived early is one, and what follows it belongs to the new owner.
+begin;
+insert into converge_ledger.entries
+select (pg_temp.arriving('disorder, taken over', s, s, o, k)).*
+  from (values (4, 'second', 'facts'), (3, 'second', '$takeover'), (2, 'first', 'facts'), (1, 'first', 'facts')) as v (s, o, k);
+prepare transaction 'disorder, taken over';
+rollback prepared 'disorder, taken over';
+select count(*) from converge_ledger.entries where context_id like 'disorder%';
+reset converge_ledger.notify;
