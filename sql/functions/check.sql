@@ -137,7 +137,8 @@ begin atomic
          where x.types::regtype[] <> (
                    select pg_catalog.array_agg(a.atttypid::regtype order by a.attnum)
                      from pg_catalog.pg_attribute a
-                    where a.attrelid = pg_catalog.to_regclass('converge_ledger.' || x.name) and a.attnum > 0)
+                    where a.attrelid = pg_catalog.to_regclass('converge_ledger.' || x.name) and a.attnum > 0
+                      and (not a.attisdropped or a.attnum <= pg_catalog.cardinality(x.types::regtype[])))
         union all
         select pg_catalog.format('converge_ledger.%I has the additional index %s', x.name, i.indexrelid::regclass)
           from (values ('contexts'), ('subtrees'), ('node')) x (name)

@@ -1,5 +1,6 @@
 //! `ledger_append` and `ledger_append_batch`.
 
+use super::literal;
 use crate::append::direct::{Inserter, NewEntry};
 use crate::append::Outcome;
 use crate::function::{text, Answer, Arguments, Rows};
@@ -22,7 +23,7 @@ fn ledger_append_bytea(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
 fn ledger_append_text(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     let arguments = Arguments(fcinfo);
     let payload = arguments.required(2, "payload")?;
-    if arguments.text(2, "payload")?.starts_with("\\x") && is_untyped_literal(fcinfo, 2) {
+    if arguments.text(2, "payload")?.starts_with("\\x") && literal::is_untyped(fcinfo, 2) {
         return Err(report::hexadecimal_literal());
     }
     // text and bytea have the same layout, and the database is UTF8: the payload is the text's bytes.
@@ -38,68 +39,6 @@ fn ledger_append_jsonb(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
         .print(limit)
         .ok_or_else(|| report::payload_too_large(None, limit))?;
     append(arguments, text(&payload))
-}
-
-/// Whether an argument stands in the text of the statement as a literal without a cast.
-///
-/// The expression alone does not tell: the planner makes constants of parameters too, and casts leave no trace. So
-/// the text is looked at where the constant says that it came from. A statement inside a function is
-/// not recognised: its text is not at hand.
-fn is_untyped_literal(fcinfo: pg_sys::FunctionCallInfo, index: usize) -> bool {
-    // SAFETY: flinfo is set for every call by the executor; fn_expr is the call's expression, if there is one; the
-    // portal that runs the statement keeps its text.
-    let (source, location) = unsafe {
-        let call = (*(*fcinfo).flinfo).fn_expr;
-        if call.is_null() || (*call).type_ != pg_sys::NodeTag::T_FuncExpr {
-            return false;
-        }
-        let arguments = (*call.cast::<pg_sys::FuncExpr>()).args;
-        if arguments.is_null() || (*arguments).length as usize <= index {
-            return false;
-        }
-        let argument: *mut pg_sys::Node = (*(*arguments).elements.add(index)).ptr_value.cast();
-        if (*argument).type_ != pg_sys::NodeTag::T_Const
-            || pg_sys::ActivePortal.is_null()
-            || (*pg_sys::ActivePortal).sourceText.is_null()
-        {
-            return false;
-        }
-        let source = std::ffi::CStr::from_ptr((*pg_sys::ActivePortal).sourceText);
-        (
-            source.to_bytes(),
-            (*argument.cast::<pg_sys::Const>()).location,
-        )
-    };
-    usize::try_from(location).is_ok_and(|location| untyped_literal_at(source, location))
-}
-
-/// Whether a string literal that begins with `\x` stands there between a parenthesis, comma or arrow and a
-/// parenthesis or comma.
-fn untyped_literal_at(source: &[u8], location: usize) -> bool {
-    let Some((before, literal)) = source.split_at_checked(location) else {
-        return false;
-    };
-    let begins = literal
-        .strip_prefix(b"E")
-        .or(literal.strip_prefix(b"e"))
-        .unwrap_or(literal);
-    let escaped = begins.len() < literal.len();
-    let prefix: &[u8] = if escaped { b"'\\\\x" } else { b"'\\x" };
-    let before = before.trim_ascii_end();
-    if !begins.starts_with(prefix) || !matches!(before.last(), Some(b'(' | b',' | b'>' | b'=')) {
-        return false;
-    }
-    // The literal ends at the first quote that is not doubled.
-    let mut rest = &begins[1..];
-    loop {
-        match rest.iter().position(|byte| *byte == b'\'') {
-            None => return false,
-            Some(at) if rest.get(at + 1) == Some(&b'\'') => rest = &rest[at + 2..],
-            Some(at) => {
-                return matches!(rest[at + 1..].trim_ascii_start().first(), Some(b',' | b')'));
-            }
-        }
-    }
 }
 
 fn new_entry(

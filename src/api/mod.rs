@@ -4,6 +4,7 @@ mod administration;
 mod append;
 mod channel;
 mod check;
+mod literal;
 mod proof;
 mod read;
 mod status;

@@ -209,21 +209,19 @@ impl Heads {
 
     /// Refuses to commit a context with a gap: a damaged dump must not come in silently.
     pub fn refuse_gaps(&mut self) -> Result<(), Failure> {
-        let mut gaps = self
-            .heads
-            .iter_mut()
-            .flatten()
-            .filter(|head| head.now.beyond.is_some());
-        let Some(first) = gaps.next() else {
+        let doubtful = |head: &&mut Head| head.uncertain || head.now.beyond.is_some();
+        let mut heads = self.heads.iter_mut().flatten().filter(doubtful).peekable();
+        if heads.peek().is_none() {
             return Ok(());
-        };
+        }
         // The extension may have been dropped since, with the entries.
         let Ok(ledger) = crate::ledger::ledger() else {
             return Ok(());
         };
-        std::iter::once(first)
-            .chain(gaps)
-            .try_for_each(|head| head.close_gap(&ledger))
+        heads.try_for_each(|head| {
+            head.settle(&ledger);
+            head.close_gap(&ledger)
+        })
     }
 
     /// Ends the transaction: nothing is pending any more.

@@ -10,7 +10,7 @@ pub fn register(ledger: &Ledger, context: &str) {
         .next()
         .is_some();
     if !known {
-        write::insert(ledger.contexts, &mut [write::text(context)]);
+        write::insert(ledger.contexts, &[write::text(context)]);
     }
 }
 

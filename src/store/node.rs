@@ -54,7 +54,7 @@ pub fn write(ledger: &Ledger, name: &str, identity: Identity) {
         values[node::TIMELINE - 1] = pg_sys::Datum::from(pg_sys::GetWALInsertionTimeLine());
         values[node::NAMED_AT - 1] = pg_sys::Datum::from(pg_sys::GetCurrentTimestamp());
     }
-    write::insert(ledger.node, &mut values);
+    write::insert(ledger.node, &values);
 }
 
 /// Replaces the row.

@@ -70,7 +70,7 @@ pub fn write(ledger: &Ledger, context: &str, node: NodeId, hashes: &NodeHashes) 
     values[subtree::CONTEXT_ID - 1] = write::text(context);
     values[subtree::BITCOIN - 1] = write::bytea(hashes.bitcoin.as_bytes());
     values[subtree::RFC6962 - 1] = write::bytea(hashes.rfc6962.as_bytes());
-    write::insert(ledger.subtrees, &mut values);
+    write::insert(ledger.subtrees, &values);
 }
 
 /// Removes the stored subtrees of one context, or of all.

@@ -22,18 +22,28 @@ pub fn bytea(value: &[u8]) -> pg_sys::Datum {
 }
 
 /// Inserts one row without nulls. A duplicate key raises 23505.
-pub fn insert(table: Table, values: &mut [pg_sys::Datum]) {
-    let mut nulls = [false; 16];
-    // SAFETY: the caller passes one datum for each column of its table, none null. CatalogTupleInsert
-    // forms index entries for plain btree indexes, which is all that these tables have; if PostgreSQL
-    // raises, it closes the relation with the transaction, and nothing here has a destructor.
+pub fn insert(table: Table, values: &[pg_sys::Datum]) {
+    // SAFETY: the caller passes one datum for each column of its table, none null; columns that were added and dropped
+    // again are null. CatalogTupleInsert forms index entries for plain btree indexes, which is all that these tables have
+    // (crate::ledger sees to it); if PostgreSQL raises, it closes the relation with the transaction, and nothing here
+    // has a destructor.
     unsafe {
         let relation =
             pg_sys::table_open(table.table, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE);
-        let tuple =
-            pg_sys::heap_form_tuple((*relation).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
+        let columns = (*(*relation).rd_att).natts as usize;
+        let all: *mut pg_sys::Datum = pg_sys::palloc0(columns * size_of::<pg_sys::Datum>()).cast();
+        let nulls: *mut bool = pg_sys::palloc0(columns).cast();
+        for at in 0..columns {
+            match values.get(at) {
+                Some(value) => *all.add(at) = *value,
+                None => *nulls.add(at) = true,
+            }
+        }
+        let tuple = pg_sys::heap_form_tuple((*relation).rd_att, all, nulls);
         pg_sys::CatalogTupleInsert(relation, tuple);
         pg_sys::heap_freetuple(tuple);
+        pg_sys::pfree(all.cast());
+        pg_sys::pfree(nulls.cast());
         pg_sys::table_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
     }
 }
