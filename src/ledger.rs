@@ -52,6 +52,8 @@ pub mod node {
 pub struct Table {
     pub table: pg_sys::Oid,
     pub key: pg_sys::Oid,
+    /// Types of the columns that the compiled code knows.
+    pub shape: &'static [pg_sys::Oid],
 }
 
 /// The relations of this database's ledger.
@@ -133,17 +135,19 @@ fn relation(schema: pg_sys::Oid, name: &CStr) -> Result<pg_sys::Oid, Failure> {
 
 fn look_up_damaged() -> Option<Ledger> {
     let schema = schema().ok()?;
-    let table = |name: &CStr, shape: &[pg_sys::Oid]| -> Option<Table> {
+    let table = |name: &CStr, shape: &'static [pg_sys::Oid]| -> Option<Table> {
         let table = relation(schema, name).ok()?;
         check_shape(table, name, shape).ok()?;
         Some(Table {
             table,
             key: primary_key(table),
+            shape,
         })
     };
     let missing = Table {
         table: pg_sys::InvalidOid,
         key: pg_sys::InvalidOid,
+        shape: &[],
     };
     Some(Ledger {
         entries: table(c"entries", &ENTRIES)?,
@@ -157,7 +161,7 @@ fn look_up_damaged() -> Option<Ledger> {
 
 fn look_up() -> Result<Ledger, Failure> {
     let schema = schema()?;
-    let table = |name: &CStr, shape: &[pg_sys::Oid]| -> Result<Table, Failure> {
+    let table = |name: &CStr, shape: &'static [pg_sys::Oid]| -> Result<Table, Failure> {
         let table = relation(schema, name)?;
         check_shape(table, name, shape)?;
         let key = primary_key(table);
@@ -165,11 +169,11 @@ fn look_up() -> Result<Ledger, Failure> {
             key,
             &format!("primary key of converge_ledger.{}", name.to_string_lossy()),
         )?;
-        Ok(Table { table, key })
+        Ok(Table { table, key, shape })
     };
     let entries = table(c"entries", &ENTRIES)?;
     let entries_id = relation(schema, c"entries_id_key")?;
-    let derived = |name: &CStr, shape: &[pg_sys::Oid]| -> Result<Table, Failure> {
+    let derived = |name: &CStr, shape: &'static [pg_sys::Oid]| -> Result<Table, Failure> {
         let table = table(name, shape)?;
         // Rows are written below the executor, which alone could serve an index on an expression.
         if !indexes(table.table, |index| index.oid != table.key).is_empty() {
@@ -194,7 +198,7 @@ fn look_up() -> Result<Ledger, Failure> {
 }
 
 /// Types of the columns, in the order of sql/tables.
-const ENTRIES: [pg_sys::Oid; entry::COUNT] = [
+static ENTRIES: [pg_sys::Oid; entry::COUNT] = [
     pg_sys::INT8OID,
     pg_sys::INT8OID,
     pg_sys::TIMESTAMPTZOID,
@@ -209,15 +213,15 @@ const ENTRIES: [pg_sys::Oid; entry::COUNT] = [
     pg_sys::BYTEAOID,
     pg_sys::BYTEAOID,
 ];
-const CONTEXTS: [pg_sys::Oid; 1] = [pg_sys::TEXTOID];
-const SUBTREES: [pg_sys::Oid; subtree::COUNT] = [
+static CONTEXTS: [pg_sys::Oid; 1] = [pg_sys::TEXTOID];
+static SUBTREES: [pg_sys::Oid; subtree::COUNT] = [
     pg_sys::INT8OID,
     pg_sys::INT2OID,
     pg_sys::TEXTOID,
     pg_sys::BYTEAOID,
     pg_sys::BYTEAOID,
 ];
-const NODE: [pg_sys::Oid; node::COUNT] = [
+static NODE: [pg_sys::Oid; node::COUNT] = [
     pg_sys::BOOLOID,
     pg_sys::TEXTOID,
     pg_sys::INT8OID,
@@ -229,27 +233,35 @@ const NODE: [pg_sys::Oid; node::COUNT] = [
 /// Refuses a table whose columns are not those that the compiled code reads and writes. Only `entries` may
 /// have more of them.
 fn check_shape(table: pg_sys::Oid, name: &CStr, shape: &[pg_sys::Oid]) -> Result<(), Failure> {
-    let found = with_relation(table, |relation| {
-        // SAFETY: the relation is open, so its descriptor is complete.
-        unsafe {
-            columns((*relation).rd_att)
-                .map(|column| (column.atttypid, column.attisdropped))
-                .collect::<Vec<_>>()
-        }
+    // SAFETY: the relation is open.
+    let (fits, more) = with_relation(table, |relation| unsafe {
+        let more = columns((*relation).rd_att)
+            .skip(shape.len())
+            .any(|column| !column.attisdropped);
+        (has_shape(relation, shape), more)
     });
-    let fits = found.len() >= shape.len()
-        && shape
-            .iter()
-            .zip(&found)
-            .all(|(expected, found)| *found == (*expected, false));
-    let more = name != c"entries" && found.iter().skip(shape.len()).any(|(_, dropped)| !dropped);
-    if !fits || more {
+    if !fits || (more && name != c"entries") {
         return Err(report::altered_table(
             &name.to_string_lossy(),
             "other columns",
         ));
     }
     Ok(())
+}
+
+/// Whether the first columns of a table are of these types. Asked of each table whenever it is opened: it may have been altered
+/// since its relations were looked up, by a transaction for which this one waited.
+///
+/// # Safety
+/// The relation is open.
+pub unsafe fn has_shape(relation: pg_sys::Relation, shape: &[pg_sys::Oid]) -> bool {
+    // SAFETY: by the contract; the descriptor of an open relation is complete.
+    let mut columns = unsafe { columns((*relation).rd_att) };
+    shape.iter().all(|expected| {
+        columns
+            .next()
+            .is_some_and(|column| column.atttypid == *expected && !column.attisdropped)
+    })
 }
 
 /// The attributes of a table, dropped ones included.

@@ -7,6 +7,7 @@
 use super::stamp::Outcome;
 use crate::ledger::{self, entry, Ledger};
 use crate::report::{self, Failure};
+use crate::store::scan::open_table;
 use pgrx::pg_sys;
 use std::cell::RefCell;
 
@@ -84,10 +85,7 @@ impl Inserter {
         // What is allocated lives in the current memory context; if PostgreSQL raises or a failure is
         // returned, the transaction's clean-up closes the relation and frees the memory.
         unsafe {
-            let relation = pg_sys::table_open(
-                ledger.entries.table,
-                pg_sys::RowExclusiveLock as pg_sys::LOCKMODE,
-            );
+            let relation = open_table(ledger.entries, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE);
             let unserved = unserved_feature(relation);
             if let Some(feature) = unserved {
                 pg_sys::table_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);

@@ -124,7 +124,7 @@ pub fn with_id<T>(
     with: impl FnOnce(&Row) -> T,
 ) -> Option<T> {
     Scan::open(
-        ledger.entries.table,
+        ledger.entries,
         ledger.entries_id,
         sight,
         &[Key::Text(1, context), Key::Text(2, id)],
@@ -189,12 +189,7 @@ pub fn all(ledger: &Ledger, context: Option<&str>, sight: Sight) -> Scan {
 /// As [`all`], but reads the table itself when its primary key is gone.
 pub fn all_in_order(ledger: &Ledger, context: Option<&str>, sight: Sight) -> Scan {
     if ledger.entries.key == pg_sys::InvalidOid {
-        return Scan::sorted(
-            ledger.entries.table,
-            sight,
-            entry::CONTEXT_ID,
-            entry::SEQUENCE,
-        );
+        return Scan::sorted(ledger.entries, sight, entry::CONTEXT_ID, entry::SEQUENCE);
     }
     all(ledger, context, sight)
 }

@@ -3,7 +3,8 @@
 //! Keeps the invariant that whatever it opened is closed when it is dropped, except while an error is
 //! on its way out: then PostgreSQL's resource owner closes it with the (sub)transaction.
 
-use crate::ledger::Table;
+use crate::ledger::{has_shape, Table};
+use crate::report;
 use pgrx::pg_sys;
 use std::marker::PhantomData;
 
@@ -62,13 +63,13 @@ const FORWARD: pg_sys::ScanDirection::Type = pg_sys::ScanDirection::ForwardScanD
 
 impl Scan {
     /// Opens a scan of `index` on the rows that satisfy all `keys`.
-    pub fn open(table: pg_sys::Oid, index: pg_sys::Oid, sight: Sight, keys: &[Key]) -> Scan {
+    pub fn open(table: Table, index: pg_sys::Oid, sight: Sight, keys: &[Key]) -> Scan {
         // SAFETY: both OIDs name a table and one of its btree indexes (crate::ledger); the keys name
         // columns of the index with the type of their comparison function; index_rescan copies the keys,
         // and the text datum lives in the memory context of the statement. Should PostgreSQL raise
         // half-way, nothing here has a destructor yet and the resource owner closes what was opened.
         unsafe {
-            let heap = pg_sys::table_open(table, SHARE);
+            let heap = open_table(table, SHARE);
             let index = pg_sys::index_open(index, SHARE);
             let (snapshot, count) = (sight.snapshot(), keys.len() as i32);
             #[cfg(not(feature = "pg18"))]
@@ -92,18 +93,13 @@ impl Scan {
 
     /// Scans a table by its primary key.
     pub fn by_key(table: Table, sight: Sight, keys: &[Key]) -> Scan {
-        Scan::open(table.table, table.key, sight, keys)
+        Scan::open(table, table.key, sight, keys)
     }
 
     /// Reads a whole table without any index and sorts it by a text and a bigint column.
     ///
     /// For a table whose key is gone. Cost: a sort of all rows, on disk beyond `work_mem`.
-    pub fn sorted(
-        table: pg_sys::Oid,
-        sight: Sight,
-        text_column: usize,
-        number_column: usize,
-    ) -> Scan {
+    pub fn sorted(table: Table, sight: Sight, text_column: usize, number_column: usize) -> Scan {
         let mut columns = [text_column as i16, number_column as i16];
         let mut operators = [
             pg_sys::TextLessOperator.into(),
@@ -114,7 +110,7 @@ impl Scan {
         // SAFETY: columns and operators fit the table; every object is used and ended as its module says. If
         // PostgreSQL raises, the resource owner closes relation, scan and temporary files.
         unsafe {
-            let heap = pg_sys::table_open(table, SHARE);
+            let heap = open_table(table, SHARE);
             let slot = pg_sys::table_slot_create(heap, std::ptr::null_mut());
             let sort = pg_sys::tuplesort_begin_heap(
                 (*heap).rd_att,
@@ -241,6 +237,22 @@ impl Drop for Scan {
             }
             pg_sys::table_close(self.heap, NO_LOCK);
         }
+    }
+}
+
+/// Opens a table and makes sure that it still is what the compiled code reads and writes; raises 55000 otherwise.
+///
+/// # Safety
+/// As `table_open`: the caller closes the relation, or the transaction does.
+pub unsafe fn open_table(table: Table, lock: pg_sys::LOCKMODE) -> pg_sys::Relation {
+    // SAFETY: by the contract; an open relation has a row in pg_class.
+    unsafe {
+        let relation = pg_sys::table_open(table.table, lock);
+        if !has_shape(relation, table.shape) {
+            let name = std::ffi::CStr::from_ptr((*(*relation).rd_rel).relname.data.as_ptr());
+            report::altered_table(&name.to_string_lossy(), "other columns").raise();
+        }
+        relation
     }
 }
 

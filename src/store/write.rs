@@ -2,6 +2,7 @@
 //!
 //! Never used on `entries`, whose rows pass its trigger.
 
+use super::scan::open_table;
 use crate::ledger::Table;
 use pgrx::pg_sys;
 
@@ -28,8 +29,7 @@ pub fn insert(table: Table, values: &[pg_sys::Datum]) {
     // (crate::ledger sees to it); if PostgreSQL raises, it closes the relation with the transaction, and nothing here
     // has a destructor.
     unsafe {
-        let relation =
-            pg_sys::table_open(table.table, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE);
+        let relation = open_table(table, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE);
         let columns = (*(*relation).rd_att).natts as usize;
         let all: *mut pg_sys::Datum = pg_sys::palloc0(columns * size_of::<pg_sys::Datum>()).cast();
         let nulls: *mut bool = pg_sys::palloc0(columns).cast();
@@ -52,8 +52,7 @@ pub fn insert(table: Table, values: &[pg_sys::Datum]) {
 pub fn delete(table: Table, mut place: pg_sys::ItemPointerData) {
     // SAFETY: as in `insert`; the place is that of a visible row.
     unsafe {
-        let relation =
-            pg_sys::table_open(table.table, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE);
+        let relation = open_table(table, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE);
         pg_sys::CatalogTupleDelete(relation, &mut place);
         pg_sys::table_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
     }

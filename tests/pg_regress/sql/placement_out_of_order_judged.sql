@@ -15,6 +15,7 @@ begin
     e.leaf_hash := pg_temp.leaf(e);
     return e;
 end $$;
+select ledger_append('node of disorder', '', 'x');
 \set VERBOSITY default
 -- Prepared and undone: whatever is accepted, nothing stays.
 set converge_ledger.notify = off;
