@@ -9,6 +9,7 @@ use crate::ledger::{entry, Ledger};
 use crate::report::{self, Failure};
 use crate::store::entries::{self, Last};
 use crate::store::scan::Sight;
+use converge_ledger_core::control::ControlKey;
 use pgrx::pg_sys;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -35,6 +36,8 @@ pub struct Mark {
     pub first: Option<i64>,
     /// The highest sequence that is known to exist beyond a missing one.
     pub beyond: Option<i64>,
+    /// This transaction has put an entry there.
+    pub opened_gap: bool,
 }
 
 /// Whether an entry that was stamped or placed will be inserted, unless an error ends the statement.
@@ -209,7 +212,7 @@ impl Heads {
 
     /// Refuses to commit a context with a gap: a damaged dump must not come in silently.
     pub fn refuse_gaps(&mut self) -> Result<(), Failure> {
-        let doubtful = |head: &&mut Head| head.uncertain || head.now.beyond.is_some();
+        let doubtful = |head: &&mut Head| head.uncertain || head.now.opened_gap;
         let mut heads = self.heads.iter_mut().flatten().filter(doubtful).peekable();
         if heads.peek().is_none() {
             return Ok(());
@@ -220,7 +223,12 @@ impl Heads {
         };
         heads.try_for_each(|head| {
             head.settle(&ledger);
-            head.close_gap(&ledger)
+            // A gap that was there before is none of this transaction's.
+            if head.now.opened_gap {
+                head.close_gap(&ledger)
+            } else {
+                Ok(())
+            }
         })
     }
 
@@ -323,6 +331,7 @@ impl Mark {
                 owner: None,
                 first: None,
                 beyond,
+                opened_gap: false,
             },
             Some(last) => Mark {
                 sequence: last.sequence,
@@ -331,6 +340,7 @@ impl Mark {
                 owner: Some(last.origin.into()),
                 first: None,
                 beyond,
+                opened_gap: false,
             },
         }
     }
@@ -355,15 +365,27 @@ impl Head {
             return Ok(());
         };
         let from = self.now.sequence + 1;
-        let mut expected = from;
+        let mut reached = self.now.sequence;
+        let (mut lamport, mut owner) = (self.now.lamport, self.now.owner.clone());
         let mut scan = entries::range(ledger, &self.context, from, beyond, Sight::Latest);
         while let Some(row) = scan.next() {
-            if row.int8(entry::SEQUENCE) != expected {
+            let sequence = row.int8(entry::SEQUENCE);
+            if sequence != reached + 1 {
                 break;
             }
-            expected += 1;
+            let next = Successor {
+                sequence,
+                lamport: row.int8(entry::LAMPORT),
+                origin: row.text(entry::ORIGIN),
+                key: row.text(entry::KEY),
+            };
+            next.check(&self.context, lamport, owner.as_deref())?;
+            if owner.as_deref() != Some(next.origin) {
+                owner = Some(next.origin.into());
+            }
+            lamport = next.lamport;
+            reached = sequence;
         }
-        let reached = expected - 1;
         let located = entries::last(ledger, &self.context, reached, Sight::Latest);
         if reached < beyond || located.beyond.is_some() {
             return Err(report::gap(&self.context, reached));
@@ -380,5 +402,36 @@ impl Head {
     pub fn advance(&mut self, next: Mark, certainty: Certainty) {
         self.uncertain = certainty == Certainty::MayBeGivenUp;
         self.before = Some(std::mem::replace(&mut self.now, next));
+    }
+}
+
+/// A complete entry that follows the last one of a context.
+pub struct Successor<'a> {
+    pub sequence: i64,
+    pub lamport: i64,
+    pub origin: &'a str,
+    pub key: &'a str,
+}
+
+impl Successor<'_> {
+    /// Refuses an entry that does not continue a context: its Lamport time does not rise, or it is not its owner's.
+    pub fn check(&self, context: &str, lamport: i64, owner: Option<&str>) -> Result<(), Failure> {
+        let Successor {
+            sequence, origin, ..
+        } = *self;
+        if let Some(owner) = owner {
+            if owner != origin && self.key != ControlKey::Takeover.as_str() {
+                return Err(report::not_in_ownership(context, sequence, origin, owner));
+            }
+        }
+        if self.lamport <= lamport {
+            return Err(report::lamport_not_rising(
+                context,
+                sequence,
+                self.lamport,
+                lamport,
+            ));
+        }
+        Ok(())
     }
 }

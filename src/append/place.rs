@@ -4,13 +4,12 @@
 //! restores, it also continues the context, so that its subtrees are filled on the way.
 
 use super::blocks;
-use super::head::{with_heads, Certainty, Mark};
+use super::head::{with_heads, Certainty, Mark, Successor};
 use super::row::NewRow;
 use crate::jsonb;
 use crate::ledger::{entry, Ledger};
 use crate::report::{self, Failure};
 use crate::store::{contexts, unix_microseconds};
-use converge_ledger_core::control::ControlKey;
 use converge_ledger_core::entry::{Content, Entry};
 use converge_ledger_core::hash::Hash;
 use converge_ledger_core::limits::{MAX_METADATA_BYTES, SALT_BYTES};
@@ -120,26 +119,16 @@ fn continue_context(ledger: &Ledger, arrived: &Entry) -> Result<(), Failure> {
         }
         if arrived.sequence > head.now.sequence + 1 {
             head.now.beyond = head.now.beyond.max(Some(arrived.sequence));
+            head.now.opened_gap = true;
             return Ok(());
         }
-        if let Some(owner) = &head.now.owner {
-            if **owner != *arrived.origin && arrived.key != ControlKey::Takeover.as_str() {
-                return Err(report::not_in_ownership(
-                    arrived.context,
-                    arrived.sequence,
-                    arrived.origin,
-                    owner,
-                ));
-            }
-        }
-        if arrived.lamport <= head.now.lamport {
-            return Err(report::lamport_not_rising(
-                arrived.context,
-                arrived.sequence,
-                arrived.lamport,
-                head.now.lamport,
-            ));
-        }
+        let next = Successor {
+            sequence: arrived.sequence,
+            lamport: arrived.lamport,
+            origin: arrived.origin,
+            key: arrived.key,
+        };
+        next.check(arrived.context, head.now.lamport, head.now.owner.as_deref())?;
         if head.now.sequence > 0 && head.now.sequence % blocks::BLOCK == 0 {
             blocks::fill(ledger, head)?;
         }
@@ -154,6 +143,7 @@ fn continue_context(ledger: &Ledger, arrived: &Entry) -> Result<(), Failure> {
             owner: Some(owner),
             first: head.now.first,
             beyond: head.now.beyond,
+            opened_gap: head.now.opened_gap,
         };
         let certainty = if arrived.id.is_empty() {
             Certainty::WillBeInserted

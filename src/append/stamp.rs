@@ -97,6 +97,7 @@ pub fn stamp(ledger: &Ledger, row: &mut NewRow, received: Option<i64>) -> Result
             owner: Some(origin.clone()),
             first: head.now.first.or(Some(sequence)),
             beyond: None,
+            opened_gap: false,
         };
         head.advance(next, Certainty::WillBeInserted);
         Ok(Ok((sequence, lamport, appended_at, origin, salt, leaf)))

@@ -3,7 +3,8 @@
 //! Never used on `entries`, whose rows pass its trigger.
 
 use super::scan::open_table;
-use crate::ledger::Table;
+use crate::ledger::{columns, Table};
+use crate::report;
 use pgrx::pg_sys;
 
 /// A new text datum.
@@ -29,7 +30,7 @@ pub fn insert(table: Table, values: &[pg_sys::Datum]) {
     // (crate::ledger sees to it); if PostgreSQL raises, it closes the relation with the transaction, and nothing here
     // has a destructor.
     unsafe {
-        let relation = open_table(table, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE);
+        let relation = open_derived(table);
         let columns = (*(*relation).rd_att).natts as usize;
         let all: *mut pg_sys::Datum = pg_sys::palloc0(columns * size_of::<pg_sys::Datum>()).cast();
         let nulls: *mut bool = pg_sys::palloc0(columns).cast();
@@ -52,7 +53,7 @@ pub fn insert(table: Table, values: &[pg_sys::Datum]) {
 pub fn delete(table: Table, mut place: pg_sys::ItemPointerData) {
     // SAFETY: as in `insert`; the place is that of a visible row.
     unsafe {
-        let relation = open_table(table, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE);
+        let relation = open_derived(table);
         pg_sys::CatalogTupleDelete(relation, &mut place);
         pg_sys::table_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
     }
@@ -63,5 +64,32 @@ pub fn delete_all(table: Table, mut scan: super::scan::Scan) {
     while let Some(row) = scan.next() {
         pgrx::check_for_interrupts!();
         delete(table, row.place());
+    }
+}
+
+/// Opens a derived table for writing. Rows are written below the executor, which alone could serve defaults of more columns,
+/// or an index on an expression: raises 55000 where there are such.
+///
+/// # Safety
+/// As `open_table`.
+unsafe fn open_derived(table: Table) -> pg_sys::Relation {
+    // SAFETY: by the contract; the descriptor and the list of indexes of an open relation are complete.
+    unsafe {
+        let relation = open_table(table, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE);
+        let mut more = columns((*relation).rd_att).skip(table.shape.len());
+        let indexes = pg_sys::RelationGetIndexList(relation);
+        let what = if more.any(|column| !column.attisdropped) {
+            Some("other columns")
+        } else if indexes.is_null() || (*indexes).length != 1 {
+            Some("other indexes")
+        } else {
+            None
+        };
+        if let Some(what) = what {
+            let name = std::ffi::CStr::from_ptr((*(*relation).rd_rel).relname.data.as_ptr());
+            report::altered_table(&name.to_string_lossy(), what).raise();
+        }
+        pg_sys::list_free(indexes);
+        relation
     }
 }

@@ -42,7 +42,9 @@ begin;
 insert into converge_ledger.entries
 select (pg_temp.arriving('disorder, append', s, s, o)).*
   from (select name from converge_ledger.node) as n (node), lateral (values (3, 'second'), (1, node), (2, node)) as v (s, o);
+\set VERBOSITY sqlstate
 select ledger_append('disorder, append', 'facts', 'x');
+\set VERBOSITY default
 prepare transaction 'disorder, append';
 select gid from pg_prepared_xacts where gid like 'disorder%' order by gid;
 select format('rollback prepared %L', gid) from pg_prepared_xacts where gid like 'disorder%' order by gid \gexec
