@@ -8,6 +8,19 @@ const HEADER_COUNT: u32 = 0x0fff_ffff;
 const HEADER_SCALAR: u32 = 0x1000_0000;
 const HEADER_OBJECT: u32 = 0x2000_0000;
 
+/// A new jsonb value that is the empty object.
+pub fn empty_object() -> pg_sys::Datum {
+    // SAFETY: jsonb_in reads the text and allocates its answer in the current memory context.
+    unsafe {
+        pg_sys::OidInputFunctionCall(
+            pg_sys::F_JSONB_IN.into(),
+            c"{}".as_ptr().cast_mut(),
+            pg_sys::InvalidOid,
+            -1,
+        )
+    }
+}
+
 /// A jsonb value.
 pub struct Jsonb {
     container: *mut pg_sys::JsonbContainer,

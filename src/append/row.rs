@@ -1,9 +1,49 @@
 //! The row that a BEFORE INSERT trigger was handed: read field by field, given back changed.
 
+use super::stamp::Stamp;
 use crate::ledger::entry;
 use crate::report::{self, Failure};
 use crate::store::scan::varlena_bytes;
+use crate::store::timestamp;
+use crate::store::write::Short;
+use converge_ledger_core::limits::{FORMAT, MAX_ORIGIN_BYTES, SALT_BYTES};
 use pgrx::pg_sys;
+
+/// The columns that the ledger assigns.
+pub struct Assigned {
+    sequence: i64,
+    lamport: i64,
+    appended_at: i64,
+    origin: Short<{ MAX_ORIGIN_BYTES + 1 }>,
+    salt: Short<{ SALT_BYTES + 1 }>,
+    leaf: Short<33>,
+}
+
+impl Assigned {
+    pub fn new(stamp: &Stamp) -> Assigned {
+        Assigned {
+            sequence: stamp.sequence,
+            lamport: stamp.lamport,
+            appended_at: timestamp(stamp.appended_at),
+            origin: Short::new(stamp.origin.as_bytes()),
+            salt: Short::new(&stamp.salt),
+            leaf: Short::new(stamp.leaf.as_bytes()),
+        }
+    }
+
+    /// Column and value of each; valid while `self` stays where it is.
+    pub fn datums(&self) -> [(usize, pg_sys::Datum); 7] {
+        [
+            (entry::SEQUENCE, pg_sys::Datum::from(self.sequence)),
+            (entry::LAMPORT, pg_sys::Datum::from(self.lamport)),
+            (entry::APPENDED_AT, pg_sys::Datum::from(self.appended_at)),
+            (entry::FORMAT, pg_sys::Datum::from(i16::from(FORMAT))),
+            (entry::ORIGIN, self.origin.datum()),
+            (entry::SALT, self.salt.datum()),
+            (entry::LEAF_HASH, self.leaf.datum()),
+        ]
+    }
+}
 
 /// A row of `converge_ledger.entries`, columns numbered as in [`entry`].
 pub struct NewRow {
@@ -30,6 +70,14 @@ impl NewRow {
                 nulls,
             }
         }
+    }
+
+    /// The row as an entry, in the current memory context.
+    pub fn form_entry(mut self, assigned: &Assigned) -> pg_sys::HeapTuple {
+        for (column, value) in assigned.datums() {
+            self.set(column, value);
+        }
+        self.form()
     }
 
     /// The tuple with all changes, in the current memory context.
@@ -70,9 +118,11 @@ impl NewRow {
 
     /// A text column, checked: what passed a cast without function need not be valid.
     pub fn text(&self, column: usize) -> Result<Option<&str>, Failure> {
-        let bytes = self.bytes(column);
-        bytes
-            .map(|bytes| std::str::from_utf8(bytes).map_err(|_| report::invalid_utf8()))
-            .transpose()
+        self.bytes(column).map(utf8).transpose()
     }
+}
+
+/// What is stored as text, checked.
+pub fn utf8(bytes: &[u8]) -> Result<&str, Failure> {
+    std::str::from_utf8(bytes).map_err(|_| report::invalid_utf8())
 }

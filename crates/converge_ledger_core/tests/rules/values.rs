@@ -330,7 +330,10 @@ fn the_clock_neither_leaps_nor_wraps() {
     }
     assert!(local > now && local <= now + MAX_LEAP + 1);
     assert!(LamportTime::observe(at(local), now + MAX_LEAP + 2, now).is_err());
-    assert_eq!(LamportTime::observe(at(local), local, now).map(LamportTime::get), Ok(local + 1));
+    assert_eq!(
+        LamportTime::observe(at(local), local, now).map(LamportTime::get),
+        Ok(local + 1)
+    );
     let last = MAX_NUMBER;
     assert_eq!(
         LamportTime::tick(at(last - 1)).map(LamportTime::get),
