@@ -20,11 +20,15 @@ const BLOCK_BITS: u8 = 8;
 const MEND: u64 = 16;
 
 /// Stores the subtrees that are complete now that the context has `head.now.sequence` entries, a
-/// multiple of the block. `at_hand` are the leaves of the last block, if it is known that its rows are in.
-pub fn fill(ledger: &Ledger, head: &Head, at_hand: &[NodeHashes]) -> Result<(), Failure> {
+/// multiple of the block.
+pub fn fill(ledger: &Ledger, head: &Head) -> Result<(), Failure> {
     let size = head.now.sequence as u64;
     let complete = size >> BLOCK_BITS;
-    match block(at_hand) {
+    let kept = head.kept_block().and_then(|leaves| {
+        let leaves: Vec<NodeHashes> = leaves.iter().copied().map(NodeHashes::leaf).collect();
+        block(&leaves)
+    });
+    match kept {
         Some(hashes) => store(ledger, &head.context, id(BLOCK_BITS, complete - 1), hashes),
         None => store_block(ledger, &head.context, complete - 1)?,
     }
@@ -46,7 +50,6 @@ fn id(level: u8, index: u64) -> NodeId {
     NodeId { level, index }
 }
 
-/// The leaves are read from the table, not taken from what was stamped: what counts is what is there.
 fn store_block(ledger: &Ledger, context: &str, index: u64) -> Result<(), Failure> {
     let mut leaves = Vec::with_capacity(BLOCK as usize);
     let first = index << BLOCK_BITS;

@@ -14,7 +14,6 @@ use crate::ledger::{self, entry, Ledger};
 use crate::report::{self, Failure};
 use crate::store::scan::varlena_bytes;
 use crate::store::write;
-use converge_ledger_core::hash::NodeHashes;
 use converge_ledger_core::limits::{check_text, TextField};
 use pgrx::pg_sys;
 
@@ -144,8 +143,6 @@ struct Bulk<'a> {
     /// The key and the text of the metadata where all entries have the same.
     key: Option<&'a str>,
     metadata: Option<String>,
-    /// Leaves since the last whole block, if this call appended all of them.
-    leaves: Vec<NodeHashes>,
     slots: Vec<*mut pg_sys::TupleTableSlot>,
     /// Holds what a chunk allocates.
     memory: pg_sys::MemoryContext,
@@ -186,7 +183,6 @@ impl<'a> Bulk<'a> {
             context,
             key,
             metadata,
-            leaves: Vec::with_capacity(BLOCK as usize),
             slots: Vec::new(),
             memory,
         })
@@ -223,10 +219,7 @@ impl<'a> Bulk<'a> {
         let now = stamp::clock()?;
         with_heads(|heads| {
             let head = heads.touch(self.ledger, self.context)?;
-            let origin = stamp::prepare(self.ledger, head, &self.leaves)?;
-            if head.now.sequence % BLOCK == 0 {
-                self.leaves.clear();
-            }
+            let origin = stamp::prepare(self.ledger, head)?;
             let room = (BLOCK - head.now.sequence % BLOCK) as usize;
             let mut stamps = Vec::with_capacity(room.min(self.batch.payloads.len() - from));
             let mut bytes = 0;
@@ -255,7 +248,7 @@ impl<'a> Bulk<'a> {
                 };
                 let received = received.filter(|_| at == from);
                 let stamp = stamp::next(head, origin.clone(), &given, received, now)?;
-                self.leaves.push(NodeHashes::leaf(stamp.leaf));
+                head.keep(stamp.leaf);
                 stamps.push(stamp);
                 bytes += payload.len();
                 if bytes >= CHUNK_BYTES {

@@ -141,7 +141,7 @@ fn continue_context(ledger: &Ledger, arrived: &Entry) -> Result<(), Failure> {
             ));
         }
         if head.now.sequence > 0 && head.now.sequence % blocks::BLOCK == 0 {
-            blocks::fill(ledger, head, &[])?;
+            blocks::fill(ledger, head)?;
         }
         let owner = match &head.now.owner {
             Some(owner) if **owner == *arrived.origin => owner.clone(),

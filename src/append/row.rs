@@ -48,8 +48,39 @@ impl Assigned {
 /// A row of `converge_ledger.entries`, columns numbered as in [`entry`].
 pub struct NewRow {
     descriptor: pg_sys::TupleDesc,
-    values: Vec<pg_sys::Datum>,
-    nulls: Vec<bool>,
+    columns: Columns,
+}
+
+/// Values and nulls of all columns. A table to which a user has not added many columns needs no allocation.
+enum Columns {
+    Few([pg_sys::Datum; FEW], [bool; FEW]),
+    Many(Vec<pg_sys::Datum>, Vec<bool>),
+}
+
+const FEW: usize = 16;
+
+impl Columns {
+    fn new(count: usize) -> Columns {
+        if count <= FEW {
+            Columns::Few([pg_sys::Datum::from(0); FEW], [true; FEW])
+        } else {
+            Columns::Many(vec![pg_sys::Datum::from(0); count], vec![true; count])
+        }
+    }
+
+    fn get(&self) -> (&[pg_sys::Datum], &[bool]) {
+        match self {
+            Columns::Few(values, nulls) => (values, nulls),
+            Columns::Many(values, nulls) => (values, nulls),
+        }
+    }
+
+    fn get_mut(&mut self) -> (&mut [pg_sys::Datum], &mut [bool]) {
+        match self {
+            Columns::Few(values, nulls) => (values, nulls),
+            Columns::Many(values, nulls) => (values, nulls),
+        }
+    }
 }
 
 impl NewRow {
@@ -60,14 +91,12 @@ impl NewRow {
     pub unsafe fn deform(tuple: pg_sys::HeapTuple, descriptor: pg_sys::TupleDesc) -> NewRow {
         // SAFETY: by the contract; the arrays have one element for each column.
         unsafe {
-            let columns = (*descriptor).natts as usize;
-            let mut values = vec![pg_sys::Datum::from(0); columns.max(entry::COUNT)];
-            let mut nulls = vec![true; columns.max(entry::COUNT)];
+            let mut columns = Columns::new((*descriptor).natts as usize);
+            let (values, nulls) = columns.get_mut();
             pg_sys::heap_deform_tuple(tuple, descriptor, values.as_mut_ptr(), nulls.as_mut_ptr());
             NewRow {
                 descriptor,
-                values,
-                nulls,
+                columns,
             }
         }
     }
@@ -82,23 +111,20 @@ impl NewRow {
 
     /// The tuple with all changes, in the current memory context.
     pub fn form(mut self) -> pg_sys::HeapTuple {
+        let (values, nulls) = self.columns.get_mut();
         // SAFETY: one datum of the column's type for each column, as `deform` left and `set` put them.
-        unsafe {
-            pg_sys::heap_form_tuple(
-                self.descriptor,
-                self.values.as_mut_ptr(),
-                self.nulls.as_mut_ptr(),
-            )
-        }
+        unsafe { pg_sys::heap_form_tuple(self.descriptor, values.as_mut_ptr(), nulls.as_mut_ptr()) }
     }
 
     pub fn datum(&self, column: usize) -> Option<pg_sys::Datum> {
-        (!self.nulls[column - 1]).then_some(self.values[column - 1])
+        let (values, nulls) = self.columns.get();
+        (!nulls[column - 1]).then_some(values[column - 1])
     }
 
     pub fn set(&mut self, column: usize, value: pg_sys::Datum) {
-        self.values[column - 1] = value;
-        self.nulls[column - 1] = false;
+        let (values, nulls) = self.columns.get_mut();
+        values[column - 1] = value;
+        nulls[column - 1] = false;
     }
 
     pub fn int8(&self, column: usize) -> Option<i64> {

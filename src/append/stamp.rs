@@ -7,16 +7,17 @@ use crate::jsonb;
 use crate::ledger::{entry, Ledger};
 use crate::report::{self, Failure};
 use crate::store::scan::Sight;
-use crate::store::{contexts, entries, unix_microseconds};
+use crate::store::{contexts, entries};
 use converge_ledger_core::control::CONTROL_PREFIX;
 use converge_ledger_core::entry::{Content, Entry};
-use converge_ledger_core::hash::{Hash, NodeHashes};
+use converge_ledger_core::hash::Hash;
 use converge_ledger_core::lamport::LamportTime;
 use converge_ledger_core::limits::{
     check_text, TextField, MAX_METADATA_BYTES, MAX_NUMBER, SALT_BYTES,
 };
 use pgrx::pg_sys;
 use std::rc::Rc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// An entry repeats the time of the one before it unless that lies further ahead of the clock than this.
 const CLOCK_TOLERANCE_MICROSECONDS: i64 = 5 * 60 * 1_000_000;
@@ -85,8 +86,12 @@ pub fn stamp(ledger: &Ledger, row: &mut NewRow, received: Option<i64>) -> Result
                 return Ok(earlier);
             }
         }
-        let origin = prepare(ledger, head, &[])?;
-        next(head, origin, &given, received, clock()?).map(Outcome::Stamped)
+        let origin = prepare(ledger, head)?;
+        let stamp = next(head, origin, &given, received, clock()?)?;
+        if !ledger.may_swallow {
+            head.keep(stamp.leaf);
+        }
+        Ok(Outcome::Stamped(stamp))
     })?;
     if let Outcome::Conflict { .. } = outcome {
         fill_for_conflict(row);
@@ -94,19 +99,14 @@ pub fn stamp(ledger: &Ledger, row: &mut NewRow, received: Option<i64>) -> Result
     Ok(outcome)
 }
 
-/// Readies a context for its next entry; gives the name to append it under. `at_hand` are the last leaves
-/// of the context if they are known to be in, else nothing.
-pub fn prepare(
-    ledger: &Ledger,
-    head: &mut Head,
-    at_hand: &[NodeHashes],
-) -> Result<Rc<str>, Failure> {
+/// Readies a context for its next entry; gives the name to append it under.
+pub fn prepare(ledger: &Ledger, head: &mut Head) -> Result<Rc<str>, Failure> {
     let origin = owner(ledger, head)?;
     head.close_gap(ledger)?;
     if head.now.sequence == 0 {
         contexts::register(ledger, &head.context);
     } else if head.now.sequence % blocks::BLOCK == 0 {
-        blocks::fill(ledger, head, at_hand)?;
+        blocks::fill(ledger, head)?;
     }
     Ok(origin)
 }
@@ -246,9 +246,17 @@ fn tick(head: &Head, received: Option<i64>, now: i64) -> Result<i64, Failure> {
 
 /// Microseconds since 1970.
 pub fn clock() -> Result<i64, Failure> {
-    // SAFETY: reads the clock.
-    let clock = unsafe { pg_sys::GetCurrentTimestamp() };
-    unix_microseconds(clock).ok_or_else(|| report::clock_out_of_range(clock))
+    let microseconds = match SystemTime::now().duration_since(UNIX_EPOCH) {
+        Ok(since) => i64::try_from(since.as_micros()).unwrap_or(i64::MAX),
+        Err(error) => {
+            i64::try_from(error.duration().as_micros()).map_or(i64::MIN, |before| -before)
+        }
+    };
+    if (0..=MAX_NUMBER).contains(&microseconds) {
+        Ok(microseconds)
+    } else {
+        Err(report::clock_out_of_range(microseconds))
+    }
 }
 
 fn time(previous: Option<i64>, now: i64) -> i64 {
