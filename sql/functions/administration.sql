@@ -9,7 +9,7 @@ declare
         'ledger_get', 'ledger_head', 'ledger_root', 'ledger_text', 'ledger_proof', 'ledger_verify_proof',
         'ledger_consistency', 'ledger_verify_consistency', 'ledger_channel', 'ledger_listen',
         'ledger_unlisten', 'ledger_check', 'visible_size', 'required_context', 'required_position', 'entry_faults', 'schema_faults'];
-    appending constant text[] := array['ledger_append', 'ledger_append_batch'];
+    appending constant text[] := array['ledger_append', 'ledger_append_batch', 'ledger_append_rows'];
     granted text[];
     callable regprocedure;
 begin

@@ -35,3 +35,11 @@ create function ledger_append_batch(
     as 'MODULE_PATHNAME', 'ledger_append_batch';
 comment on function ledger_append_batch(text, text, bytea[], jsonb, bigint) is
     'appends one entry for each payload, in order; returns the range of sequences, nulls for no payload';
+
+create function ledger_append_rows(
+    context text, keys text[], payloads bytea[], metadata jsonb[] default null
+) returns table (first_sequence bigint, last_sequence bigint, last_lamport bigint)
+    language c volatile parallel unsafe rows 1
+    as 'MODULE_PATHNAME', 'ledger_append_rows';
+comment on function ledger_append_rows(text, text[], bytea[], jsonb[]) is
+    'appends one entry for each place of the arrays, in order; returns the range of sequences, nulls for none';

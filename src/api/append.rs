@@ -1,11 +1,12 @@
-//! `ledger_append` and `ledger_append_batch`.
+//! `ledger_append`, `ledger_append_batch` and `ledger_append_rows`.
 
 use super::literal;
+use crate::append::bulk::{self, Batch, Column};
 use crate::append::direct::{Inserter, NewEntry};
 use crate::append::Outcome;
 use crate::function::{text, Answer, Arguments, Rows};
-use crate::jsonb::Jsonb;
-use crate::ledger::{self, Ledger};
+use crate::jsonb::{self, Jsonb};
+use crate::ledger;
 use crate::report::{self, Failure};
 use crate::settings;
 use pgrx::pg_sys;
@@ -14,6 +15,7 @@ crate::sql_function!(ledger_append_bytea);
 crate::sql_function!(ledger_append_text);
 crate::sql_function!(ledger_append_jsonb);
 crate::sql_function!(ledger_append_batch);
+crate::sql_function!(ledger_append_rows);
 
 fn ledger_append_bytea(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     let arguments = Arguments(fcinfo);
@@ -41,32 +43,22 @@ fn ledger_append_jsonb(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     append(arguments, text(&payload))
 }
 
-fn new_entry(
-    arguments: Arguments,
-    payload: pg_sys::Datum,
-    id: pg_sys::Datum,
-) -> Result<NewEntry, Failure> {
-    Ok(NewEntry {
+fn append(arguments: Arguments, payload: pg_sys::Datum) -> Answer {
+    let new = NewEntry {
         context: arguments.required(0, "context")?,
         key: arguments.required(1, "key")?,
-        id,
-        payload,
         metadata: arguments.required(3, "metadata")?,
-    })
-}
-
-fn append(arguments: Arguments, payload: pg_sys::Datum) -> Answer {
-    let id = arguments.required(5, "id")?;
-    let new = new_entry(arguments, payload, id)?;
+        id: arguments.required(5, "id")?,
+        payload,
+    };
     let received = arguments.optional_int8(4);
     let ledger = ledger::ledger()?;
     let mut inserter = Inserter::open(&ledger)?;
     let outcome = inserter.insert(&new, received)?;
     inserter.close();
     match outcome {
-        Outcome::Stamped { sequence, .. } | Outcome::Retry { sequence } => {
-            Ok(pg_sys::Datum::from(sequence))
-        }
+        Outcome::Stamped(stamp) => Ok(pg_sys::Datum::from(stamp.sequence)),
+        Outcome::Retry { sequence } => Ok(pg_sys::Datum::from(sequence)),
         Outcome::Conflict { sequence } => Err(report::id_conflict(
             arguments.text(0, "context")?,
             arguments.text(5, "id")?,
@@ -79,54 +71,82 @@ fn append(arguments: Arguments, payload: pg_sys::Datum) -> Answer {
 fn ledger_append_batch(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     let arguments = Arguments(fcinfo);
     let payloads = arguments.required(2, "payloads")?;
-    let new = new_entry(arguments, payloads, text(""))?;
-    let payloads = elements(payloads)?;
+    let batch = Batch {
+        context: arguments.required(0, "context")?,
+        key: Column::Same(arguments.required(1, "key")?),
+        metadata: Column::Same(arguments.required(3, "metadata")?),
+        payloads: payload_elements(payloads)?,
+    };
+    append_all(arguments, &batch, arguments.optional_int8(4))
+}
+
+/// Appends one entry for each payload with the key, and the metadata if any, that stand at the same place.
+fn ledger_append_rows(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
+    let arguments = Arguments(fcinfo);
+    let context = arguments.required(0, "context")?;
+    let keys = arguments.required(1, "keys")?;
+    let payloads = payload_elements(arguments.required(2, "payloads")?)?;
+    let alike = |name, values: Vec<pg_sys::Datum>| match values.len() == payloads.len() {
+        true => Ok(Column::Each(values)),
+        false => Err(report::array_lengths(name, values.len(), payloads.len())),
+    };
+    let key = alike("keys", elements(keys, pg_sys::TEXTOID, "keys", "a key")?)?;
+    let metadata = match arguments.datum(3) {
+        None => Column::Same(jsonb::empty_object()),
+        Some(metadata) => alike(
+            "metadata",
+            elements(metadata, pg_sys::JSONBOID, "metadata", "metadata")?,
+        )?,
+    };
+    let batch = Batch {
+        context,
+        key,
+        payloads,
+        metadata,
+    };
+    append_all(arguments, &batch, None)
+}
+
+fn append_all(arguments: Arguments, batch: &Batch, received: Option<i64>) -> Answer {
     let ledger = ledger::ledger()?;
     let mut rows = Rows::begin(arguments);
-    let appended = append_all(&ledger, new, &payloads, arguments.optional_int8(4))?;
-    let (first, last, lamport) = appended.map_or((None, None, None), |(first, last, lamport)| {
-        (Some(first), Some(last), Some(lamport))
+    let appended = bulk::append(&ledger, batch, received)?;
+    rows.push(match appended {
+        None => [None; 3],
+        Some(appended) => [
+            appended.first_sequence,
+            appended.last_sequence,
+            appended.last_lamport,
+        ]
+        .map(|number| Some(pg_sys::Datum::from(number))),
     });
-    rows.push([first, last, lamport].map(|number| number.map(pg_sys::Datum::from)));
     rows.end()
 }
 
-fn append_all(
-    ledger: &Ledger,
-    mut new: NewEntry,
-    payloads: &[pg_sys::Datum],
-    received: Option<i64>,
-) -> Result<Option<(i64, i64, i64)>, Failure> {
-    let mut inserter = Inserter::open(ledger)?;
-    let mut appended = None;
-    for (at, payload) in payloads.iter().enumerate() {
-        new.payload = *payload;
-        // Only the first entry can follow what was received; the others follow the first.
-        let received = received.filter(|_| at == 0);
-        if let Outcome::Stamped { sequence, lamport } = inserter.insert(&new, received)? {
-            let first = appended.map_or(sequence, |(first, _, _)| first);
-            appended = Some((first, sequence, lamport));
-        }
-    }
-    inserter.close();
-    Ok(appended)
+fn payload_elements(payloads: pg_sys::Datum) -> Result<Vec<pg_sys::Datum>, Failure> {
+    elements(payloads, pg_sys::BYTEAOID, "payloads", "a payload")
 }
 
-/// The elements of a bytea array without nulls.
-fn elements(array: pg_sys::Datum) -> Result<Vec<pg_sys::Datum>, Failure> {
+/// The elements of an array of text, bytea or jsonb without nulls. `name` is the argument, `one` one of its elements.
+fn elements(
+    array: pg_sys::Datum,
+    element: pg_sys::Oid,
+    name: &str,
+    one: &str,
+) -> Result<Vec<pg_sys::Datum>, Failure> {
     let mut values = std::ptr::null_mut();
     let mut nulls = std::ptr::null_mut();
     let mut count = 0;
-    // SAFETY: the argument is declared as bytea[]; deconstruct_array allocates arrays of `count` elements, whose
-    // datums point into the detoasted array.
+    // SAFETY: the argument is declared as an array of `element`, a varlena that is aligned to four bytes;
+    // deconstruct_array allocates arrays of `count` elements, whose datums point into the detoasted array.
     unsafe {
         let array: *mut pg_sys::ArrayType = pg_sys::pg_detoast_datum(array.cast_mut_ptr()).cast();
         if (*array).ndim > 1 {
-            return Err(report::array_dimensions((*array).ndim));
+            return Err(report::array_dimensions(name, (*array).ndim));
         }
         pg_sys::deconstruct_array(
             array,
-            pg_sys::BYTEAOID,
+            element,
             -1,
             false,
             b'i' as std::ffi::c_char,
@@ -139,7 +159,7 @@ fn elements(array: pg_sys::Datum) -> Result<Vec<pg_sys::Datum>, Failure> {
         }
         let nulls = std::slice::from_raw_parts(nulls, count as usize);
         if let Some(at) = nulls.iter().position(|null| *null) {
-            return Err(report::null_payload_element(at + 1));
+            return Err(report::null_element(one, at + 1));
         }
         Ok(std::slice::from_raw_parts(values, count as usize).to_vec())
     }

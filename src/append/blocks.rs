@@ -24,7 +24,14 @@ const MEND: u64 = 16;
 pub fn fill(ledger: &Ledger, head: &Head) -> Result<(), Failure> {
     let size = head.now.sequence as u64;
     let complete = size >> BLOCK_BITS;
-    store_block(ledger, &head.context, complete - 1)?;
+    let kept = head.kept_block().and_then(|leaves| {
+        let leaves: Vec<NodeHashes> = leaves.iter().copied().map(NodeHashes::leaf).collect();
+        block(&leaves)
+    });
+    match kept {
+        Some(hashes) => store(ledger, &head.context, id(BLOCK_BITS, complete - 1), hashes),
+        None => store_block(ledger, &head.context, complete - 1)?,
+    }
     for index in (complete.saturating_sub(1 + MEND)..complete - 1).rev() {
         if subtrees::exists(ledger, &head.context, id(BLOCK_BITS, index), Sight::Latest) {
             break;
@@ -43,7 +50,6 @@ fn id(level: u8, index: u64) -> NodeId {
     NodeId { level, index }
 }
 
-/// The leaves are read from the table, never taken from what was stamped: what counts is what is there.
 fn store_block(ledger: &Ledger, context: &str, index: u64) -> Result<(), Failure> {
     let mut leaves = Vec::with_capacity(BLOCK as usize);
     let first = index << BLOCK_BITS;
@@ -55,13 +61,14 @@ fn store_block(ledger: &Ledger, context: &str, index: u64) -> Result<(), Failure
         Sight::Latest,
         &mut leaves,
     )?;
-    store(ledger, context, id(BLOCK_BITS, index), block(&leaves));
+    if let Some(hashes) = block(&leaves) {
+        store(ledger, context, id(BLOCK_BITS, index), hashes);
+    }
     Ok(())
 }
 
 /// Stores a hash, or puts it in the place of one that is wrong.
-fn store(ledger: &Ledger, context: &str, node: NodeId, hashes: Option<NodeHashes>) {
-    let Some(hashes) = hashes else { return };
+fn store(ledger: &Ledger, context: &str, node: NodeId, hashes: NodeHashes) {
     let run = Run {
         level: node.level,
         first: node.index,
@@ -91,6 +98,8 @@ fn store_parent(ledger: &Ledger, context: &str, node: NodeId) -> Result<(), Fail
     subtrees::read(ledger, context, run, Sight::Latest, |_, hashes| {
         children.push(hashes)
     })?;
-    store(ledger, context, node, block(&children));
+    if let Some(hashes) = block(&children) {
+        store(ledger, context, node, hashes);
+    }
     Ok(())
 }

@@ -61,9 +61,9 @@ pub struct NewEntry {
 
 /// Entries on their way in, one after the other, within one SQL call.
 pub struct Inserter {
-    relation: pg_sys::Relation,
-    state: *mut pg_sys::EState,
-    result: *mut pg_sys::ResultRelInfo,
+    pub(super) relation: pg_sys::Relation,
+    pub(super) state: *mut pg_sys::EState,
+    pub(super) result: *mut pg_sys::ResultRelInfo,
     slot: *mut pg_sys::TupleTableSlot,
     capture: *mut pg_sys::TransitionCaptureState,
     columns: usize,
@@ -152,7 +152,7 @@ impl Inserter {
             let outcome = match (outcome, goes_on) {
                 (Some(retry @ Outcome::Retry { .. }), _) => return Ok(retry),
                 (Some(conflict @ Outcome::Conflict { .. }), _) => return Ok(conflict),
-                (Some(stamped), true) => stamped,
+                (Some(stamped @ Outcome::Stamped(_)), true) => stamped,
                 // A trigger of the user swallowed the row before it was stamped, or the stamp is disabled.
                 (_, false) => return Err(report::swallowed()),
                 (None, true) => return Err(report::not_installed("trigger ~ledger_stamp")),
@@ -161,20 +161,25 @@ impl Inserter {
                 pg_sys::ExecConstraints(self.result, self.slot, self.state);
             }
             pg_sys::simple_table_tuple_insert(self.relation, self.slot);
-            let recheck = self.insert_index_entries();
+            let recheck = self.insert_index_entries(self.slot);
             pg_sys::ExecARInsertTriggers(self.state, self.result, self.slot, recheck, self.capture);
             Ok(outcome)
         }
     }
 
-    unsafe fn insert_index_entries(&mut self) -> *mut pg_sys::List {
+    /// # Safety
+    /// The slot holds a row that was inserted into the table and knows its place.
+    pub(super) unsafe fn insert_index_entries(
+        &mut self,
+        slot: *mut pg_sys::TupleTableSlot,
+    ) -> *mut pg_sys::List {
         let none = std::ptr::null_mut();
-        // SAFETY: the slot holds a tuple that was just inserted and knows its place.
+        // SAFETY: by the contract; result and state are as `open` left them.
         unsafe {
             #[cfg(feature = "pg15")]
             return pg_sys::ExecInsertIndexTuples(
                 self.result,
-                self.slot,
+                slot,
                 self.state,
                 false,
                 false,
@@ -184,7 +189,7 @@ impl Inserter {
             #[cfg(not(feature = "pg15"))]
             return pg_sys::ExecInsertIndexTuples(
                 self.result,
-                self.slot,
+                slot,
                 self.state,
                 false,
                 false,
@@ -196,8 +201,11 @@ impl Inserter {
     }
 
     /// Frees what triggers and index expressions allocated for the row before.
-    unsafe fn forget_last_row(&mut self) {
-        // SAFETY: the context, once it exists, belongs to the state; nothing of an earlier row is used any more.
+    ///
+    /// # Safety
+    /// Nothing of an earlier row is used any more.
+    pub(super) unsafe fn forget_last_row(&mut self) {
+        // SAFETY: the context, once it exists, belongs to the state.
         unsafe {
             let context = (*self.state).es_per_tuple_exprcontext;
             if !context.is_null() {

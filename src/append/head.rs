@@ -4,12 +4,14 @@
 //! context is held, which it is from the first touch on. What a rolled-back subtransaction did is undone; a head that
 //! was first touched in one is forgotten, because its lock is released too.
 
+use super::blocks::BLOCK;
 use super::lock;
 use crate::ledger::{entry, Ledger};
 use crate::report::{self, Failure};
 use crate::store::entries::{self, Last};
 use crate::store::scan::Sight;
 use converge_ledger_core::control::ControlKey;
+use converge_ledger_core::hash::Hash;
 use pgrx::pg_sys;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -55,10 +57,21 @@ pub struct Head {
     pub before: Option<Mark>,
     /// The last entry was placed with an id, which another entry may have: ON CONFLICT DO NOTHING drops it then.
     uncertain: bool,
+    /// Leaves of the block that is being filled, if this transaction stamped them all and nothing gave them up.
+    block: Leaves,
     /// Nesting level for which `undo` already knows how to go back.
     saved_at: i32,
     /// Whether it has a lock of its own.
     locked: bool,
+}
+
+/// Consecutive leaves from the beginning of a block on.
+struct Leaves {
+    /// A transaction that touches very many contexts keeps the leaves of the first ones: 8 kB each.
+    kept: bool,
+    /// Sequence before the first of them.
+    before: i64,
+    hashes: Vec<Hash>,
 }
 
 struct Undo {
@@ -101,9 +114,15 @@ pub fn at_end(with: impl FnOnce(&mut Heads)) {
     });
 }
 
+extern "C-unwind" {
+    /// src/backend/access/transam/xact.c; declared here because the bindings guard every call, and this one, made for
+    /// each row, cannot raise.
+    fn GetCurrentTransactionNestLevel() -> i32;
+}
+
 fn nest_level() -> i32 {
     // SAFETY: reads the transaction state of this backend.
-    unsafe { pg_sys::GetCurrentTransactionNestLevel() }
+    unsafe { GetCurrentTransactionNestLevel() }
 }
 
 impl Heads {
@@ -166,6 +185,11 @@ impl Heads {
             now: Mark::from_last(located.last, located.beyond),
             before: None,
             uncertain: false,
+            block: Leaves {
+                kept: slot < ESCALATE_AT,
+                before: 0,
+                hashes: Vec::new(),
+            },
             saved_at: level,
             locked,
         }));
@@ -266,6 +290,7 @@ impl Heads {
                     if let Some(head) = self.heads[slot].as_mut() {
                         head.now = mark;
                         head.before = None;
+                        head.block.forget_behind(head.now.sequence);
                         head.saved_at = saved_at;
                     }
                 }
@@ -355,6 +380,7 @@ impl Head {
         {
             if let Some(before) = self.before.take() {
                 self.now = before;
+                self.block.forget_behind(self.now.sequence);
             }
         }
     }
@@ -402,6 +428,38 @@ impl Head {
     pub fn advance(&mut self, next: Mark, certainty: Certainty) {
         self.uncertain = certainty == Certainty::MayBeGivenUp;
         self.before = Some(std::mem::replace(&mut self.now, next));
+    }
+
+    /// Keeps the leaf of the last entry for the subtree of its block: the caller knows that nothing but an error
+    /// keeps its row from being inserted.
+    pub fn keep(&mut self, leaf: Hash) {
+        self.block.push(self.now.sequence, leaf);
+    }
+
+    /// The leaves of the block that the last entry completes, if all were kept.
+    pub fn kept_block(&self) -> Option<&[Hash]> {
+        let Leaves { before, hashes, .. } = &self.block;
+        let complete =
+            hashes.len() as i64 == BLOCK && before + hashes.len() as i64 == self.now.sequence;
+        complete.then_some(hashes)
+    }
+}
+
+impl Leaves {
+    fn push(&mut self, sequence: i64, leaf: Hash) {
+        if sequence % BLOCK == 1 {
+            self.before = sequence - 1;
+            self.hashes.clear();
+        }
+        // Otherwise one of the block was not kept.
+        if self.kept && self.before + self.hashes.len() as i64 == sequence - 1 {
+            self.hashes.push(leaf);
+        }
+    }
+
+    fn forget_behind(&mut self, sequence: i64) {
+        self.hashes
+            .truncate((sequence - self.before).max(0) as usize);
     }
 }
 

@@ -7,6 +7,7 @@ use super::lock;
 use crate::ledger::Ledger;
 use crate::report::{self, Failure};
 use crate::store::node::{self, Identity, Node};
+use converge_ledger_core::limits::{check_text, TextField};
 use pgrx::pg_sys;
 use sha2::{Digest, Sha256};
 use std::cell::RefCell;
@@ -58,6 +59,7 @@ pub fn name(ledger: &Ledger) -> Result<Rc<str>, Failure> {
 }
 
 fn check(node: Node, identity: Identity) -> Result<String, Failure> {
+    check_text(TextField::Origin, &node.name).map_err(report::bad_text)?;
     if node.identity == identity {
         return Ok(node.name);
     }

@@ -1,9 +1,10 @@
 //! The one way in: what happens between a row that somebody inserts and an entry of the log.
 //!
-//! The trigger ([`trigger`]) hands each row to [`stamp`] (a new entry) or [`place`] (a complete one).
-//! Both work on the heads of the touched contexts, kept in backend memory ([`head`]) under the locks of [`lock`].
+//! The trigger ([`trigger`]) hands each row to [`stamp`] (a new entry) or [`place`] (a complete one); batches of new entries
+//! are stamped by [`bulk`]. All work on the heads of the touched contexts, kept in backend memory ([`head`]) under the locks of [`lock`].
 
 mod blocks;
+pub mod bulk;
 pub mod direct;
 pub mod head;
 pub mod identity;

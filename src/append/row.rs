@@ -1,15 +1,86 @@
 //! The row that a BEFORE INSERT trigger was handed: read field by field, given back changed.
 
+use super::stamp::Stamp;
 use crate::ledger::entry;
 use crate::report::{self, Failure};
 use crate::store::scan::varlena_bytes;
+use crate::store::timestamp;
+use crate::store::write::Short;
+use converge_ledger_core::limits::{FORMAT, MAX_ORIGIN_BYTES, SALT_BYTES};
 use pgrx::pg_sys;
+
+/// The columns that the ledger assigns.
+pub struct Assigned {
+    sequence: i64,
+    lamport: i64,
+    appended_at: i64,
+    origin: Short<{ MAX_ORIGIN_BYTES + 1 }>,
+    salt: Short<{ SALT_BYTES + 1 }>,
+    leaf: Short<33>,
+}
+
+impl Assigned {
+    pub fn new(stamp: &Stamp) -> Assigned {
+        Assigned {
+            sequence: stamp.sequence,
+            lamport: stamp.lamport,
+            appended_at: timestamp(stamp.appended_at),
+            origin: Short::new(stamp.origin.as_bytes()),
+            salt: Short::new(&stamp.salt),
+            leaf: Short::new(stamp.leaf.as_bytes()),
+        }
+    }
+
+    /// Column and value of each; valid while `self` stays where it is.
+    pub fn datums(&self) -> [(usize, pg_sys::Datum); 7] {
+        [
+            (entry::SEQUENCE, pg_sys::Datum::from(self.sequence)),
+            (entry::LAMPORT, pg_sys::Datum::from(self.lamport)),
+            (entry::APPENDED_AT, pg_sys::Datum::from(self.appended_at)),
+            (entry::FORMAT, pg_sys::Datum::from(i16::from(FORMAT))),
+            (entry::ORIGIN, self.origin.datum()),
+            (entry::SALT, self.salt.datum()),
+            (entry::LEAF_HASH, self.leaf.datum()),
+        ]
+    }
+}
 
 /// A row of `converge_ledger.entries`, columns numbered as in [`entry`].
 pub struct NewRow {
     descriptor: pg_sys::TupleDesc,
-    values: Vec<pg_sys::Datum>,
-    nulls: Vec<bool>,
+    columns: Columns,
+}
+
+/// Values and nulls of all columns. A table to which a user has not added many columns needs no allocation.
+enum Columns {
+    Few([pg_sys::Datum; FEW], [bool; FEW]),
+    Many(Vec<pg_sys::Datum>, Vec<bool>),
+}
+
+const FEW: usize = 16;
+
+impl Columns {
+    fn new(count: usize) -> Columns {
+        if count <= FEW {
+            Columns::Few([pg_sys::Datum::from(0); FEW], [true; FEW])
+        } else {
+            Columns::Many(vec![pg_sys::Datum::from(0); count], vec![true; count])
+        }
+    }
+
+    fn get(&self) -> (&[pg_sys::Datum], &[bool]) {
+        match self {
+            Columns::Few(values, nulls) => (values, nulls),
+            Columns::Many(values, nulls) => (values, nulls),
+        }
+    }
+
+    fn get_mut(&mut self) -> (&mut [pg_sys::Datum], &mut [bool]) {
+        match self {
+            Columns::Few(values, nulls) => (values, nulls),
+            Columns::Many(values, nulls) => (values, nulls),
+        }
+    }
 }
 
 impl NewRow {
@@ -20,37 +91,40 @@ impl NewRow {
     pub unsafe fn deform(tuple: pg_sys::HeapTuple, descriptor: pg_sys::TupleDesc) -> NewRow {
         // SAFETY: by the contract; the arrays have one element for each column.
         unsafe {
-            let columns = (*descriptor).natts as usize;
-            let mut values = vec![pg_sys::Datum::from(0); columns.max(entry::COUNT)];
-            let mut nulls = vec![true; columns.max(entry::COUNT)];
+            let mut columns = Columns::new((*descriptor).natts as usize);
+            let (values, nulls) = columns.get_mut();
             pg_sys::heap_deform_tuple(tuple, descriptor, values.as_mut_ptr(), nulls.as_mut_ptr());
             NewRow {
                 descriptor,
-                values,
-                nulls,
+                columns,
             }
         }
     }
 
+    /// The row as an entry, in the current memory context.
+    pub fn form_entry(mut self, assigned: &Assigned) -> pg_sys::HeapTuple {
+        for (column, value) in assigned.datums() {
+            self.set(column, value);
+        }
+        self.form()
+    }
+
     /// The tuple with all changes, in the current memory context.
     pub fn form(mut self) -> pg_sys::HeapTuple {
+        let (values, nulls) = self.columns.get_mut();
         // SAFETY: one datum of the column's type for each column, as `deform` left and `set` put them.
-        unsafe {
-            pg_sys::heap_form_tuple(
-                self.descriptor,
-                self.values.as_mut_ptr(),
-                self.nulls.as_mut_ptr(),
-            )
-        }
+        unsafe { pg_sys::heap_form_tuple(self.descriptor, values.as_mut_ptr(), nulls.as_mut_ptr()) }
     }
 
     pub fn datum(&self, column: usize) -> Option<pg_sys::Datum> {
-        (!self.nulls[column - 1]).then_some(self.values[column - 1])
+        let (values, nulls) = self.columns.get();
+        (!nulls[column - 1]).then_some(values[column - 1])
     }
 
     pub fn set(&mut self, column: usize, value: pg_sys::Datum) {
-        self.values[column - 1] = value;
-        self.nulls[column - 1] = false;
+        let (values, nulls) = self.columns.get_mut();
+        values[column - 1] = value;
+        nulls[column - 1] = false;
     }
 
     pub fn int8(&self, column: usize) -> Option<i64> {
@@ -70,9 +144,11 @@ impl NewRow {
 
     /// A text column, checked: what passed a cast without function need not be valid.
     pub fn text(&self, column: usize) -> Result<Option<&str>, Failure> {
-        let bytes = self.bytes(column);
-        bytes
-            .map(|bytes| std::str::from_utf8(bytes).map_err(|_| report::invalid_utf8()))
-            .transpose()
+        self.bytes(column).map(utf8).transpose()
     }
+}
+
+/// What is stored as text, checked.
+pub fn utf8(bytes: &[u8]) -> Result<&str, Failure> {
+    std::str::from_utf8(bytes).map_err(|_| report::invalid_utf8())
 }

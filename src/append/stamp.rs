@@ -7,26 +7,54 @@ use crate::jsonb;
 use crate::ledger::{entry, Ledger};
 use crate::report::{self, Failure};
 use crate::store::scan::Sight;
-use crate::store::{contexts, entries, timestamp, unix_microseconds};
+use crate::store::{contexts, entries};
+use converge_ledger_core::control::CONTROL_PREFIX;
 use converge_ledger_core::entry::{Content, Entry};
+use converge_ledger_core::hash::Hash;
 use converge_ledger_core::lamport::LamportTime;
-use converge_ledger_core::limits::{check_text, TextField, MAX_METADATA_BYTES, MAX_NUMBER};
+use converge_ledger_core::limits::{
+    check_text, TextField, MAX_METADATA_BYTES, MAX_NUMBER, SALT_BYTES,
+};
 use pgrx::pg_sys;
+use std::rc::Rc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// An entry repeats the time of the one before it unless that lies further ahead of the clock than this.
 const CLOCK_TOLERANCE_MICROSECONDS: i64 = 5 * 60 * 1_000_000;
 
 /// What became of a row.
 pub enum Outcome {
-    /// It is an entry now.
-    Stamped { sequence: i64, lamport: i64 },
+    /// It becomes an entry.
+    Stamped(Stamp),
     /// An entry with this id, key and payload exists already: the row is a retry and is dropped.
     Retry { sequence: i64 },
     /// An entry with this id but another content exists: the unique index will refuse the row.
     Conflict { sequence: i64 },
 }
 
+/// What an application gives of an entry, checked.
+pub struct Given<'a> {
+    pub key: &'a str,
+    pub id: &'a str,
+    pub payload: &'a [u8],
+    /// As it is hashed.
+    pub metadata: &'a str,
+}
+
+/// What the ledger assigns to an entry.
+pub struct Stamp {
+    pub sequence: i64,
+    pub lamport: i64,
+    /// Microseconds since 1970.
+    pub appended_at: i64,
+    pub origin: Rc<str>,
+    pub salt: [u8; SALT_BYTES],
+    pub leaf: Hash,
+}
+
 /// Stamps a row that has no leaf hash. `received` is a Lamport time from elsewhere to go beyond.
+///
+/// The row is an entry only once what [`Outcome::Stamped`] holds is set in it.
 pub fn stamp(ledger: &Ledger, row: &mut NewRow, received: Option<i64>) -> Result<Outcome, Failure> {
     refuse_assigned(row)?;
     let required = |column, name| row.text(column)?.ok_or_else(|| report::null_column(name));
@@ -34,95 +62,117 @@ pub fn stamp(ledger: &Ledger, row: &mut NewRow, received: Option<i64>) -> Result
     let key = required(entry::KEY, "key")?;
     let id = required(entry::ID, "id")?;
     check_text(TextField::Context, context).map_err(report::bad_text)?;
-    check_text(TextField::Key, key).map_err(report::bad_text)?;
+    check_key(key)?;
     check_text(TextField::Id, id).map_err(report::bad_text)?;
-    if key.starts_with('$') {
-        return Err(report::reserved_key(key));
-    }
     let payload = row
         .bytes(entry::PAYLOAD)
         .ok_or_else(|| report::null_column("payload"))?;
-    let limit = crate::settings::max_payload_size();
-    if payload.len() > limit {
-        return Err(report::payload_too_large(Some(payload.len()), limit));
-    }
+    check_payload(payload)?;
     let metadata = row
         .datum(entry::METADATA)
         .ok_or_else(|| report::null_column("metadata"))?;
     let metadata = metadata_text(metadata)?;
+    let given = Given {
+        key,
+        id,
+        payload,
+        metadata: &metadata,
+    };
 
-    let stamped = with_heads(|heads: &mut Heads| {
+    let outcome = with_heads(|heads: &mut Heads| {
         let head = heads.touch(ledger, context)?;
         if !id.is_empty() {
             if let Some(earlier) = find_id(ledger, context, id, key, payload) {
-                return Ok(Err(earlier));
+                return Ok(earlier);
             }
         }
-        let origin = owner(ledger, head)?;
-        head.close_gap(ledger)?;
-        if head.now.sequence == 0 {
-            contexts::register(ledger, context);
-        } else if head.now.sequence % blocks::BLOCK == 0 {
-            blocks::fill(ledger, head)?;
-        }
-
-        if head.now.sequence >= MAX_NUMBER {
-            return Err(report::context_full(context));
-        }
-        let salt = salt::next()?;
-        let sequence = head.now.sequence + 1;
-        let now = clock()?;
-        let lamport = tick(head, received, now)?;
-        let appended_at = time(head.now.appended_at, now);
-        let content = Content::Whole {
-            payload,
-            metadata: &metadata,
-            salt: &salt,
-        };
-        let new = Entry {
-            context,
-            sequence,
-            lamport,
-            origin: &origin,
-            appended_at,
-            key,
-            id,
-            content,
-        };
-        let leaf = new.leaf_hash();
-        let next = Mark {
-            sequence,
-            lamport,
-            appended_at: Some(appended_at),
-            owner: Some(origin.clone()),
-            first: head.now.first.or(Some(sequence)),
-            beyond: None,
-            opened_gap: false,
-        };
-        head.advance(next, Certainty::WillBeInserted);
-        Ok(Ok((sequence, lamport, appended_at, origin, salt, leaf)))
+        let origin = prepare(ledger, head)?;
+        let stamp = next(head, origin, &given, received, clock()?)?;
+        Ok(Outcome::Stamped(stamp))
     })?;
+    if let Outcome::Conflict { .. } = outcome {
+        fill_for_conflict(row);
+    }
+    Ok(outcome)
+}
 
-    let (sequence, lamport, appended_at, origin, salt, leaf) = match stamped {
-        Ok(stamped) => stamped,
-        Err(retry @ Outcome::Retry { .. }) => return Ok(retry),
-        Err(conflict) => {
-            fill_for_conflict(row);
-            return Ok(conflict);
-        }
+/// Readies a context for its next entry; gives the name to append it under.
+pub fn prepare(ledger: &Ledger, head: &mut Head) -> Result<Rc<str>, Failure> {
+    let origin = owner(ledger, head)?;
+    head.close_gap(ledger)?;
+    if head.now.sequence == 0 {
+        contexts::register(ledger, &head.context);
+    } else if head.now.sequence % blocks::BLOCK == 0 {
+        blocks::fill(ledger, head)?;
+    }
+    Ok(origin)
+}
+
+/// Assigns the next place in a context that was readied. `now` is the clock in microseconds since 1970.
+pub fn next(
+    head: &mut Head,
+    origin: Rc<str>,
+    given: &Given,
+    received: Option<i64>,
+    now: i64,
+) -> Result<Stamp, Failure> {
+    if head.now.sequence >= MAX_NUMBER {
+        return Err(report::context_full(&head.context));
+    }
+    let salt = salt::next()?;
+    let sequence = head.now.sequence + 1;
+    let lamport = tick(head, received, now)?;
+    let appended_at = time(head.now.appended_at, now);
+    let leaf = Entry {
+        context: &head.context,
+        sequence,
+        lamport,
+        origin: &origin,
+        appended_at,
+        key: given.key,
+        id: given.id,
+        content: Content::Whole {
+            payload: given.payload,
+            metadata: given.metadata,
+            salt: &salt,
+        },
+    }
+    .leaf_hash();
+    let next = Mark {
+        sequence,
+        lamport,
+        appended_at: Some(appended_at),
+        owner: Some(origin.clone()),
+        first: head.now.first.or(Some(sequence)),
+        beyond: None,
+        opened_gap: false,
     };
-    use crate::store::write::{bytea, text};
-    row.set(entry::SEQUENCE, pg_sys::Datum::from(sequence));
-    row.set(entry::LAMPORT, pg_sys::Datum::from(lamport));
-    row.set(
-        entry::APPENDED_AT,
-        pg_sys::Datum::from(timestamp(appended_at)),
-    );
-    row.set(entry::FORMAT, pg_sys::Datum::from(1_i16));
-    row.set(entry::ORIGIN, text(&origin));
-    row.set(entry::SALT, bytea(&salt));
-    row.set(entry::LEAF_HASH, bytea(leaf.as_bytes()));
-    Ok(Outcome::Stamped { sequence, lamport })
+    head.advance(next, Certainty::WillBeInserted);
+    Ok(Stamp {
+        sequence,
+        lamport,
+        appended_at,
+        origin,
+        salt,
+        leaf,
+    })
+}
+
+/// Whether an application may give this key.
+pub fn check_key(key: &str) -> Result<(), Failure> {
+    check_text(TextField::Key, key).map_err(report::bad_text)?;
+    if key.starts_with(CONTROL_PREFIX) {
+        return Err(report::reserved_key(key));
+    }
+    Ok(())
+}
+
+pub fn check_payload(payload: &[u8]) -> Result<(), Failure> {
+    let limit = crate::settings::max_payload_size();
+    if payload.len() > limit {
+        return Err(report::payload_too_large(Some(payload.len()), limit));
+    }
+    Ok(())
 }
 
 /// A row without a leaf hash must not claim anything that the ledger assigns.
@@ -146,7 +196,8 @@ fn refuse_assigned(row: &NewRow) -> Result<(), Failure> {
     }
 }
 
-fn metadata_text(metadata: pg_sys::Datum) -> Result<String, Failure> {
+/// The text of metadata, as it is hashed.
+pub fn metadata_text(metadata: pg_sys::Datum) -> Result<String, Failure> {
     // SAFETY: the column has type jsonb.
     let metadata = unsafe { jsonb::Jsonb::from_datum(metadata) };
     if !metadata.is_object() {
@@ -170,7 +221,7 @@ fn find_id(ledger: &Ledger, context: &str, id: &str, key: &str, payload: &[u8]) 
 }
 
 /// The name of this node, if it owns the context.
-fn owner(ledger: &Ledger, head: &Head) -> Result<std::rc::Rc<str>, Failure> {
+fn owner(ledger: &Ledger, head: &Head) -> Result<Rc<str>, Failure> {
     let node = identity::name(ledger)?;
     match &head.now.owner {
         Some(owner) if **owner != *node => Err(report::not_owner(&head.context, owner, &node)),
@@ -192,10 +243,18 @@ fn tick(head: &Head, received: Option<i64>, now: i64) -> Result<i64, Failure> {
 }
 
 /// Microseconds since 1970.
-fn clock() -> Result<i64, Failure> {
-    // SAFETY: reads the clock.
-    let clock = unsafe { pg_sys::GetCurrentTimestamp() };
-    unix_microseconds(clock).ok_or_else(|| report::clock_out_of_range(clock))
+pub fn clock() -> Result<i64, Failure> {
+    let microseconds = match SystemTime::now().duration_since(UNIX_EPOCH) {
+        Ok(since) => i64::try_from(since.as_micros()).unwrap_or(i64::MAX),
+        Err(error) => {
+            i64::try_from(error.duration().as_micros()).map_or(i64::MIN, |before| -before)
+        }
+    };
+    if (0..=MAX_NUMBER).contains(&microseconds) {
+        Ok(microseconds)
+    } else {
+        Err(report::clock_out_of_range(microseconds))
+    }
 }
 
 fn time(previous: Option<i64>, now: i64) -> i64 {

@@ -2,13 +2,28 @@
 
 use super::direct;
 use super::place::place;
-use super::row::NewRow;
+use super::row::{Assigned, NewRow};
 use super::stamp::{stamp, Outcome};
 use crate::ledger::{self, entry};
 use crate::report::{self, Failure};
 use pgrx::pg_sys;
 
 crate::sql_function!(entries_before_insert);
+
+/// Type of a BEFORE INSERT row trigger in the catalogue.
+const BEFORE_INSERT_ROW: u32 =
+    pg_sys::TRIGGER_TYPE_ROW | pg_sys::TRIGGER_TYPE_BEFORE | pg_sys::TRIGGER_TYPE_INSERT;
+
+/// The C function that PostgreSQL calls for the trigger.
+fn entry_point() -> unsafe extern "C-unwind" fn(pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    mod exported {
+        use pgrx::pg_sys;
+        extern "C-unwind" {
+            pub fn entries_before_insert(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum;
+        }
+    }
+    exported::entries_before_insert
+}
 
 fn entries_before_insert(fcinfo: pg_sys::FunctionCallInfo) -> Result<pg_sys::Datum, Failure> {
     let data = trigger_data(fcinfo)?;
@@ -36,14 +51,15 @@ fn entries_before_insert(fcinfo: pg_sys::FunctionCallInfo) -> Result<pg_sys::Dat
     }
     let call = direct::call_of(slot);
     let outcome = stamp(&ledger, &mut row, call.and_then(|call| call.received))?;
-    let swallow = matches!(outcome, Outcome::Retry { .. });
+    let tuple = match &outcome {
+        Outcome::Stamped(stamp) => row.form_entry(&Assigned::new(stamp)),
+        Outcome::Conflict { .. } => row.form(),
+        Outcome::Retry { .. } => std::ptr::null_mut(),
+    };
     if call.is_some() {
         direct::answer(outcome);
     }
-    if swallow {
-        return Ok(pg_sys::Datum::from(0));
-    }
-    Ok(pg_sys::Datum::from(row.form()))
+    Ok(pg_sys::Datum::from(tuple))
 }
 
 /// The trigger's call data, if it was called as what it is.
@@ -72,8 +88,6 @@ fn trigger_data(fcinfo: pg_sys::FunctionCallInfo) -> Result<*mut pg_sys::Trigger
 /// # Safety
 /// `data` is the data of a row trigger call on an open relation.
 unsafe fn refuse_later_triggers(data: *mut pg_sys::TriggerData) -> Result<(), Failure> {
-    const BEFORE_INSERT_ROW: u32 =
-        pg_sys::TRIGGER_TYPE_ROW | pg_sys::TRIGGER_TYPE_BEFORE | pg_sys::TRIGGER_TYPE_INSERT;
     // SAFETY: the relation has a trigger, so it has a descriptor with `numtriggers` of them, in firing order.
     unsafe {
         let own = (*(*data).tg_trigger).tgoid;
@@ -96,5 +110,36 @@ unsafe fn refuse_later_triggers(data: *mut pg_sys::TriggerData) -> Result<(), Fa
                 &std::ffi::CStr::from_ptr(trigger.tgname).to_string_lossy(),
             )),
         }
+    }
+}
+
+/// Whether the ledger's own trigger fires for a new row as it was created, and nothing else does: no trigger
+/// of a user, no foreign key, no deferrable constraint.
+///
+/// # Safety
+/// The trigger descriptor of an open relation, or null.
+pub unsafe fn is_alone(description: *const pg_sys::TriggerDesc) -> bool {
+    // SAFETY: by the contract; the look-up of a function fills the structure or raises.
+    unsafe {
+        if description.is_null() {
+            return false;
+        }
+        let triggers = std::slice::from_raw_parts(
+            (*description).triggers,
+            (*description).numtriggers as usize,
+        );
+        let mut firing = triggers.iter().filter(|trigger| {
+            trigger.tgtype as u32 & pg_sys::TRIGGER_TYPE_INSERT != 0
+                && trigger.tgenabled as u8 != b'D'
+        });
+        let (Some(own), None) = (firing.next(), firing.next()) else {
+            return false;
+        };
+        let mut function = pg_sys::FmgrInfo::default();
+        pg_sys::fmgr_info(own.tgfoid, &mut function);
+        own.tgtype as u32 == BEFORE_INSERT_ROW
+            && own.tgenabled as u8 == b'A'
+            && own.tgqual.is_null()
+            && function.fn_addr.map(|called| called as usize) == Some(entry_point() as usize)
     }
 }

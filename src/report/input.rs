@@ -112,20 +112,30 @@ pub fn hexadecimal_literal() -> Failure {
     .hint("Cast it: '\\x…'::bytea for bytes, or convert_to('\\x…', 'UTF8') for the text itself.")
 }
 
-pub fn null_payload_element(position: usize) -> Failure {
+pub fn null_element(what: &str, position: usize) -> Failure {
     Failure::new(
         Code::ERRCODE_NULL_VALUE_NOT_ALLOWED,
-        "a payload of the batch is null",
+        format!("{what} of the batch is null"),
     )
     .detail(format!("It is element {position}, counted from 1."))
 }
 
-pub fn array_dimensions(dimensions: i32) -> Failure {
+pub fn array_dimensions(name: &str, dimensions: i32) -> Failure {
     Failure::new(
         Code::ERRCODE_ARRAY_ELEMENT_ERROR,
-        "payloads must be a one-dimensional array",
+        format!("{name} must be a one-dimensional array"),
     )
     .detail(format!("It has {dimensions} dimensions."))
+}
+
+pub fn array_lengths(name: &str, elements: usize, payloads: usize) -> Failure {
+    Failure::new(
+        Code::ERRCODE_INVALID_PARAMETER_VALUE,
+        format!("{name} and payloads must have the same number of elements"),
+    )
+    .detail(format!(
+        "There are {elements} {name} and {payloads} payloads."
+    ))
 }
 
 pub fn unknown_tree(name: &str) -> Failure {

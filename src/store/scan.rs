@@ -355,9 +355,11 @@ pub unsafe fn varlena_bytes<'a>(datum: pg_sys::Datum) -> &'a [u8] {
     }
 }
 
+/// Whether a value is compressed or stored elsewhere.
+///
 /// # Safety
 /// A varlena.
-unsafe fn is_toasted(varlena: *const pg_sys::varlena) -> bool {
+pub unsafe fn is_toasted(varlena: *const pg_sys::varlena) -> bool {
     // SAFETY: every varlena has a first byte, which tells its form.
     unsafe { pgrx::varlena::varatt_is_1b_e(varlena) || pgrx::varlena::varatt_is_4b_c(varlena) }
 }

@@ -23,6 +23,31 @@ pub fn bytea(value: &[u8]) -> pg_sys::Datum {
     pg_sys::Datum::from(datum)
 }
 
+/// A text or bytea value in the short form that PostgreSQL stores, in `SIZE` bytes of our own: for values that are
+/// copied into a tuple at once. A value takes one byte more than its content, which must fit.
+#[derive(Clone, Copy)]
+pub struct Short<const SIZE: usize>([u8; SIZE]);
+
+impl<const SIZE: usize> Short<SIZE> {
+    pub fn new(content: &[u8]) -> Self {
+        const { assert!(SIZE <= 127, "the header holds seven bits of length") };
+        let mut bytes = [0; SIZE];
+        let length = content.len() as u8 + 1;
+        bytes[0] = if cfg!(target_endian = "little") {
+            length << 1 | 1
+        } else {
+            length | 0x80
+        };
+        bytes[1..=content.len()].copy_from_slice(content);
+        Short(bytes)
+    }
+
+    /// Valid while `self` stays where it is.
+    pub fn datum(&self) -> pg_sys::Datum {
+        pg_sys::Datum::from(self.0.as_ptr())
+    }
+}
+
 /// Inserts one row without nulls. A duplicate key raises 23505.
 pub fn insert(table: Table, values: &[pg_sys::Datum]) {
     // SAFETY: the caller passes one datum for each column of its table, none null; columns that were added and dropped

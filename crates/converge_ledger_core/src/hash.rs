@@ -84,13 +84,22 @@ impl Tree {
 
     /// The hash of an inner node over two children. Cost: two SHA-256 blocks.
     pub fn node(self, left: Hash, right: Hash) -> Hash {
-        let mut hasher = Sha256::new();
-        if self == Tree::Rfc6962 {
-            hasher.update([0x01]);
-        }
-        hasher.update(left.0);
-        hasher.update(right.0);
-        finish(hasher)
+        // Laid out first: one call of the hasher costs a fifth less than two or three.
+        let digest = match self {
+            Tree::Bitcoin => {
+                let mut message = [0; 64];
+                message[..32].copy_from_slice(&left.0);
+                message[32..].copy_from_slice(&right.0);
+                Sha256::digest(message)
+            }
+            Tree::Rfc6962 => {
+                let mut message = [0x01; 65];
+                message[1..33].copy_from_slice(&left.0);
+                message[33..].copy_from_slice(&right.0);
+                Sha256::digest(message)
+            }
+        };
+        Hash(digest.into())
     }
 
     /// The root over no leaves: SHA-256 of nothing, in both trees.
