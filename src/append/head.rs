@@ -414,7 +414,11 @@ impl Head {
         }
         let located = entries::last(ledger, &self.context, reached, Sight::Latest);
         if reached < beyond || located.beyond.is_some() {
-            return Err(report::gap(&self.context, reached));
+            return Err(if self.now.opened_gap {
+                report::open_gap(&self.context, reached)
+            } else {
+                report::gap(&self.context, reached)
+            });
         }
         self.now = Mark {
             first: self.now.first,

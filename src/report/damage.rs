@@ -74,3 +74,13 @@ pub fn not_in_ownership(context: &str, sequence: i64, origin: &str, owner: &str)
     ))
     .hint("Only a $takeover entry changes the owner.")
 }
+
+/// A gap that the transaction itself opened.
+pub fn open_gap(context: &str, after: i64) -> Failure {
+    Failure::new(
+        Code::ERRCODE_DATA_CORRUPTED,
+        format!("context \"{context}\" would be left with a gap"),
+    )
+    .detail(format!("Entry {} is missing, but later entries were inserted.", after + 1))
+    .hint("Restore all entries of a context in one transaction: psql or pg_restore --single-transaction.")
+}

@@ -5,6 +5,7 @@ mod announce;
 mod clock;
 mod concurrency;
 mod crash;
+mod dump_forms;
 mod dump_restore;
 mod feeds;
 mod many_contexts;
