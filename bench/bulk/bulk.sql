@@ -34,20 +34,22 @@ $$;
 
 create procedure bench.turn(repetition integer, rows integer, directory text) language plpgsql as $$
 declare
-    context text := 'turn-' || repetition;
+    -- Every load goes to the end of the primary key's index, whichever table it is: one that fills a context in the
+    -- middle of it splits pages in half and finds its place anew for each row, plain or not.
+    context text := 'turn-' || repetition || '-';
     file text := directory || '/rows';
     -- Each row leaves a dead version of the head row behind, and the next one has to pass them all.
     chain_rows constant integer := 10000;
     line text := $row$'measured', decode(repeat('62', 100), 'hex'), '{"src": "bench"}'$row$;
 begin
-    call bench.prepare('copy-' || context, rows, file);
+    call bench.prepare(context || '2-copy', rows, file);
     commit;
     call bench.measure('INSERT … SELECT', 'plain', repetition, rows, format(
         'insert into bench.plain (context_id, sequence, lamport, key, payload, metadata)
-         select %L, n, n, %s from generate_series(1, %s) n', context, line, rows));
+         select %L, n, n, %s from generate_series(1, %s) n', context || '1-insert', line, rows));
     call bench.measure('INSERT … SELECT', 'ledger', repetition, rows, format(
         'insert into converge_ledger.entries (context_id, key, payload, metadata)
-         select %L, %s from generate_series(1, %s) n', context, line, rows));
+         select %L, %s from generate_series(1, %s) n', context || '1-insert', line, rows));
     call bench.measure('INSERT … SELECT', 'chain', repetition, chain_rows, format(
         'insert into bench.chain (context_id, key, payload, metadata)
          select %L, %s from generate_series(1, %s) n', context, line, chain_rows));
@@ -59,7 +61,7 @@ begin
         file || '.ledger'));
     call bench.measure('ledger_append_batch', 'ledger', repetition, rows, format(
         'select ledger_append_batch(%L, ''measured'', payloads, ''{"src": "bench"}'')
-           from bench.payloads', 'batch-' || context));
+           from bench.payloads', context || '3-batch'));
 end
 $$;
 
