@@ -27,10 +27,10 @@ pub extern "C-unwind" fn _PG_init() {
     ledger::init();
     transaction::init();
     guard::init();
+    utility::init();
     // SAFETY: a global that the postmaster sets while it loads libraries.
     if unsafe { pgrx::pg_sys::process_shared_preload_libraries_in_progress } {
         shared::init();
-        utility::init();
         worker::init();
     }
 }

@@ -1,8 +1,9 @@
-//! Listens to commands that bypass the ends of transactions, or that need a database for themselves.
+//! Listens to commands that bypass the ends of transactions, that need a database for themselves, or that [`copy`] runs.
 //!
-//! Only in a preloaded server. COMMIT PREPARED fires no transaction callback, so what a prepared transaction has to announce
-//! is handed over here; DROP DATABASE and the like ask the notifier to leave.
+//! COMMIT PREPARED fires no transaction callback, so what a prepared transaction has to announce
+//! is handed over here; DROP DATABASE and the like ask the notifier to leave. Both do something only in a preloaded server.
 
+use crate::append::copy;
 use crate::shared;
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::pgrx_extern_c_guard;
@@ -19,9 +20,9 @@ thread_local! {
     static PREPARING: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Listens to utility commands. Called while the server loads its preloaded libraries.
+/// Listens to utility commands. Called once, when the library is loaded.
 pub fn init() {
-    // SAFETY: the one thread of the postmaster; the hook stays as long as the library does.
+    // SAFETY: the one thread of the process; the hook stays as long as the library does, which is never unloaded.
     unsafe {
         NEXT_HOOK = pg_sys::ProcessUtility_hook;
         pg_sys::ProcessUtility_hook = Some(utility);
@@ -68,6 +69,16 @@ unsafe extern "C-unwind" fn utility(
             command.before();
             command
         });
+        // Where another library listens behind this one (pg_stat_statements, pgaudit), it must see every command.
+        if NEXT_HOOK.is_none() {
+            if let Some(rows) = copy::serve((*statement).utilityStmt, query) {
+                if !completion.is_null() {
+                    (*completion).commandTag = pg_sys::CommandTag::CMDTAG_COPY;
+                    (*completion).nprocessed = rows;
+                }
+                return;
+            }
+        }
         let next = NEXT_HOOK.unwrap_or(standard_ProcessUtility);
         next(
             statement,

@@ -5,20 +5,17 @@
 //! which serves it or refuses. Both ways give the same entries.
 
 use super::blocks::BLOCK;
+use super::chunk::{self, Chunk};
 use super::direct::{Inserter, NewEntry};
 use super::head::with_heads;
-use super::row::{utf8, Assigned};
+use super::row::{utf8, Assigned, NewRow};
 use super::stamp::{self, Given, Outcome, Stamp};
-use super::trigger;
-use crate::ledger::{self, entry, Ledger};
+use crate::ledger::{entry, Ledger};
 use crate::report::{self, Failure};
 use crate::store::scan::varlena_bytes;
 use crate::store::write;
 use converge_ledger_core::limits::{check_text, TextField};
 use pgrx::pg_sys;
-
-/// How many bytes of payload a chunk gathers before it is inserted: the rows are copied once on the way.
-const CHUNK_BYTES: usize = 256 * 1024;
 
 /// A value for all entries of a batch, or one for each.
 pub enum Column {
@@ -58,12 +55,15 @@ pub fn append(
     batch: &Batch,
     received: Option<i64>,
 ) -> Result<Option<Appended>, Failure> {
-    let mut inserter = Inserter::open(ledger)?;
-    let appended = if batch.payloads.is_empty() {
-        None
-    } else if is_plain(ledger, &inserter) {
-        Bulk::new(ledger, &mut inserter, batch)?.append(received)?
+    let mut inserter = Inserter::open_quietly(ledger)?;
+    let appended = if inserter.is_plain(ledger) {
+        if batch.payloads.is_empty() {
+            None
+        } else {
+            Bulk::new(ledger, &inserter, batch)?.append(received)?
+        }
     } else {
+        inserter.begin();
         append_each(&mut inserter, batch, received)?
     };
     inserter.close();
@@ -105,45 +105,16 @@ fn note(appended: &mut Option<Appended>, stamp: &Stamp) {
     });
 }
 
-/// Whether an INSERT would do nothing for each row but stamp it, store it and add it to indexes that run no
-/// code of a user.
-fn is_plain(ledger: &Ledger, inserter: &Inserter) -> bool {
-    // SAFETY: the relation and its indexes are open; `InitResultRelInfo` and `ExecOpenIndices` filled the structures,
-    // and the ledger's own trigger means that there is a trigger descriptor, if it is there at all.
-    unsafe {
-        let result = &*inserter.result;
-        let descriptor = (*inserter.relation).rd_att;
-        let constraints = (*descriptor).constr;
-        let checks = !constraints.is_null() && (*constraints).num_check > 0;
-        // The only column that stays null.
-        let digest_required = ledger::columns(descriptor)
-            .nth(entry::CONTENT_DIGEST - 1)
-            .is_none_or(|column| column.attnotnull);
-        let runs_code = |at: usize| {
-            let index = *result.ri_IndexRelationDescs.add(at);
-            let info = *result.ri_IndexRelationInfo.add(at);
-            (*index).rd_id != ledger.entries_id
-                && !((*info).ii_Expressions.is_null() && (*info).ii_Predicate.is_null())
-        };
-        !ledger.may_swallow
-            && !checks
-            && !digest_required
-            && !(*(*inserter.relation).rd_rel).relhassubclass
-            && trigger::is_alone(result.ri_TrigDesc)
-            && !(0..result.ri_NumIndices as usize).any(runs_code)
-    }
-}
-
 /// Entries on their way in, chunk by chunk.
 struct Bulk<'a> {
     ledger: &'a Ledger,
-    inserter: &'a mut Inserter,
+    inserter: &'a Inserter,
     batch: &'a Batch,
     context: &'a str,
     /// The key and the text of the metadata where all entries have the same.
     key: Option<&'a str>,
     metadata: Option<String>,
-    slots: Vec<*mut pg_sys::TupleTableSlot>,
+    chunk: Chunk,
     /// Holds what a chunk allocates.
     memory: pg_sys::MemoryContext,
 }
@@ -151,7 +122,7 @@ struct Bulk<'a> {
 impl<'a> Bulk<'a> {
     fn new(
         ledger: &'a Ledger,
-        inserter: &'a mut Inserter,
+        inserter: &'a Inserter,
         batch: &'a Batch,
     ) -> Result<Bulk<'a>, Failure> {
         // SAFETY: the datum is a text, which lives for the call.
@@ -183,7 +154,7 @@ impl<'a> Bulk<'a> {
             context,
             key,
             metadata,
-            slots: Vec::new(),
+            chunk: Chunk::new(),
             memory,
         })
     }
@@ -193,7 +164,6 @@ impl<'a> Bulk<'a> {
         let mut from = 0;
         while from < self.batch.payloads.len() {
             pgrx::check_for_interrupts!();
-            self.make_slots((self.batch.payloads.len() - from).min(BLOCK as usize));
             // SAFETY: nothing of the chunk before is used any more. After an error PostgreSQL itself sets the
             // current context.
             let call = unsafe {
@@ -251,21 +221,12 @@ impl<'a> Bulk<'a> {
                 head.keep(stamp.leaf);
                 stamps.push(stamp);
                 bytes += payload.len();
-                if bytes >= CHUNK_BYTES {
+                if bytes >= chunk::BYTES {
                     break;
                 }
             }
             Ok(stamps)
         })
-    }
-
-    fn make_slots(&mut self, count: usize) {
-        while self.slots.len() < count {
-            // SAFETY: the relation is open; a slot lives in the call's memory context until `end`.
-            let slot =
-                unsafe { pg_sys::table_slot_create(self.inserter.relation, std::ptr::null_mut()) };
-            self.slots.push(slot);
-        }
     }
 
     /// Inserts the entries from `from` on with their stamps.
@@ -274,57 +235,35 @@ impl<'a> Bulk<'a> {
         let context = write::text(self.context);
         let no_id = write::text("");
         // SAFETY: the slots belong to the table, which has the columns of crate::ledger and no others that are in
-        // use; the datums have their types and live until the rows are copied into pages. The rows are inserted
-        // by the table's access method as COPY would, then added to all indexes from their slots.
+        // use; the datums have their types and live until the rows are copied into pages. An error of PostgreSQL's is
+        // caught at the guard, behind which nothing has a destructor.
         unsafe {
-            let columns = (*(*self.inserter.relation).rd_att).natts as usize;
-            for (at, (slot, assigned)) in self.slots.iter().zip(&assigned).enumerate() {
-                let values = std::slice::from_raw_parts_mut((**slot).tts_values, columns);
-                let nulls = std::slice::from_raw_parts_mut((**slot).tts_isnull, columns);
-                nulls.fill(true);
-                let given = [
-                    (entry::CONTEXT_ID, context),
-                    (entry::KEY, self.batch.key.at(from + at)),
-                    (entry::ID, no_id),
-                    (entry::PAYLOAD, self.batch.payloads[from + at]),
-                    (entry::METADATA, self.batch.metadata.at(from + at)),
-                ];
-                for (column, value) in given.into_iter().chain(assigned.datums()) {
-                    values[column - 1] = value;
-                    nulls[column - 1] = false;
-                }
-                pg_sys::ExecStoreVirtualTuple(*slot);
-            }
-            let used = self.slots.as_mut_ptr();
-            let count = stamps.len() as i32;
-            let relation = self.inserter.relation;
-            let command = (*self.inserter.state).es_output_cid;
-            if let Some(multi_insert) = (*(*relation).rd_tableam).multi_insert {
-                pg_sys::ffi::pg_guard_ffi_boundary(|| {
-                    multi_insert(relation, used, count, command, 0, std::ptr::null_mut());
-                });
-            }
-            for slot in &self.slots[..stamps.len()] {
-                // No constraint is deferrable, or there would be a trigger: nothing to check again.
-                self.inserter.insert_index_entries(*slot);
-            }
             pg_sys::ffi::pg_guard_ffi_boundary(|| {
-                for slot in &self.slots[..stamps.len()] {
-                    if let Some(clear) = (*(**slot).tts_ops).clear {
-                        clear(*slot);
+                for (at, assigned) in assigned.iter().enumerate() {
+                    let mut row = NewRow::of_slot(self.chunk.slot(self.inserter));
+                    row.clear();
+                    let given = [
+                        (entry::CONTEXT_ID, context),
+                        (entry::KEY, self.batch.key.at(from + at)),
+                        (entry::ID, no_id),
+                        (entry::PAYLOAD, self.batch.payloads[from + at]),
+                        (entry::METADATA, self.batch.metadata.at(from + at)),
+                    ];
+                    for (column, value) in given {
+                        row.set(column, value);
                     }
+                    row.assign(assigned);
+                    self.chunk.add();
                 }
+                self.chunk.insert(self.inserter, false);
             });
-            self.inserter.forget_last_row();
         }
     }
 
-    fn end(self) {
+    fn end(mut self) {
         // SAFETY: made by this call and used by nobody else.
         unsafe {
-            for slot in &self.slots {
-                pg_sys::ExecDropSingleTupleTableSlot(*slot);
-            }
+            self.chunk.end();
             pg_sys::MemoryContextDelete(self.memory);
         }
     }

@@ -5,9 +5,10 @@
 //! generated columns), it refuses rather than skip it.
 
 use super::stamp::Outcome;
+use super::trigger;
 use crate::ledger::{self, entry, Ledger};
 use crate::report::{self, Failure};
-use crate::store::scan::open_table;
+use crate::store::scan::{open_table, varlena_bytes};
 use pgrx::pg_sys;
 use std::cell::RefCell;
 
@@ -67,14 +68,24 @@ pub struct Inserter {
     slot: *mut pg_sys::TupleTableSlot,
     capture: *mut pg_sys::TransitionCaptureState,
     columns: usize,
+    /// Position of the primary key among the indexes, if a row without id goes into no other one.
+    only_key: Option<usize>,
+    fires: bool,
 }
 
 impl Inserter {
-    /// Opens the table for inserting as the current user.
+    /// Opens the table for inserting rows one by one, as the current user, and fires the triggers of a statement.
     ///
     /// Errors: 42501 without the right to insert, 25006 in a read-only transaction, 0A000 where the table
     /// has what this path does not serve.
     pub fn open(ledger: &Ledger) -> Result<Inserter, Failure> {
+        let mut inserter = Inserter::open_quietly(ledger)?;
+        inserter.begin();
+        Ok(inserter)
+    }
+
+    /// As [`Inserter::open`], but no trigger is fired, unless [`Inserter::begin`] does it.
+    pub fn open_quietly(ledger: &Ledger) -> Result<Inserter, Failure> {
         // SAFETY: both raise or return.
         unsafe {
             pg_sys::PreventCommandIfReadOnly(c"INSERT".as_ptr());
@@ -98,34 +109,84 @@ impl Inserter {
             pg_sys::InitResultRelInfo(result, relation, 0, std::ptr::null_mut(), 0);
             (*state).es_output_cid = pg_sys::GetCurrentCommandId(true);
             pg_sys::ExecOpenIndices(result, false);
-            let slot = pg_sys::table_slot_create(relation, std::ptr::null_mut());
+            Ok(Inserter {
+                relation,
+                state,
+                result,
+                slot: pg_sys::table_slot_create(relation, std::ptr::null_mut()),
+                capture: std::ptr::null_mut(),
+                columns: (*(*relation).rd_att).natts as usize,
+                only_key: only_key(ledger, &*result),
+                fires: false,
+            })
+        }
+    }
+
+    /// Fires the triggers that an INSERT fires before its first row.
+    pub fn begin(&mut self) {
+        self.fires = true;
+        // SAFETY: the structures are as `open_quietly` left them. Triggers may run SQL and raise.
+        unsafe {
             pg_sys::AfterTriggerBeginQuery();
-            let capture = pg_sys::MakeTransitionCaptureState(
-                (*result).ri_TrigDesc,
-                ledger.entries.table,
+            self.capture = pg_sys::MakeTransitionCaptureState(
+                (*self.result).ri_TrigDesc,
+                (*self.relation).rd_id,
                 pg_sys::CmdType::CMD_INSERT,
             );
-            pg_sys::ExecBSInsertTriggers(state, result);
-            let columns = (*(*relation).rd_att).natts as usize;
+            pg_sys::ExecBSInsertTriggers(self.state, self.result);
+            let level = pg_sys::GetCurrentTransactionNestLevel();
             RUNNING.with_borrow_mut(|running| {
                 running.push(Running {
-                    level: pg_sys::GetCurrentTransactionNestLevel(),
+                    level,
                     call: Call {
-                        slot,
+                        slot: self.slot,
                         received: None,
                     },
                     outcome: None,
                 });
             });
-            Ok(Inserter {
-                relation,
-                state,
-                result,
-                slot,
-                capture,
-                columns,
-            })
         }
+    }
+
+    /// Whether an INSERT would do nothing for each row but stamp it, store it and add it to indexes that run no
+    /// code of a user. Then rows may be stamped first and inserted together.
+    pub fn is_plain(&self, ledger: &Ledger) -> bool {
+        // SAFETY: the relation and its indexes are open; `InitResultRelInfo` and `ExecOpenIndices` filled the structures,
+        // and the ledger's own trigger means that there is a trigger descriptor, if it is there at all.
+        unsafe {
+            let result = &*self.result;
+            let descriptor = (*self.relation).rd_att;
+            let constraints = (*descriptor).constr;
+            let checks = !constraints.is_null() && (*constraints).num_check > 0;
+            // The only column that stays null.
+            let digest_required = ledger::columns(descriptor)
+                .nth(entry::CONTENT_DIGEST - 1)
+                .is_none_or(|column| column.attnotnull);
+            let runs_code = |at: usize| {
+                let index = *result.ri_IndexRelationDescs.add(at);
+                let info = *result.ri_IndexRelationInfo.add(at);
+                (*index).rd_id != ledger.entries_id
+                    && !((*info).ii_Expressions.is_null() && (*info).ii_Predicate.is_null())
+            };
+            !ledger.may_swallow
+                && !checks
+                && !digest_required
+                && !(*(*self.relation).rd_rel).relhassubclass
+                && trigger::is_alone(result.ri_TrigDesc)
+                && !(0..result.ri_NumIndices as usize).any(runs_code)
+        }
+    }
+
+    /// The primary key on (context_id, sequence), if a row without id goes into no other index.
+    pub(super) fn only_key(&self) -> Option<(pg_sys::Relation, *mut pg_sys::IndexInfo)> {
+        // SAFETY: the arrays of the open indexes.
+        self.only_key.map(|at| unsafe {
+            let result = &*self.result;
+            (
+                *result.ri_IndexRelationDescs.add(at),
+                *result.ri_IndexRelationInfo.add(at),
+            )
+        })
     }
 
     /// Inserts one entry.
@@ -238,12 +299,16 @@ impl Inserter {
     }
 
     /// Fires the AFTER triggers and closes the table.
-    pub fn close(self) {
-        RUNNING.with_borrow_mut(Vec::pop);
-        // SAFETY: closes once what `open` opened. AFTER triggers may run SQL and raise.
+    pub fn close(&self) {
+        if self.fires {
+            RUNNING.with_borrow_mut(Vec::pop);
+        }
+        // SAFETY: closes once what was opened. AFTER triggers may run SQL and raise.
         unsafe {
-            pg_sys::ExecASInsertTriggers(self.state, self.result, self.capture);
-            pg_sys::AfterTriggerEndQuery(self.state);
+            if self.fires {
+                pg_sys::ExecASInsertTriggers(self.state, self.result, self.capture);
+                pg_sys::AfterTriggerEndQuery(self.state);
+            }
             // Triggers and foreign keys may have opened slots and relations of their own.
             pg_sys::ExecResetTupleTable((*self.state).es_tupleTable, false);
             pg_sys::ExecCloseResultRelations(self.state);
@@ -252,6 +317,55 @@ impl Inserter {
             pg_sys::table_close(self.relation, pg_sys::NoLock as pg_sys::LOCKMODE);
             pg_sys::FreeExecutorState(self.state);
         }
+    }
+}
+
+/// Position of the ledger's primary key, if the only other index is the one on the ids, which has no row without one.
+///
+/// # Safety
+/// The indexes are open.
+unsafe fn only_key(ledger: &Ledger, result: &pg_sys::ResultRelInfo) -> Option<usize> {
+    // SAFETY: by the contract; an index has as many attribute numbers as it says.
+    unsafe {
+        let index = |at: usize| (**result.ri_IndexRelationDescs.add(at)).rd_id;
+        let at = (0..result.ri_NumIndices as usize).find(|at| index(*at) == ledger.entries.key)?;
+        let has_no_row = |other: usize| {
+            let info = *result.ri_IndexRelationInfo.add(other);
+            index(other) == ledger.entries_id && asks_for_id((*info).ii_Predicate)
+        };
+        let others_have_no_row =
+            (0..result.ri_NumIndices as usize).all(|other| other == at || has_no_row(other));
+        let info = &**result.ri_IndexRelationInfo.add(at);
+        let columns = [entry::CONTEXT_ID as i16, entry::SEQUENCE as i16];
+        let expected = info.ii_NumIndexAttrs == 2 && info.ii_IndexAttrNumbers[..2] == columns;
+        (others_have_no_row && expected).then_some(at)
+    }
+}
+
+/// Whether the predicate of an index is `id <> ''`, as the ledger made it: somebody may have made the index anew.
+///
+/// # Safety
+/// The prepared predicate of an open index of the entries, or null.
+unsafe fn asks_for_id(predicate: *mut pg_sys::List) -> bool {
+    use pg_sys::NodeTag::{T_Const, T_OpExpr, T_Var};
+    // SAFETY: a list of expressions, each of the struct that its tag names; text <> text has two arguments.
+    unsafe {
+        if predicate.is_null() || (*predicate).length != 1 {
+            return false;
+        }
+        let comparison: *mut pg_sys::OpExpr = (*(*predicate).elements).ptr_value.cast();
+        if (*comparison).xpr.type_ != T_OpExpr || (*comparison).opfuncid != pg_sys::F_TEXTNE.into()
+        {
+            return false;
+        }
+        let argument = |at| (*(*(*comparison).args).elements.add(at)).ptr_value;
+        let id: *mut pg_sys::Var = argument(0).cast();
+        let empty: *mut pg_sys::Const = argument(1).cast();
+        (*id).xpr.type_ == T_Var
+            && (*id).varattno == entry::ID as i16
+            && (*empty).xpr.type_ == T_Const
+            && !(*empty).constisnull
+            && varlena_bytes((*empty).constvalue).is_empty()
     }
 }
 

@@ -204,6 +204,15 @@ impl Heads {
         Ok(slot)
     }
 
+    /// Whether the next entry of a context ends a block whose leaves were not kept: then they are read from the table.
+    pub fn reads_block_next(&self, context: &[u8]) -> bool {
+        let context = std::str::from_utf8(context).unwrap_or_default();
+        let head = self
+            .find(context)
+            .and_then(|slot| self.heads[slot].as_ref());
+        head.is_some_and(|head| head.now.sequence % BLOCK == 0 && head.kept_block().is_none())
+    }
+
     /// A sequence that the context once had, 0 if none is known.
     pub fn hint(&self, context: &str) -> i64 {
         self.hints.get(context).copied().unwrap_or(0)

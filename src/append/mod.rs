@@ -1,10 +1,12 @@
 //! The one way in: what happens between a row that somebody inserts and an entry of the log.
 //!
 //! The trigger ([`trigger`]) hands each row to [`stamp`] (a new entry) or [`place`] (a complete one); batches of new entries
-//! are stamped by [`bulk`]. All work on the heads of the touched contexts, kept in backend memory ([`head`]) under the locks of [`lock`].
+//! are stamped by [`bulk`], rows of a COPY by [`copy`]. All work on the heads of the touched contexts, kept in backend memory ([`head`]) under the locks of [`lock`].
 
 mod blocks;
 pub mod bulk;
+mod chunk;
+pub mod copy;
 pub mod direct;
 pub mod head;
 pub mod identity;

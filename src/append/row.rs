@@ -1,4 +1,4 @@
-//! The row that a BEFORE INSERT trigger was handed: read field by field, given back changed.
+//! A row on its way into `converge_ledger.entries`: read field by field, given back changed.
 
 use super::stamp::Stamp;
 use crate::ledger::entry;
@@ -45,14 +45,14 @@ impl Assigned {
     }
 }
 
-/// A row of `converge_ledger.entries`, columns numbered as in [`entry`].
-pub struct NewRow {
-    descriptor: pg_sys::TupleDesc,
-    columns: Columns,
+/// A row of `converge_ledger.entries` as datums, columns numbered as in [`entry`].
+pub struct NewRow<'a> {
+    values: &'a mut [pg_sys::Datum],
+    nulls: &'a mut [bool],
 }
 
-/// Values and nulls of all columns. A table to which a user has not added many columns needs no allocation.
-enum Columns {
+/// Room for the values and nulls of all columns. A table to which a user has not added many columns needs no allocation.
+pub enum Columns {
     Few([pg_sys::Datum; FEW], [bool; FEW]),
     Many(Vec<pg_sys::Datum>, Vec<bool>),
 }
@@ -60,71 +60,90 @@ enum Columns {
 const FEW: usize = 16;
 
 impl Columns {
-    fn new(count: usize) -> Columns {
+    /// # Safety
+    /// A complete descriptor.
+    pub unsafe fn of(descriptor: pg_sys::TupleDesc) -> Columns {
+        // SAFETY: by the contract.
+        let count = unsafe { (*descriptor).natts as usize };
         if count <= FEW {
             Columns::Few([pg_sys::Datum::from(0); FEW], [true; FEW])
         } else {
             Columns::Many(vec![pg_sys::Datum::from(0); count], vec![true; count])
         }
     }
-
-    fn get(&self) -> (&[pg_sys::Datum], &[bool]) {
-        match self {
-            Columns::Few(values, nulls) => (values, nulls),
-            Columns::Many(values, nulls) => (values, nulls),
-        }
-    }
-
-    fn get_mut(&mut self) -> (&mut [pg_sys::Datum], &mut [bool]) {
-        match self {
-            Columns::Few(values, nulls) => (values, nulls),
-            Columns::Many(values, nulls) => (values, nulls),
-        }
-    }
 }
 
-impl NewRow {
-    /// Takes a tuple apart.
+impl<'a> NewRow<'a> {
+    /// Takes a tuple apart, into `columns`.
     ///
     /// # Safety
-    /// `descriptor` describes `tuple`, a row of `converge_ledger.entries`; both outlive the result.
-    pub unsafe fn deform(tuple: pg_sys::HeapTuple, descriptor: pg_sys::TupleDesc) -> NewRow {
+    /// `descriptor` describes `tuple`, a row of `converge_ledger.entries`, and has as many columns as `columns` was made
+    /// for; the tuple outlives the result.
+    pub unsafe fn deform(
+        tuple: pg_sys::HeapTuple,
+        descriptor: pg_sys::TupleDesc,
+        columns: &'a mut Columns,
+    ) -> NewRow<'a> {
+        let (values, nulls) = match columns {
+            Columns::Few(values, nulls) => (values.as_mut_slice(), nulls.as_mut_slice()),
+            Columns::Many(values, nulls) => (values.as_mut_slice(), nulls.as_mut_slice()),
+        };
         // SAFETY: by the contract; the arrays have one element for each column.
         unsafe {
-            let mut columns = Columns::new((*descriptor).natts as usize);
-            let (values, nulls) = columns.get_mut();
             pg_sys::heap_deform_tuple(tuple, descriptor, values.as_mut_ptr(), nulls.as_mut_ptr());
+        }
+        NewRow { values, nulls }
+    }
+
+    /// The row that a slot holds.
+    ///
+    /// # Safety
+    /// A slot of `converge_ledger.entries` with all values set, which live as long as the result.
+    pub unsafe fn of_slot(slot: *mut pg_sys::TupleTableSlot) -> NewRow<'a> {
+        // SAFETY: by the contract; a slot has a value and a null for each column.
+        unsafe {
+            let count = (*(*slot).tts_tupleDescriptor).natts as usize;
             NewRow {
-                descriptor,
-                columns,
+                values: std::slice::from_raw_parts_mut((*slot).tts_values, count),
+                nulls: std::slice::from_raw_parts_mut((*slot).tts_isnull, count),
             }
         }
     }
 
-    /// The row as an entry, in the current memory context.
-    pub fn form_entry(mut self, assigned: &Assigned) -> pg_sys::HeapTuple {
+    /// Makes all columns null.
+    pub fn clear(&mut self) {
+        self.nulls.fill(true);
+    }
+
+    /// Sets what the ledger assigns; `assigned` must outlive the row.
+    pub fn assign(&mut self, assigned: &Assigned) {
         for (column, value) in assigned.datums() {
             self.set(column, value);
         }
-        self.form()
     }
 
-    /// The tuple with all changes, in the current memory context.
-    pub fn form(mut self) -> pg_sys::HeapTuple {
-        let (values, nulls) = self.columns.get_mut();
-        // SAFETY: one datum of the column's type for each column, as `deform` left and `set` put them.
-        unsafe { pg_sys::heap_form_tuple(self.descriptor, values.as_mut_ptr(), nulls.as_mut_ptr()) }
+    /// The row as a tuple, in the current memory context.
+    ///
+    /// # Safety
+    /// `descriptor` is the one of the table.
+    pub unsafe fn form(&mut self, descriptor: pg_sys::TupleDesc) -> pg_sys::HeapTuple {
+        // SAFETY: one datum of the column's type for each column, as they were read and `set`.
+        unsafe {
+            pg_sys::heap_form_tuple(
+                descriptor,
+                self.values.as_mut_ptr(),
+                self.nulls.as_mut_ptr(),
+            )
+        }
     }
 
     pub fn datum(&self, column: usize) -> Option<pg_sys::Datum> {
-        let (values, nulls) = self.columns.get();
-        (!nulls[column - 1]).then_some(values[column - 1])
+        (!self.nulls[column - 1]).then_some(self.values[column - 1])
     }
 
     pub fn set(&mut self, column: usize, value: pg_sys::Datum) {
-        let (values, nulls) = self.columns.get_mut();
-        values[column - 1] = value;
-        nulls[column - 1] = false;
+        self.values[column - 1] = value;
+        self.nulls[column - 1] = false;
     }
 
     pub fn int8(&self, column: usize) -> Option<i64> {

@@ -32,6 +32,15 @@ pub enum Outcome {
     Conflict { sequence: i64 },
 }
 
+/// How a row goes on when it is stamped.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// Nothing but an error keeps it from being inserted.
+    Sure,
+    /// It may still be given up: the executor looks for conflicts first.
+    Unsure,
+}
+
 /// What an application gives of an entry, checked.
 pub struct Given<'a> {
     pub key: &'a str,
@@ -55,7 +64,12 @@ pub struct Stamp {
 /// Stamps a row that has no leaf hash. `received` is a Lamport time from elsewhere to go beyond.
 ///
 /// The row is an entry only once what [`Outcome::Stamped`] holds is set in it.
-pub fn stamp(ledger: &Ledger, row: &mut NewRow, received: Option<i64>) -> Result<Outcome, Failure> {
+pub fn stamp(
+    ledger: &Ledger,
+    row: &mut NewRow,
+    received: Option<i64>,
+    way: Way,
+) -> Result<Outcome, Failure> {
     refuse_assigned(row)?;
     let required = |column, name| row.text(column)?.ok_or_else(|| report::null_column(name));
     let context = required(entry::CONTEXT_ID, "context_id")?;
@@ -88,6 +102,9 @@ pub fn stamp(ledger: &Ledger, row: &mut NewRow, received: Option<i64>) -> Result
         }
         let origin = prepare(ledger, head)?;
         let stamp = next(head, origin, &given, received, clock()?)?;
+        if way == Way::Sure {
+            head.keep(stamp.leaf);
+        }
         Ok(Outcome::Stamped(stamp))
     })?;
     if let Outcome::Conflict { .. } = outcome {

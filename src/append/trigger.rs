@@ -2,8 +2,8 @@
 
 use super::direct;
 use super::place::place;
-use super::row::{Assigned, NewRow};
-use super::stamp::{stamp, Outcome};
+use super::row::{Assigned, Columns, NewRow};
+use super::stamp::{stamp, Outcome, Way};
 use crate::ledger::{self, entry};
 use crate::report::{self, Failure};
 use pgrx::pg_sys;
@@ -38,23 +38,33 @@ fn entries_before_insert(fcinfo: pg_sys::FunctionCallInfo) -> Result<pg_sys::Dat
     };
     let ledger = ledger::ledger()?;
     // SAFETY: the relation is open; its descriptor describes the tuple.
+    let descriptor = unsafe { (*relation).rd_att };
+    let mut columns;
+    // SAFETY: as above; the table is not changed while it is inserted into.
     let mut row = unsafe {
         if (*relation).rd_id != ledger.entries.table {
             return Err(report::wrong_trigger_use());
         }
         refuse_later_triggers(data)?;
-        NewRow::deform(tuple, (*relation).rd_att)
+        columns = Columns::of(descriptor);
+        NewRow::deform(tuple, descriptor, &mut columns)
     };
     if row.datum(entry::LEAF_HASH).is_some() {
         place(&ledger, &row)?;
         return Ok(pg_sys::Datum::from(tuple));
     }
     let call = direct::call_of(slot);
-    let outcome = stamp(&ledger, &mut row, call.and_then(|call| call.received))?;
+    let received = call.and_then(|call| call.received);
+    let outcome = stamp(&ledger, &mut row, received, Way::Unsure)?;
+    let assigned;
+    if let Outcome::Stamped(stamp) = &outcome {
+        assigned = Assigned::new(stamp);
+        row.assign(&assigned);
+    }
     let tuple = match &outcome {
-        Outcome::Stamped(stamp) => row.form_entry(&Assigned::new(stamp)),
-        Outcome::Conflict { .. } => row.form(),
         Outcome::Retry { .. } => std::ptr::null_mut(),
+        // SAFETY: as above.
+        _ => unsafe { row.form(descriptor) },
     };
     if call.is_some() {
         direct::answer(outcome);
