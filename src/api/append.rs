@@ -1,7 +1,7 @@
 //! `ledger_append`, `ledger_append_batch` and `ledger_append_rows`.
 
 use super::literal;
-use crate::append::bulk::{self, Batch, Column};
+use crate::append::bulk::{self, Batch, Values};
 use crate::append::direct::{Inserter, NewEntry};
 use crate::append::Outcome;
 use crate::function::{text, Answer, Arguments, Rows};
@@ -57,7 +57,7 @@ fn append(arguments: Arguments, payload: pg_sys::Datum) -> Answer {
     let outcome = inserter.insert(&new, received)?;
     inserter.close();
     match outcome {
-        Outcome::Stamped(stamp) => Ok(pg_sys::Datum::from(stamp.sequence)),
+        Outcome::Stamped(stamp, _) => Ok(pg_sys::Datum::from(stamp.sequence)),
         Outcome::Retry { sequence } => Ok(pg_sys::Datum::from(sequence)),
         Outcome::Conflict { sequence } => Err(report::id_conflict(
             arguments.text(0, "context")?,
@@ -73,8 +73,8 @@ fn ledger_append_batch(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     let payloads = arguments.required(2, "payloads")?;
     let batch = Batch {
         context: arguments.required(0, "context")?,
-        key: Column::Same(arguments.required(1, "key")?),
-        metadata: Column::Same(arguments.required(3, "metadata")?),
+        key: Values::Same(arguments.required(1, "key")?),
+        metadata: Values::Same(arguments.required(3, "metadata")?),
         payloads: payload_elements(payloads)?,
     };
     append_all(arguments, &batch, arguments.optional_int8(4))
@@ -87,12 +87,12 @@ fn ledger_append_rows(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     let keys = arguments.required(1, "keys")?;
     let payloads = payload_elements(arguments.required(2, "payloads")?)?;
     let alike = |name, values: Vec<pg_sys::Datum>| match values.len() == payloads.len() {
-        true => Ok(Column::Each(values)),
+        true => Ok(Values::Each(values)),
         false => Err(report::array_lengths(name, values.len(), payloads.len())),
     };
     let key = alike("keys", elements(keys, pg_sys::TEXTOID, "keys", "a key")?)?;
     let metadata = match arguments.datum(3) {
-        None => Column::Same(jsonb::empty_object()),
+        None => Values::Same(jsonb::empty_object()),
         Some(metadata) => alike(
             "metadata",
             elements(metadata, pg_sys::JSONBOID, "metadata", "metadata")?,

@@ -24,11 +24,7 @@ const MEND: u64 = 16;
 pub fn fill(ledger: &Ledger, head: &Head) -> Result<(), Failure> {
     let size = head.now.sequence as u64;
     let complete = size >> BLOCK_BITS;
-    let kept = head.kept_block().and_then(|leaves| {
-        let leaves: Vec<NodeHashes> = leaves.iter().copied().map(NodeHashes::leaf).collect();
-        block(&leaves)
-    });
-    match kept {
+    match head.kept_block() {
         Some(hashes) => store(ledger, &head.context, id(BLOCK_BITS, complete - 1), hashes),
         None => store_block(ledger, &head.context, complete - 1)?,
     }

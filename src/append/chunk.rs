@@ -18,6 +18,7 @@ pub const ROWS: usize = BLOCK as usize;
 pub const BYTES: usize = 256 * 1024;
 
 extern "C-unwind" {
+    fn MakePerTupleExprContext(state: *mut pg_sys::EState) -> *mut pg_sys::ExprContext;
     fn table_slot_create(
         relation: pg_sys::Relation,
         registered: *mut *mut pg_sys::List,
@@ -99,7 +100,7 @@ impl Chunk {
         self.filled += 1;
     }
 
-    /// Puts all rows into the table and its indexes; the chunk is empty then, except for a slot that was asked for and not
+    /// Puts all rows into the table and its indexes, what that allocates into the memory for a tuple; the chunk is empty then, except for a slot that was asked for and not
     /// yet added, which is the next one again.
     ///
     /// # Safety
@@ -119,6 +120,8 @@ impl Chunk {
                 let values = (**slot).tts_values;
                 *key = [entry::CONTEXT_ID, entry::SEQUENCE].map(|column| *values.add(column - 1));
             }
+            let memory = per_tuple_memory(inserter.state);
+            let caller = std::mem::replace(&mut pg_sys::CurrentMemoryContext, memory);
             let relation = inserter.relation;
             let command = (*inserter.state).es_output_cid;
             if let Some(multi_insert) = (*(*relation).rd_tableam).multi_insert {
@@ -164,6 +167,7 @@ impl Chunk {
                     }
                 }
             }
+            pg_sys::CurrentMemoryContext = caller;
             for slot in slots.iter() {
                 if let Some(clear) = (*(**slot).tts_ops).clear {
                     clear(*slot);
@@ -184,5 +188,20 @@ impl Chunk {
             unsafe { ExecDropSingleTupleTableSlot(*slot) };
         }
         self.made = 0;
+    }
+}
+
+/// The executor's memory for a tuple.
+///
+/// # Safety
+/// The state of an inserter. May raise.
+pub unsafe fn per_tuple_memory(state: *mut pg_sys::EState) -> pg_sys::MemoryContext {
+    // SAFETY: by the contract; the context belongs to the state.
+    unsafe {
+        let mut context = (*state).es_per_tuple_exprcontext;
+        if context.is_null() {
+            context = MakePerTupleExprContext(state);
+        }
+        (*context).ecxt_per_tuple_memory
     }
 }

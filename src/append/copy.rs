@@ -22,7 +22,6 @@ extern "C-unwind" {
     fn ProcessInterrupts();
     fn make_parsestate(parent: *mut pg_sys::ParseState) -> *mut pg_sys::ParseState;
     fn free_parsestate(state: *mut pg_sys::ParseState);
-    fn MakePerTupleExprContext(state: *mut pg_sys::EState) -> *mut pg_sys::ExprContext;
     fn MemoryContextReset(memory: pg_sys::MemoryContext);
     fn pgstat_progress_update_param(index: c_int, value: i64);
     fn BeginCopyFrom(
@@ -211,8 +210,8 @@ unsafe fn run(
             arg: copy.cast(),
         };
         pg_sys::error_context_stack = &raw mut context;
-        let expressions = MakePerTupleExprContext(inserter.state);
-        let memory = (*expressions).ecxt_per_tuple_memory;
+        let memory = chunk::per_tuple_memory(inserter.state);
+        let expressions = (*inserter.state).es_per_tuple_exprcontext;
         let mut chunk = Chunk::new();
         let caller = pg_sys::CurrentMemoryContext;
         let (mut rows, mut bytes) = (0, 0);
@@ -303,9 +302,9 @@ unsafe fn stamp_slot(ledger: &Ledger, slot: *mut pg_sys::TupleTableSlot) -> Resu
     unsafe {
         let mut row = NewRow::of_slot(slot);
         match stamp::stamp(ledger, &mut row, None, stamp::Way::Sure)? {
-            Outcome::Stamped(stamp) => {
+            Outcome::Stamped(stamp, origin) => {
                 let assigned: *mut Assigned = pg_sys::palloc(size_of::<Assigned>()).cast();
-                assigned.write(Assigned::new(&stamp));
+                assigned.write(Assigned::new(&stamp, &origin));
                 row.assign(&*assigned);
                 Ok(true)
             }

@@ -213,7 +213,7 @@ impl Inserter {
             let outcome = match (outcome, goes_on) {
                 (Some(retry @ Outcome::Retry { .. }), _) => return Ok(retry),
                 (Some(conflict @ Outcome::Conflict { .. }), _) => return Ok(conflict),
-                (Some(stamped @ Outcome::Stamped(_)), true) => stamped,
+                (Some(stamped @ Outcome::Stamped(..)), true) => stamped,
                 // A trigger of the user swallowed the row before it was stamped, or the stamp is disabled.
                 (_, false) => return Err(report::swallowed()),
                 (None, true) => return Err(report::not_installed("trigger ~ledger_stamp")),
@@ -265,7 +265,7 @@ impl Inserter {
     ///
     /// # Safety
     /// Nothing of an earlier row is used any more.
-    pub(super) unsafe fn forget_last_row(&mut self) {
+    pub(super) unsafe fn forget_last_row(&self) {
         // SAFETY: the context, once it exists, belongs to the state.
         unsafe {
             let context = (*self.state).es_per_tuple_exprcontext;

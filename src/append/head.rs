@@ -11,7 +11,8 @@ use crate::report::{self, Failure};
 use crate::store::entries::{self, Last};
 use crate::store::scan::Sight;
 use converge_ledger_core::control::ControlKey;
-use converge_ledger_core::hash::Hash;
+use converge_ledger_core::hash::{Hash, NodeHashes};
+use converge_ledger_core::merkle::block;
 use pgrx::pg_sys;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -72,6 +73,8 @@ struct Leaves {
     /// Sequence before the first of them.
     before: i64,
     hashes: Vec<Hash>,
+    /// Last sequence and hashes of a block that was hashed elsewhere.
+    complete: Option<(i64, NodeHashes)>,
 }
 
 struct Undo {
@@ -189,6 +192,7 @@ impl Heads {
                 kept: slot < ESCALATE_AT,
                 before: 0,
                 hashes: Vec::new(),
+                complete: None,
             },
             saved_at: level,
             locked,
@@ -443,18 +447,51 @@ impl Head {
         self.before = Some(std::mem::replace(&mut self.now, next));
     }
 
-    /// Keeps the leaf of the last entry for the subtree of its block: the caller knows that nothing but an error
-    /// keeps its row from being inserted.
-    pub fn keep(&mut self, leaf: Hash) {
-        self.block.push(self.now.sequence, leaf);
+    /// Keeps leaves, up to that of the last entry, for the subtree of their block: the caller knows that nothing but an
+    /// error keeps their rows from being inserted.
+    pub fn keep(&mut self, leaves: impl ExactSizeIterator<Item = Hash>) {
+        let first = self.now.sequence - leaves.len() as i64 + 1;
+        for (sequence, leaf) in (first..).zip(leaves) {
+            self.block.push(sequence, leaf);
+        }
     }
 
-    /// The leaves of the block that the last entry completes, if all were kept.
-    pub fn kept_block(&self) -> Option<&[Hash]> {
-        let Leaves { before, hashes, .. } = &self.block;
-        let complete =
-            hashes.len() as i64 == BLOCK && before + hashes.len() as i64 == self.now.sequence;
-        complete.then_some(hashes)
+    /// Keeps the hashes of the block that the last entry completes, in place of its leaves.
+    pub fn keep_block(&mut self, hashes: NodeHashes) {
+        self.block.complete = Some((self.now.sequence, hashes));
+    }
+
+    /// The hashes of the block that the last entry completes, if all its leaves were kept.
+    pub fn kept_block(&self) -> Option<NodeHashes> {
+        let Leaves {
+            before,
+            hashes,
+            complete,
+            ..
+        } = &self.block;
+        let now = self.now.sequence;
+        match complete {
+            Some((last, hashes)) if *last == now => Some(*hashes),
+            _ if hashes.len() as i64 == BLOCK && before + BLOCK == now => {
+                let leaves: Vec<NodeHashes> =
+                    hashes.iter().copied().map(NodeHashes::leaf).collect();
+                block(&leaves)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether [`Head::kept_block`] has an answer.
+    fn has_kept_block(&self) -> bool {
+        let Leaves {
+            before,
+            hashes,
+            complete,
+            ..
+        } = &self.block;
+        let now = self.now.sequence;
+        complete.is_some_and(|(last, _)| last == now)
+            || (hashes.len() as i64 == BLOCK && before + BLOCK == now)
     }
 }
 
@@ -471,6 +508,7 @@ impl Leaves {
     }
 
     fn forget_behind(&mut self, sequence: i64) {
+        self.complete = self.complete.filter(|(last, _)| *last <= sequence);
         self.hashes
             .truncate((sequence - self.before).max(0) as usize);
     }

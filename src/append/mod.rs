@@ -3,6 +3,7 @@
 //! The trigger ([`trigger`]) hands each row to [`stamp`] (a new entry) or [`place`] (a complete one); batches of new entries
 //! are stamped by [`bulk`], rows of a COPY by [`copy`]. All work on the heads of the touched contexts, kept in backend memory ([`head`]) under the locks of [`lock`].
 
+mod ahead;
 mod blocks;
 pub mod bulk;
 mod chunk;

@@ -20,12 +20,12 @@ pub struct Assigned {
 }
 
 impl Assigned {
-    pub fn new(stamp: &Stamp) -> Assigned {
+    pub fn new(stamp: &Stamp, origin: &str) -> Assigned {
         Assigned {
             sequence: stamp.sequence,
             lamport: stamp.lamport,
             appended_at: timestamp(stamp.appended_at),
-            origin: Short::new(stamp.origin.as_bytes()),
+            origin: Short::new(origin.as_bytes()),
             salt: Short::new(&stamp.salt),
             leaf: Short::new(stamp.leaf.as_bytes()),
         }

@@ -38,3 +38,11 @@ pub fn next() -> Result<[u8; SALT_BYTES], Failure> {
         Ok(salt)
     })
 }
+
+/// Salts for a batch.
+pub fn many(count: usize) -> Result<Vec<[u8; SALT_BYTES]>, Failure> {
+    let mut salts = vec![[0; SALT_BYTES]; count];
+    // SAFETY: writes exactly the given number of bytes into the vector.
+    let filled = unsafe { pg_sys::pg_strong_random(salts.as_mut_ptr().cast(), count * SALT_BYTES) };
+    filled.then_some(salts).ok_or_else(report::no_randomness)
+}

@@ -11,7 +11,7 @@ use crate::store::{contexts, entries};
 use converge_ledger_core::control::CONTROL_PREFIX;
 use converge_ledger_core::entry::{Content, Entry};
 use converge_ledger_core::hash::Hash;
-use converge_ledger_core::lamport::LamportTime;
+use converge_ledger_core::lamport::{LamportError, LamportTime};
 use converge_ledger_core::limits::{
     check_text, TextField, MAX_METADATA_BYTES, MAX_NUMBER, SALT_BYTES,
 };
@@ -24,8 +24,8 @@ const CLOCK_TOLERANCE_MICROSECONDS: i64 = 5 * 60 * 1_000_000;
 
 /// What became of a row.
 pub enum Outcome {
-    /// It becomes an entry.
-    Stamped(Stamp),
+    /// It becomes an entry of this origin.
+    Stamped(Stamp, Rc<str>),
     /// An entry with this id, key and payload exists already: the row is a retry and is dropped.
     Retry { sequence: i64 },
     /// An entry with this id but another content exists: the unique index will refuse the row.
@@ -50,15 +50,23 @@ pub struct Given<'a> {
     pub metadata: &'a str,
 }
 
-/// What the ledger assigns to an entry.
+/// What the ledger assigns to an entry, beside its origin.
+#[derive(Clone, Copy)]
 pub struct Stamp {
     pub sequence: i64,
     pub lamport: i64,
     /// Microseconds since 1970.
     pub appended_at: i64,
-    pub origin: Rc<str>,
     pub salt: [u8; SALT_BYTES],
     pub leaf: Hash,
+}
+
+/// What the next stamp of a context builds on.
+#[derive(Clone, Copy)]
+pub struct Position {
+    pub sequence: i64,
+    pub lamport: i64,
+    pub appended_at: Option<i64>,
 }
 
 /// Stamps a row that has no leaf hash. `received` is a Lamport time from elsewhere to go beyond.
@@ -101,11 +109,20 @@ pub fn stamp(
             }
         }
         let origin = prepare(ledger, head)?;
-        let stamp = next(head, origin, &given, received, clock()?)?;
+        let now = clock()?;
+        let stamp = Position::of(head).stamp_next(
+            context,
+            &origin,
+            &given,
+            salt::next()?,
+            received,
+            now,
+        )?;
+        advance(head, &origin, &[stamp]);
         if way == Way::Sure {
-            head.keep(stamp.leaf);
+            head.keep(std::iter::once(stamp.leaf));
         }
-        Ok(Outcome::Stamped(stamp))
+        Ok(Outcome::Stamped(stamp, origin))
     })?;
     if let Outcome::Conflict { .. } = outcome {
         fill_for_conflict(row);
@@ -125,54 +142,92 @@ pub fn prepare(ledger: &Ledger, head: &mut Head) -> Result<Rc<str>, Failure> {
     Ok(origin)
 }
 
-/// Assigns the next place in a context that was readied. `now` is the clock in microseconds since 1970.
-pub fn next(
-    head: &mut Head,
-    origin: Rc<str>,
-    given: &Given,
-    received: Option<i64>,
-    now: i64,
-) -> Result<Stamp, Failure> {
-    if head.now.sequence >= MAX_NUMBER {
-        return Err(report::context_full(&head.context));
+impl Position {
+    pub fn of(head: &Head) -> Position {
+        Position {
+            sequence: head.now.sequence,
+            lamport: head.now.lamport,
+            appended_at: head.now.appended_at,
+        }
     }
-    let salt = salt::next()?;
-    let sequence = head.now.sequence + 1;
-    let lamport = tick(head, received, now)?;
-    let appended_at = time(head.now.appended_at, now);
-    let leaf = Entry {
-        context: &head.context,
-        sequence,
-        lamport,
-        origin: &origin,
-        appended_at,
-        key: given.key,
-        id: given.id,
-        content: Content::Whole {
-            payload: given.payload,
-            metadata: given.metadata,
-            salt: &salt,
-        },
+
+    /// The stamp of the next entry; moves on to it. `now` is the clock in microseconds since 1970.
+    ///
+    /// Calls nothing of PostgreSQL.
+    pub fn stamp_next(
+        &mut self,
+        context: &str,
+        origin: &str,
+        given: &Given,
+        salt: [u8; SALT_BYTES],
+        received: Option<i64>,
+        now: i64,
+    ) -> Result<Stamp, Failure> {
+        if self.sequence >= MAX_NUMBER {
+            return Err(report::context_full(context));
+        }
+        let sequence = self.sequence + 1;
+        let lamport = self
+            .tick(received, now)
+            .map_err(|error| report::lamport(context, error))?;
+        let appended_at = time(self.appended_at, now);
+        let leaf = Entry {
+            context,
+            sequence,
+            lamport,
+            origin,
+            appended_at,
+            key: given.key,
+            id: given.id,
+            content: Content::Whole {
+                payload: given.payload,
+                metadata: given.metadata,
+                salt: &salt,
+            },
+        }
+        .leaf_hash();
+        *self = Position {
+            sequence,
+            lamport,
+            appended_at: Some(appended_at),
+        };
+        Ok(Stamp {
+            sequence,
+            lamport,
+            appended_at,
+            salt,
+            leaf,
+        })
     }
-    .leaf_hash();
+
+    fn tick(&self, received: Option<i64>, now: i64) -> Result<i64, LamportError> {
+        let previous = match self.sequence {
+            0 => None,
+            _ => Some(LamportTime::new(self.lamport)?),
+        };
+        let next = match received {
+            None => LamportTime::tick(previous),
+            Some(received) => LamportTime::observe(previous, received, now),
+        };
+        next.map(LamportTime::get)
+    }
+}
+
+/// Moves a head on over stamps that follow each other from it.
+pub fn advance(head: &mut Head, origin: &Rc<str>, stamps: &[Stamp]) {
+    let (Some(first), Some(last)) = (stamps.first(), stamps.last()) else {
+        return;
+    };
     let next = Mark {
-        sequence,
-        lamport,
-        appended_at: Some(appended_at),
+        sequence: last.sequence,
+        lamport: last.lamport,
+        appended_at: Some(last.appended_at),
         owner: Some(origin.clone()),
-        first: head.now.first.or(Some(sequence)),
+        first: head.now.first.or(Some(first.sequence)),
         beyond: None,
         opened_gap: false,
     };
     head.advance(next, Certainty::WillBeInserted);
-    Ok(Stamp {
-        sequence,
-        lamport,
-        appended_at,
-        origin,
-        salt,
-        leaf,
-    })
 }
 
 /// Whether an application may give this key.
@@ -244,19 +299,6 @@ fn owner(ledger: &Ledger, head: &Head) -> Result<Rc<str>, Failure> {
         Some(owner) if **owner != *node => Err(report::not_owner(&head.context, owner, &node)),
         _ => Ok(node),
     }
-}
-
-fn tick(head: &Head, received: Option<i64>, now: i64) -> Result<i64, Failure> {
-    let refused = |error| report::lamport(&head.context, error);
-    let previous = match head.now.sequence {
-        0 => None,
-        _ => Some(LamportTime::new(head.now.lamport).map_err(refused)?),
-    };
-    let next = match received {
-        None => LamportTime::tick(previous),
-        Some(received) => LamportTime::observe(previous, received, now),
-    };
-    next.map(LamportTime::get).map_err(refused)
 }
 
 /// Microseconds since 1970.

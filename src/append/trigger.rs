@@ -57,8 +57,8 @@ fn entries_before_insert(fcinfo: pg_sys::FunctionCallInfo) -> Result<pg_sys::Dat
     let received = call.and_then(|call| call.received);
     let outcome = stamp(&ledger, &mut row, received, Way::Unsure)?;
     let assigned;
-    if let Outcome::Stamped(stamp) = &outcome {
-        assigned = Assigned::new(stamp);
+    if let Outcome::Stamped(stamp, origin) = &outcome {
+        assigned = Assigned::new(stamp, origin);
         row.assign(&assigned);
     }
     let tuple = match &outcome {
