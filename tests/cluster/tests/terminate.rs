@@ -1,7 +1,9 @@
 //! A session that is told to end while it waits for a context goes alone: the server lives, none of
 //! its locks is left, and the others go on.
 
-use converge_ledger_cluster::{append, backend_pid, refused, verify_ledger, Options, Server};
+use converge_ledger_cluster::{
+    append, backend_pid, refused, verify_ledger, wait_until, Options, Server,
+};
 use postgres::error::SqlState;
 use postgres::{Client, Error};
 use std::thread;
@@ -83,6 +85,44 @@ fn a_cancelled_waiter_goes_on() {
         [("orders".to_owned(), 3), ("other".to_owned(), 2)]
     );
     verify_ledger(&mut holder);
+}
+
+/// While one core inserts, another reads the batch in the session's memory: the end of the session must not take it away.
+#[test]
+fn a_session_ends_in_the_middle_of_a_large_batch() {
+    let server = Server::start(Options::default());
+    let mut observer = server.connect();
+    append(&mut observer, "orders", "first").expect("appended");
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    for _ in 0..10 {
+        let mut session = server.connect();
+        let pid = backend_pid(&mut session);
+        session
+            .batch_execute(
+                "CREATE TEMP TABLE large AS SELECT array_agg(convert_to(repeat(md5(i::text), 4), 'UTF8')) AS payloads
+                   FROM generate_series(1, 200000) AS i",
+            )
+            .expect("a batch");
+        thread::scope(|scope| {
+            let batch = scope.spawn(move || {
+                session
+                    .batch_execute("SELECT ledger_append_batch('orders', '', payloads) FROM large")
+            });
+            wait_until("a batch under way", || locks(&mut observer) == 1);
+            // How far it has come then is left to chance.
+            for _ in 0..random.u32(..2_000) {
+                observer.batch_execute("").expect("the server lives");
+            }
+            signal(&server, "pg_terminate_backend", pid);
+            let ended = batch.join().expect("no panic");
+            assert!(ended.is_ok() || is_termination(&ended), "{ended:?}");
+        });
+        wait_until("the locks to go", || locks(&mut observer) == 0);
+    }
+    append(&mut observer, "orders", "last").expect("this session was never cut off");
+    verify_ledger(&mut observer);
 }
 
 /// Has one session append to "orders" and another wait for it with `body`; what `end` does to the

@@ -64,6 +64,39 @@ select bool_and(ledger_root(context_id, null, tree) = pg_temp.root(tree, pg_temp
 select * from ledger_check();
 rollback;
 
+-- Large batches are hashed on another core; max_parallel_workers_per_gather = 0 keeps them to one. They start within a block,
+-- which the next batch fills.
+begin;
+create function pg_temp.both_sizes(context text) returns void language sql as $$
+    select ledger_append_batch(context, 'few', pg_temp.payloads(100));
+    select ledger_append_rows(context, pg_temp.keys(5000), pg_temp.payloads(5000), pg_temp.metadata(5000));
+    select ledger_append_batch(context, 'many', pg_temp.payloads(3000), '{"a": "b"}', 1000000);
+    select ledger_append_batch(context, 'large', array(select convert_to(repeat(md5(i::text), 20000), 'UTF8') from generate_series(1, 5) as i));
+$$;
+select pg_temp.both_sizes('two cores');
+set local max_parallel_workers_per_gather = 0;
+select pg_temp.both_sizes('one core');
+select count(*), count(*) filter (where leaf_hash = pg_temp.leaf(e)) as right_leaves, count(distinct salt) as different_salts from converge_ledger.entries as e;
+select count(*) as differences from (
+    select sequence, lamport, key, payload, metadata::text from ledger_get('one core', max_entries => 10000)
+    except all
+    select sequence, lamport, key, payload, metadata::text from ledger_get('two cores', max_entries => 10000)) as difference;
+select * from ledger_check();
+rollback;
+-- Ended while it is at it, it leaves nothing and hinders nothing.
+begin;
+create temp table large as select array_agg(convert_to(md5(i::text), 'UTF8')) as payloads from generate_series(1, 1000000) as i;
+set local statement_timeout = '300ms';
+savepoint s;
+\set VERBOSITY sqlstate
+select ledger_append_batch('ended', 'x', payloads) from large;
+rollback to s;
+\set VERBOSITY default
+reset statement_timeout;
+select * from ledger_append_batch('ended', 'x', pg_temp.payloads(3000));
+select * from ledger_check('ended');
+rollback;
+
 -- A chunk ends at the bytes it may hold, too; entries that are larger than a page.
 begin;
 select * from ledger_append_batch('large entries', 'large',
