@@ -1,5 +1,7 @@
 -- A prepared literal that begins with \x is recognised under whatever setting it is executed, and no warning is given again.
 
+begin;
+\set ON_ERROR_ROLLBACK on
 \set VERBOSITY terse
 set standard_conforming_strings = on;
 prepare conforming_literal as select ledger_append('hexadecimal settings', 'literal', '\xdead');
@@ -27,3 +29,4 @@ show escape_string_warning;
 reset standard_conforming_strings;
 deallocate all;
 select key, ledger_text(payload), count(*) from ledger_get('hexadecimal settings') group by 1, 2 order by 1;
+rollback;
