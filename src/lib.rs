@@ -10,7 +10,9 @@ pub(crate) mod function;
 pub(crate) mod guard;
 pub(crate) mod jsonb;
 pub(crate) mod ledger;
+pub(crate) mod progress;
 pub(crate) mod report;
+pub(crate) mod scratch;
 pub(crate) mod settings;
 pub(crate) mod shared;
 pub(crate) mod store;
@@ -97,9 +99,14 @@ pgrx::extension_sql_file!(
     requires = ["check"]
 );
 pgrx::extension_sql_file!(
+    "../sql/views/progress.sql",
+    name = "progress",
+    requires = ["status"]
+);
+pgrx::extension_sql_file!(
     "../sql/functions/administration.sql",
     name = "administration",
-    requires = ["status"]
+    requires = ["progress"]
 );
 pgrx::extension_sql_file!(
     "../sql/privileges.sql",

@@ -8,10 +8,12 @@ declare
     reading constant text[] := array[
         'ledger_get', 'ledger_head', 'ledger_root', 'ledger_text', 'ledger_proof', 'ledger_verify_proof',
         'ledger_consistency', 'ledger_verify_consistency', 'ledger_channel', 'ledger_listen',
-        'ledger_unlisten', 'ledger_check', 'visible_size', 'required_context', 'required_position', 'entry_faults', 'schema_faults'];
+        'ledger_unlisten', 'ledger_check', 'visible_size', 'required_context', 'required_position', 'entry_faults', 'schema_faults',
+        'running_work'];
     appending constant text[] := array['ledger_append', 'ledger_append_batch', 'ledger_append_rows'];
     granted text[];
     callable regprocedure;
+    home name;
 begin
     if role is null or privilege is null then
         raise exception using errcode = 'null_value_not_allowed',
@@ -30,11 +32,12 @@ begin
                 hint = 'The privileges are "append" (which includes reading) and "read".';
     end case;
 
-    execute format('grant usage on schema converge_ledger, %I to %I',
-                   (select n.nspname
-                      from pg_extension x join pg_namespace n on n.oid = x.extnamespace
-                     where x.extname = 'converge_ledger'), role);
-    execute format('grant select on converge_ledger.entries, converge_ledger.contexts to %I', role);
+    select n.nspname into home
+      from pg_extension x join pg_namespace n on n.oid = x.extnamespace
+     where x.extname = 'converge_ledger';
+    execute format('grant usage on schema converge_ledger, %I to %I', home, role);
+    execute format(
+        'grant select on converge_ledger.entries, converge_ledger.contexts, %I.ledger_progress to %I', home, role);
     if privilege = 'append' then
         execute format(
             'grant insert (context_id, key, id, payload, metadata) on converge_ledger.entries to %I', role);

@@ -5,7 +5,9 @@ use crate::append::head::with_heads;
 use crate::append::{identity, lock};
 use crate::function::{text, Answer, Arguments};
 use crate::ledger::{self, entry, Ledger};
+use crate::progress::{Phase, Progress};
 use crate::report::{self, Failure};
+use crate::scratch::Scratch;
 use crate::store::scan::{Row, Sight};
 use crate::store::{contexts, entries, node, subtrees};
 use converge_ledger_core::hash::{Hash, NodeHashes};
@@ -94,34 +96,47 @@ fn ledger_rebuild(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
         // Takes the lock of the context.
         Some(context) => with_heads(|heads| heads.touch(&ledger, context).map(|_| ()))?,
     }
+    let mut progress = Progress::begin(&ledger, only, Phase::RemoveSubtrees, Sight::Latest);
     subtrees::remove(&ledger, only);
+    progress.phase(Phase::RebuildSubtrees);
 
     let mut read: i64 = 0;
+    let mut scratch = Scratch::new();
     let mut scan = entries::all(&ledger, only, Sight::Latest);
     let mut more = scan.advance();
     while more {
         let context = scan.row().text(entry::CONTEXT_ID).to_owned();
-        contexts::register(&ledger, &context);
+        progress.begin_context(&context);
+        scratch.during(|| contexts::register(&ledger, &context));
         let mut frontier = Frontier::new();
         let mut contiguous = true;
-        while more && scan.row().text(entry::CONTEXT_ID) == context {
+        while more && scratch.during(|| scan.row().text(entry::CONTEXT_ID) == context) {
             interrupts();
             let expected = frontier.size() as i64 + 1;
             contiguous = contiguous && scan.row().int8(entry::SEQUENCE) == expected;
             if contiguous {
-                let leaf = leaf(&context, &scan.row())?;
-                frontier.append(leaf, &mut |node: NodeId, hashes: NodeHashes| {
-                    subtrees::write(&ledger, &context, node, &hashes);
-                });
+                scratch.during(|| grow(&ledger, &context, &mut frontier, &scan.row()))?;
             }
             read += 1;
+            progress.entry();
             more = scan.advance();
         }
+        progress.end_context();
     }
+    progress.end();
     match only {
         Some(context) if read == 0 => Err(report::unknown_context(context, None)),
         _ => Ok(pg_sys::Datum::from(read)),
     }
+}
+
+/// Adds the next entry of a context to its tree and stores the subtrees that it completes.
+fn grow(ledger: &Ledger, context: &str, frontier: &mut Frontier, row: &Row) -> Result<(), Failure> {
+    let leaf = leaf(context, row)?;
+    frontier.append(leaf, &mut |node: NodeId, hashes: NodeHashes| {
+        subtrees::write(ledger, context, node, &hashes);
+    });
+    Ok(())
 }
 
 fn leaf(context: &str, row: &Row) -> Result<Hash, Failure> {

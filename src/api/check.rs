@@ -4,14 +4,15 @@ use super::tree::{check_reader, interrupts};
 use crate::function::{text, Answer, Arguments, Rows};
 use crate::jsonb::Jsonb;
 use crate::ledger::{self, entry, subtree, Ledger};
+use crate::progress::{Phase, Progress};
 use crate::report::{self, Failure};
+use crate::scratch::Scratch;
 use crate::store::scan::{is_external, varlena_bytes, Key, Row, Scan, Sight};
 use crate::store::{entries, subtrees, unix_microseconds};
 use converge_ledger_core::check::{ContextCheck, Fault, FaultKind, StoredRow};
 use converge_ledger_core::hash::NodeHashes;
 use converge_ledger_core::limits::MAX_METADATA_BYTES;
 use converge_ledger_core::merkle::{NodeId, Run};
-use pgrx::memcxt::PgMemoryContexts;
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode;
 use pgrx::pg_sys::panic::CaughtError;
@@ -36,7 +37,8 @@ fn entry_faults(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
         faults: Vec::new(),
         unreadable: Vec::new(),
     };
-    let mut per_row = PgMemoryContexts::new("ledger_check row");
+    let mut scratch = Scratch::new();
+    let mut progress = Progress::begin(&ledger, only, Phase::CheckEntries, Sight::Statement);
     let mut scan = entries::all_in_order(&ledger, only, Sight::Statement);
     let mut read: u64 = 0;
     let mut more = scan.advance();
@@ -45,14 +47,27 @@ fn entry_faults(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     }
     while more {
         let context = scan.row().text(entry::CONTEXT_ID).to_owned();
-        let checked = check_context(&ledger, &context, &mut scan, &mut per_row, &mut found)?;
-        read += checked.rows;
-        more = checked.more;
+        progress.begin_context(&context);
+        let mut check = ContextCheck::new(&context);
+        while more && scratch.during(|| scan.row().text(entry::CONTEXT_ID) == context) {
+            interrupts();
+            scratch.during(|| check_row(&ledger, &context, &mut check, &scan.row(), &mut found))?;
+            read += 1;
+            progress.entry();
+            more = scan.advance();
+        }
+        let summary = check.finish(&mut found.faults);
+        premature(&ledger, &context, summary.size, &mut found.faults)?;
+        scratch.during(|| found.report(&context));
+        progress.end_context();
     }
     if only.is_none() {
-        forgotten_subtrees(&ledger, &mut found);
+        progress.phase(Phase::CheckSubtrees);
+        forgotten_subtrees(&ledger, &mut scratch, &mut found);
+        progress.phase(Phase::CountRows);
         hidden_rows(&ledger, read, &mut found);
     }
+    progress.end();
     found.rows.end()
 }
 
@@ -84,48 +99,21 @@ impl Found {
     }
 }
 
-struct Checked {
-    rows: u64,
-    /// Rows of another context follow.
-    more: bool,
-}
-
-/// Checks the rows of one context, the first of which is under the scan.
-fn check_context(
+/// Checks a row, and the stored subtrees that it completes.
+fn check_row(
     ledger: &Ledger,
     context: &str,
-    scan: &mut Scan,
-    per_row: &mut PgMemoryContexts,
+    check: &mut ContextCheck,
+    row: &Row,
     found: &mut Found,
-) -> Result<Checked, Failure> {
-    let mut check = ContextCheck::new(context);
+) -> Result<(), Failure> {
     let mut completed: Vec<(NodeId, NodeHashes)> = Vec::new();
-    let mut more = true;
-    while more && scan.row().text(entry::CONTEXT_ID) == context {
-        interrupts();
-        let row = scan.row();
-        // SAFETY: what is allocated while a row is judged (detoasted values) is not used afterwards.
-        unsafe {
-            per_row.switch_to(|_| {
-                feed(&mut check, &row, found, &mut completed);
-            });
-            per_row.reset();
-        }
-        for (node, hashes) in completed.drain(..) {
-            compare(ledger, context, node, &hashes, &mut found.faults)?;
-        }
-        if !found.faults.is_empty() {
-            found.report(context);
-        }
-        more = scan.advance();
+    feed(check, row, found, &mut completed);
+    for (node, hashes) in completed {
+        compare(ledger, context, node, &hashes, &mut found.faults)?;
     }
-    let summary = check.finish(&mut found.faults);
-    premature(ledger, context, summary.size, &mut found.faults)?;
     found.report(context);
-    Ok(Checked {
-        rows: summary.rows,
-        more,
-    })
+    Ok(())
 }
 
 fn feed(
@@ -225,7 +213,7 @@ fn whole(value: pg_sys::Datum) -> Result<pg_sys::Datum, String> {
 }
 
 /// Subtrees must not be stored for contexts that have no entries.
-fn forgotten_subtrees(ledger: &Ledger, found: &mut Found) {
+fn forgotten_subtrees(ledger: &Ledger, scratch: &mut Scratch, found: &mut Found) {
     if ledger.subtrees.key == pg_sys::InvalidOid || ledger.entries.key == pg_sys::InvalidOid {
         return;
     }
@@ -233,24 +221,26 @@ fn forgotten_subtrees(ledger: &Ledger, found: &mut Found) {
     let mut known = String::new();
     while let Some(row) = scan.next() {
         interrupts();
-        let context = row.text(subtree::CONTEXT_ID);
-        if context == known {
-            continue;
-        }
-        known = context.to_owned();
-        let entries = [Key::Text(1, context)];
-        if Scan::by_key(ledger.entries, Sight::Statement, &entries)
-            .next()
-            .is_none()
-        {
-            let detail = String::from("subtrees are stored for a context without entries");
-            found.faults.push(Fault {
-                sequence: None,
-                kind: FaultKind::Subtree,
-                detail,
-            });
-            found.report(&known);
-        }
+        scratch.during(|| {
+            let context = row.text(subtree::CONTEXT_ID);
+            if context == known {
+                return;
+            }
+            known = context.to_owned();
+            let entries = [Key::Text(1, context)];
+            if Scan::by_key(ledger.entries, Sight::Statement, &entries)
+                .next()
+                .is_none()
+            {
+                let detail = String::from("subtrees are stored for a context without entries");
+                found.faults.push(Fault {
+                    sequence: None,
+                    kind: FaultKind::Subtree,
+                    detail,
+                });
+                found.report(&known);
+            }
+        });
     }
 }
 
@@ -330,6 +320,7 @@ fn premature(
             count: (1 << (53 - u32::from(level))) - first.min(1 << (53 - u32::from(level))),
         };
         let _ = subtrees::read(ledger, context, run, Sight::Statement, |index, _| {
+            interrupts();
             faults.push(subtree_fault(
                 (((index + 1) << level).min(1 << 53)) as i64,
                 format!("subtree of level {level} at index {index} is stored, but the context has only {size} entries without a gap"),

@@ -1,10 +1,12 @@
-//! What `ledger_status` shows.
+//! What `ledger_status` and `ledger_progress` show.
 
+use super::tree::check_reader;
 use crate::function::{text, Answer, Arguments, Rows};
-use crate::shared;
+use crate::{ledger, progress, shared};
 use pgrx::pg_sys;
 
 crate::sql_function!(worker_status);
+crate::sql_function!(running_work);
 
 fn worker_status(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     let mut rows = Rows::begin(Arguments(fcinfo));
@@ -40,6 +42,26 @@ fn worker_status(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
             Some(pg_sys::Datum::from(database.announced)),
             Some(pg_sys::Datum::from(database.failures)),
             (!database.error.is_empty()).then(|| text(&database.error)),
+        ]);
+    }
+    rows.end()
+}
+
+fn running_work(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
+    let mut rows = Rows::begin(Arguments(fcinfo));
+    // Names of contexts are for readers.
+    check_reader(&ledger::ledger()?)?;
+    for report in progress::reports() {
+        rows.push([
+            Some(pg_sys::Datum::from(report.pid)),
+            Some(text(report.command)),
+            Some(text(report.phase)),
+            (!report.context.is_empty()).then(|| text(&report.context)),
+            Some(pg_sys::Datum::from(report.contexts_done)),
+            Some(pg_sys::Datum::from(report.contexts_total)),
+            Some(pg_sys::Datum::from(report.entries_done)),
+            Some(pg_sys::Datum::from(report.entries_total)),
+            Some(pg_sys::Datum::from(report.started_at)),
         ]);
     }
     rows.end()

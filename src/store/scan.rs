@@ -275,6 +275,25 @@ pub fn count(table: pg_sys::Oid, sight: Sight) -> u64 {
     }
 }
 
+/// How many rows the planner expects a table to have. Looks at its size, not at its rows.
+pub fn estimate(table: Table) -> u64 {
+    let (mut pages, mut rows, mut all_visible) = (0, 0.0, 0.0);
+    // SAFETY: opened with a lock and closed again; if PostgreSQL raises, it closes the relation with the transaction.
+    // Widths are asked for only where the pointer is not null.
+    unsafe {
+        let relation = open_table(table, SHARE);
+        pg_sys::estimate_rel_size(
+            relation,
+            std::ptr::null_mut(),
+            &mut pages,
+            &mut rows,
+            &mut all_visible,
+        );
+        pg_sys::table_close(relation, NO_LOCK);
+    }
+    rows as u64
+}
+
 /// # Safety
 /// The relation is an open heap table.
 unsafe fn begin_heap_scan(heap: pg_sys::Relation, sight: Sight) -> pg_sys::TableScanDesc {

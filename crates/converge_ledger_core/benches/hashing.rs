@@ -2,13 +2,16 @@
 //!
 //! Three rungs for each thing measured: what the core does; raw `sha2` on the same bytes, already laid out; and the
 //! limit, the same number of 64-byte blocks as one stream, which is as fast as this processor hashes. Throughput counts
-//! whole blocks, padding included, so that all rungs of a group compare.
+//! whole blocks, padding included, so that all rungs of a group compare. Salts have no hash to compare with: what they cost
+//! stands beside the leaf that they go into.
 
 use converge_ledger_core::merkle::Frontier;
-use converge_ledger_core::{Content, Entry, Hash, Tree};
+use converge_ledger_core::{Content, Entry, Hash, NodeHashes, Tree};
 use criterion::{criterion_group, criterion_main, Criterion, Throughput};
 use sha2::{Digest, Sha256};
+use std::fs::File;
 use std::hint::black_box;
+use std::io::Read;
 
 const SALT: [u8; 16] = [0x5a; 16];
 
@@ -93,14 +96,36 @@ fn node(criterion: &mut Criterion) {
     }
 }
 
+/// Salts of the system's generator: one at a time, and as the server draws them, 128 at once.
+fn salt(criterion: &mut Criterion) {
+    const BATCH: usize = 128;
+    let Ok(mut generator) = File::open("/dev/urandom") else {
+        println!("salt: not measured, this system has no /dev/urandom");
+        return;
+    };
+    let mut group = criterion.benchmark_group("salt");
+    for count in [1, BATCH] {
+        let mut salts = vec![0; count * SALT.len()];
+        group.throughput(Throughput::Elements(count as u64));
+        group.bench_function(format!("{count} at once"), |bencher| {
+            bencher.iter(|| generator.read_exact(&mut salts))
+        });
+    }
+    group.finish();
+}
+
 fn root(criterion: &mut Criterion) {
-    const LEAVES: u32 = 1_000_000;
+    const LEAVES: usize = 1 << 20;
     let leaves: Vec<Hash> = (0..LEAVES)
         .map(|at| Hash::from_bytes(Sha256::digest(at.to_be_bytes()).into()))
         .collect();
+    let mut whole = Frontier::new();
+    for leaf in &leaves {
+        whole.append(*leaf, &mut |_, _| ());
+    }
     // Both trees, one inner node for each leaf but the first, two blocks for each node.
-    let count = 4 * (LEAVES as usize - 1);
-    let mut group = criterion.benchmark_group("both roots of 1,000,000 leaves");
+    let count = 4 * (LEAVES - 1);
+    let mut group = criterion.benchmark_group("both roots of 1,048,576 leaves");
     group.sample_size(10);
     group.throughput(Throughput::Bytes(64 * count as u64));
     group.bench_function("frontier", |bencher| {
@@ -112,9 +137,37 @@ fn root(criterion: &mut Criterion) {
             frontier.roots()
         })
     });
+    for threads in [1, 2] {
+        assert_eq!(roots_with(&leaves, threads), Some(whole.roots()));
+        group.bench_function(format!("subtrees in {threads} threads"), |bencher| {
+            bencher.iter(|| roots_with(&leaves, threads))
+        });
+    }
     limit(&mut group, count);
     group.finish();
 }
 
-criterion_group!(benches, leaf, node, root);
+/// The roots over a power of two of leaves, by one thread or by two with a half each.
+fn roots_with(leaves: &[Hash], threads: usize) -> Option<NodeHashes> {
+    std::thread::scope(|scope| {
+        let parts = leaves.chunks(leaves.len() / threads);
+        let running: Vec<_> = parts
+            .map(|part| {
+                scope.spawn(move || {
+                    let mut frontier = Frontier::new();
+                    for leaf in part {
+                        frontier.append(*leaf, &mut |_, _| ());
+                    }
+                    frontier.roots()
+                })
+            })
+            .collect();
+        let roots = running.into_iter().map(|thread| thread.join().ok());
+        roots
+            .reduce(|left, right| Some(NodeHashes::parent(left?, right?)))
+            .flatten()
+    })
+}
+
+criterion_group!(benches, salt, leaf, node, root);
 criterion_main!(benches);

@@ -11,6 +11,7 @@ mod feeds;
 mod many_contexts;
 mod prepared;
 mod privileges;
+mod progress;
 mod readme;
 mod standby;
 mod tamper;

@@ -119,7 +119,7 @@ select statement, pg_temp.try(statement) from unnest(array[
     $$select ledger_append('privileges', 'facts', 'x')$$, $$select * from ledger_append_batch('privileges', 'facts', '{x}')$$,
     $$select * from ledger_get('privileges')$$, $$select ledger_head('privileges')$$, $$select ledger_root('privileges')$$,
     $$select ledger_proof('privileges', 1)$$, $$select ledger_consistency('privileges', 1)$$, $$select ledger_verify_proof('privileges', '{}')$$,
-    $$select * from ledger_check()$$, $$select converge_ledger.visible_size('privileges', 0, null)$$, $$select ledger_rebuild()$$,
+    $$select * from ledger_check()$$, $$select * from converge_ledger.running_work()$$, $$select converge_ledger.visible_size('privileges', 0, null)$$, $$select ledger_rebuild()$$,
     $$select ledger_set_node('x')$$, $$select ledger_grant('regress_nobody', 'append')$$, $$select ledger_channel('privileges')$$]) as statement;
 -- With a word on what to do.
 savepoint s;
