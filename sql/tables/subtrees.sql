@@ -1,4 +1,4 @@
--- Cache of the complete subtrees of 256, 65,536 and 16,777,216 leaves: derived, not dumped.
+-- Cache of the complete subtrees of 256 leaves, and of 16 of those each, up to 16,777,216: derived, not dumped.
 -- A missing row costs time, never a wrong root.
 
 create table converge_ledger.subtrees (
@@ -15,7 +15,7 @@ comment on table converge_ledger.subtrees is
 comment on column converge_ledger.subtrees.index is
     'the subtree covers the leaves index * 2^level … (index + 1) * 2^level - 1, counted from 0';
 comment on column converge_ledger.subtrees.level is
-    'height of the subtree: 8, 16 or 24';
+    'height of the subtree: 8, 12, 16, 20 or 24';
 comment on column converge_ledger.subtrees.context_id is
     'name of the context';
 comment on column converge_ledger.subtrees.bitcoin is

@@ -7,7 +7,7 @@ use crate::store::scan::Sight;
 use crate::store::{entries, subtrees};
 use converge_ledger_core::hash::NodeHashes;
 use converge_ledger_core::merkle::{
-    block, FetchError, NodeSource, Nodes, Plan, Run, TreeSize, BLOCK,
+    above, FetchError, NodeId, NodeSource, Nodes, Plan, Run, TreeSize,
 };
 use pgrx::pg_sys;
 
@@ -113,7 +113,7 @@ impl<'a> Tree<'a> {
 impl NodeSource for &Tree<'_> {
     type Error = Failure;
 
-    /// Reads stored nodes; one that is not stored is computed from its 256 children.
+    /// Reads stored nodes; one that is not stored is computed from what lies below it.
     fn read(&mut self, run: Run, into: &mut Vec<NodeHashes>) -> Result<(), Failure> {
         if run.level == 0 {
             return entries::leaves(
@@ -149,14 +149,10 @@ impl NodeSource for &Tree<'_> {
 impl Tree<'_> {
     fn compute(&self, level: u8, index: u64) -> Result<NodeHashes, Failure> {
         interrupts();
-        let children = Run {
-            level: level - 8,
-            first: index * BLOCK,
-            count: BLOCK,
-        };
-        let mut hashes = Vec::with_capacity(BLOCK as usize);
-        (&mut &*self).read(children, &mut hashes)?;
-        block(&hashes).ok_or_else(|| {
+        let below = Run::below(NodeId { level, index });
+        let mut hashes = Vec::with_capacity(below.count as usize);
+        (&mut &*self).read(below, &mut hashes)?;
+        above(&hashes).ok_or_else(|| {
             let first = (index << level) as i64 + 1;
             report::missing_entries(self.context, first, first + (1 << level) - 1)
         })

@@ -9,7 +9,7 @@ use crate::report::Failure;
 use crate::store::scan::Sight;
 use crate::store::{entries, subtrees};
 use converge_ledger_core::hash::NodeHashes;
-use converge_ledger_core::merkle::{block, NodeId, Run};
+use converge_ledger_core::merkle::{above, block, NodeId, Run, STORED_LEVELS};
 
 /// Leaves of a stored subtree of the lowest stored level.
 pub const BLOCK: i64 = 256;
@@ -34,10 +34,10 @@ pub fn fill(ledger: &Ledger, head: &Head) -> Result<(), Failure> {
         }
         store_block(ledger, &head.context, index)?;
     }
-    let mut level = 2 * BLOCK_BITS;
-    while level <= 3 * BLOCK_BITS && size.is_multiple_of(1 << level) {
-        store_parent(ledger, &head.context, id(level, (size >> level) - 1))?;
-        level += BLOCK_BITS;
+    for level in STORED_LEVELS {
+        if level > BLOCK_BITS && size.is_multiple_of(1 << level) {
+            store_parent(ledger, &head.context, id(level, (size >> level) - 1))?;
+        }
     }
     Ok(())
 }
@@ -83,18 +83,15 @@ fn store(ledger: &Ledger, context: &str, node: NodeId, hashes: NodeHashes) {
     subtrees::write(ledger, context, node, &hashes);
 }
 
-/// Stores a subtree of a higher level if all its children are stored; else it is left to `ledger_rebuild`.
+/// Stores a subtree of a higher level if all that is below it is stored; else it is left to `ledger_rebuild`.
 fn store_parent(ledger: &Ledger, context: &str, node: NodeId) -> Result<(), Failure> {
-    let run = Run {
-        level: node.level - BLOCK_BITS,
-        first: node.index << BLOCK_BITS,
-        count: BLOCK as u64,
-    };
-    let mut children = Vec::with_capacity(BLOCK as usize);
+    let run = Run::below(node);
+    let mut below = Vec::with_capacity(run.count as usize);
     subtrees::read(ledger, context, run, Sight::Latest, |_, hashes| {
-        children.push(hashes)
+        below.push(hashes)
     })?;
-    if let Some(hashes) = block(&children) {
+    let all = below.len() as u64 == run.count;
+    if let Some(hashes) = above(&below).filter(|_| all) {
         store(ledger, context, node, hashes);
     }
     Ok(())

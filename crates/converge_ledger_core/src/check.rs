@@ -124,7 +124,7 @@ impl<'a> ContextCheck<'a> {
     }
 
     /// Takes the next row; adds the faults that are certain by now, and calls `completed` for each
-    /// node of levels 8, 16 and 24 over stored leaves, to be compared with stored subtrees.
+    /// node of a stored level over stored leaves, to be compared with stored subtrees.
     pub fn row(
         &mut self,
         row: &StoredRow<'_>,

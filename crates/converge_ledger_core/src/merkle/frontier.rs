@@ -22,7 +22,7 @@ impl Frontier {
         Self::default()
     }
 
-    /// Adds a leaf; calls `completed` for each node of a stored level (8, 16, 24) that this
+    /// Adds a leaf; calls `completed` for each node of a stored level that this
     /// completes, lower levels first.
     pub fn append(&mut self, leaf: Hash, completed: &mut impl FnMut(NodeId, NodeHashes)) {
         let mut node = NodeId {
@@ -70,11 +70,18 @@ impl Frontier {
     }
 }
 
-/// The node eight levels above exactly 256 consecutive nodes, or nothing for another number.
+/// The node above the 256 leaves of a block, or nothing for another number.
 ///
 /// *Requires* that the first of them stands at a multiple of 256.
-pub fn block(children: &[NodeHashes]) -> Option<NodeHashes> {
-    if children.len() as u64 != BLOCK {
+pub fn block(leaves: &[NodeHashes]) -> Option<NodeHashes> {
+    (leaves.len() as u64 == BLOCK).then(|| above(leaves))?
+}
+
+/// The node above consecutive nodes, or nothing where their number is no power of two.
+///
+/// *Requires* that the first of them stands at a multiple of their number.
+pub fn above(children: &[NodeHashes]) -> Option<NodeHashes> {
+    if !children.len().is_power_of_two() {
         return None;
     }
     let mut level = children.to_vec();

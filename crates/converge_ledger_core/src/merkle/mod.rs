@@ -10,7 +10,7 @@ mod node;
 mod plan;
 mod size;
 
-pub use frontier::{block, Frontier};
+pub use frontier::{above, block, Frontier};
 pub use node::{NodeId, BLOCK, STORED_LEVELS};
 pub use plan::{Consistency, FetchError, Inclusion, NodeSource, Nodes, Plan, PlanError, Root, Run};
 pub use size::{LeafIndex, SizeError, TreeHead, TreeSize};

@@ -2,12 +2,13 @@
 
 use core::fmt;
 
-/// How many nodes of one stored level make a node of the next.
+/// How many leaves make a node of the lowest stored level.
 pub const BLOCK: u64 = 256;
 
 /// Levels whose complete nodes are worth storing beside the leaves (level 0): one row per 256
-/// entries, per 65,536 and per 16,777,216.
-pub const STORED_LEVELS: [u8; 3] = [8, 16, 24];
+/// entries, and above that one more for every 16 rows of the level below, so that a tree ends in
+/// at most 15 nodes of each.
+pub const STORED_LEVELS: [u8; 5] = [8, 12, 16, 20, 24];
 
 /// A node of a tree, the same place in both trees.
 ///
@@ -62,7 +63,7 @@ impl NodeId {
         ))
     }
 
-    /// The nearest level at or below its own that is stored: 0, 8, 16 or 24.
+    /// The nearest level at or below its own that is stored.
     pub(crate) fn stored_level(self) -> u8 {
         STORED_LEVELS
             .into_iter()

@@ -2,7 +2,7 @@
 //!
 //! Every question is a climb (see `climb`): from the lowest peak for a root, from the leaf for an
 //! inclusion proof, from the old tree's lowest peak for a consistency proof. Start and siblings
-//! are put together from stored nodes: leaves and complete nodes of levels 8, 16 and 24.
+//! are put together from stored nodes: leaves and complete nodes of stored levels.
 //!
 //! Nothing here judges what a source answers; a wrong node gives a wrong root.
 
@@ -14,10 +14,9 @@ use crate::merkle::climb::{climb, last_peak, Beside};
 use crate::merkle::node::{NodeId, BLOCK};
 use crate::merkle::size::{LeafIndex, TreeSize};
 
-/// Consecutive complete nodes of one stored level: 0 (leaves), 8, 16 or 24.
+/// Consecutive complete nodes of level 0 (leaves) or of a stored level.
 ///
-/// A run never crosses a multiple of 256, so it is at most 256 long and all of it has one parent
-/// in the next stored level.
+/// A run of a plan never crosses a multiple of 256, so it is at most 256 long.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Run {
     /// The level.
@@ -26,6 +25,23 @@ pub struct Run {
     pub first: u64,
     /// How many.
     pub count: u64,
+}
+
+impl Run {
+    /// What a node of a stored level is made of, in the next lower one.
+    pub fn below(node: NodeId) -> Self {
+        let lower = NodeId {
+            level: node.level.saturating_sub(1),
+            index: 0,
+        };
+        let level = lower.stored_level();
+        let above = node.level - level;
+        Self {
+            level,
+            first: node.index << above,
+            count: 1 << above,
+        }
+    }
 }
 
 /// Reads stored node hashes: the core's only window to storage.
@@ -54,8 +70,8 @@ pub struct Consistency {
 
 /// Which nodes must be read to reach a goal: [`Root`], [`Inclusion`] or [`Consistency`].
 ///
-/// One plan serves both trees. Reads are O(log n): per stored level at most 255 nodes for a root
-/// and 512 for a proof, of level 24 as many as the tree has.
+/// One plan serves both trees. Reads are O(log n): at most 255 leaves for a root and 512 for a proof,
+/// 15 and 32 nodes of each stored level, of level 24 as many as the tree has.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Plan<Goal> {
     goal: Goal,

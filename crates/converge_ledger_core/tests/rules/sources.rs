@@ -1,4 +1,4 @@
-//! Stored nodes in memory, as the shell keeps them: leaves, and complete nodes of levels 8, 16, 24.
+//! Stored nodes in memory, as the shell keeps them: leaves, and complete nodes of stored levels.
 
 use std::collections::BTreeMap;
 

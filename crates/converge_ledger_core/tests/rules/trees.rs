@@ -1,8 +1,10 @@
 //! Roots, paths and verification against the literal definitions, for all small sizes and for
 //! random large ones, through stored nodes only.
 
+use std::collections::BTreeMap;
+
 use converge_ledger_core::merkle::{
-    block, FetchError, Frontier, LeafIndex, NodeSource, Plan, PlanError, Run,
+    above, block, FetchError, Frontier, LeafIndex, NodeSource, Plan, PlanError, Run,
 };
 use converge_ledger_core::verify::{verify_consistency, verify_inclusion, Refusal};
 use converge_ledger_core::{Hash, NodeHashes, Tree, TreeHead, TreeSize};
@@ -156,6 +158,12 @@ fn a_frontier_gives_the_roots_of_every_size() {
     }
 }
 
+/// Whether at most so many leaves were read, and so many nodes of each stored level.
+fn at_most(read: &BTreeMap<u8, u64>, leaves: u64, nodes: u64) -> bool {
+    read.iter()
+        .all(|(level, count)| *count <= if *level == 0 { leaves } else { nodes })
+}
+
 #[test]
 fn large_trees_are_as_defined_and_read_little() {
     let mut random = Random::new("large trees");
@@ -179,22 +187,14 @@ fn large_trees_are_as_defined_and_read_little() {
             count % 256,
             "{count}"
         );
-        assert!(
-            source.read.values().all(|nodes| *nodes <= 255),
-            "{count}: {:?}",
-            source.read
-        );
+        assert!(at_most(&source.read, 255, 15), "{count}: {:?}", source.read);
         for leaf in [0, count - 1, random.below(count), random.below(count)] {
             source.forget_reads();
             let path = rfc6962.path(leaf as usize, 0, count as usize);
             let paths = [bitcoin.path(leaf as usize), path];
             inclusion_of(&mut source, leaf, count, roots, paths);
-            assert!(
-                source.read.values().all(|nodes| *nodes <= 511),
-                "{count}: {:?}",
-                source.read
-            );
-            assert!(source.calls <= 6, "{count}: {} calls", source.calls);
+            assert!(at_most(&source.read, 511, 31), "{count}: {:?}", source.read);
+            assert!(source.calls <= 9, "{count}: {} calls", source.calls);
         }
         for old in [1, count, 1 + random.below(count), 1 + random.below(count)] {
             source.forget_reads();
@@ -208,11 +208,7 @@ fn large_trees_are_as_defined_and_read_little() {
                 roots,
                 "from {old} to {count}"
             );
-            assert!(
-                source.read.values().all(|nodes| *nodes <= 512),
-                "{count}: {:?}",
-                source.read
-            );
+            assert!(at_most(&source.read, 512, 32), "{count}: {:?}", source.read);
         }
     }
 }
@@ -261,8 +257,9 @@ fn trees_beyond_level_24_are_as_defined_and_read_little() {
         );
         let at = |source: &UniformNodes, level| source.read.get(&level).copied().unwrap_or(0);
         assert_eq!(at(&source, 24), count >> 24);
-        assert_eq!(at(&source, 16), count >> 16 & 255);
-        assert_eq!(at(&source, 8), count >> 8 & 255);
+        for level in [8, 12, 16, 20] {
+            assert_eq!(at(&source, level), count >> level & 15);
+        }
         assert_eq!(at(&source, 0), count & 255);
 
         for leaf_index in [0, count - 1, random.below(count)] {
@@ -270,7 +267,10 @@ fn trees_beyond_level_24_are_as_defined_and_read_little() {
             let plan = Plan::inclusion(index(leaf_index), size(count)).unwrap();
             let nodes = plan.fetch(&mut source).unwrap();
             assert_eq!(TREES.map(|tree| nodes.root(tree)), roots);
-            assert!([0, 8, 16].iter().all(|level| at(&source, *level) <= 511));
+            assert!(at(&source, 0) <= 511);
+            assert!([8, 12, 16, 20]
+                .iter()
+                .all(|level| at(&source, *level) <= 31));
             assert!(at(&source, 24) <= count >> 24);
             for (tree, root) in TREES.into_iter().zip(roots) {
                 let path = nodes.inclusion_path(tree);
@@ -318,19 +318,26 @@ fn a_root_of_one_leaf_hashes_it_once_in_the_bitcoin_tree() {
 }
 
 #[test]
-fn a_block_is_the_node_eight_levels_up() {
+fn a_block_is_the_node_above_a_power_of_two() {
     let mut random = Random::new("block");
     let leaves = random_leaves(&mut random, 65_536);
     let source = StoredNodes::over(&leaves);
-    for level in [0, 8] {
-        let above = source.level(level + 8);
-        for (children, parent) in source.level(level).chunks(256).zip(above) {
-            assert_eq!(block(children), Some(*parent));
+    for (level, higher) in [(0, 8), (8, 12), (8, 16), (12, 16)] {
+        let parents = source.level(higher);
+        for (children, parent) in source
+            .level(level)
+            .chunks(1 << (higher - level))
+            .zip(parents)
+        {
+            assert_eq!(above(children), Some(*parent));
+            assert_eq!(block(children), (children.len() == 256).then_some(*parent));
         }
     }
     assert_eq!(block(&source.level(0)[..255]), None);
     assert_eq!(block(&source.level(0)[..257]), None);
     assert_eq!(block(&[]), None);
+    assert_eq!(above(&source.level(0)[..255]), None);
+    assert_eq!(above(&[]), None);
 }
 
 #[test]
