@@ -85,7 +85,7 @@ create view bench.ratio as
 
 -- Three digits that count.
 create function bench.rounded(value double precision) returns text language sql immutable as $$
-    select round(value::numeric, case when abs(value) >= 100 then 0 when abs(value) >= 10 then 1
+    select round(value::numeric, case when value = 0 or abs(value) >= 100 then 0 when abs(value) >= 10 then 1
                                       when abs(value) >= 1 then 2 else 3 end)::text
 $$;
 
