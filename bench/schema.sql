@@ -90,8 +90,9 @@ create function bench.rounded(value double precision) returns text language sql 
 $$;
 
 create function bench.spread(estimate bench.estimate) returns text language sql immutable as $$
-    select format('%s (%s–%s)', bench.rounded($1.value), bench.rounded($1.lower),
-                  bench.rounded($1.upper))
+    select bench.rounded($1.value)
+           || case when $1.lower = $1.upper then '' -- a single value
+                   else format(' (%s–%s)', bench.rounded($1.lower), bench.rounded($1.upper)) end
 $$;
 
 create function bench.spread(bench.ratio) returns text language sql immutable as $$
