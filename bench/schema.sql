@@ -152,11 +152,12 @@ begin
 end
 $$;
 
--- Makes the server own as many WAL segments as it keeps (min_wal_size, here 4 GB): creating one on
--- the way costs 16 MB of zeros and an fsync, for whoever happens to need it.
+-- Makes the server own as many WAL segments as it keeps (min_wal_size): creating one on the way costs
+-- 16 MB of zeros and an fsync, for whoever happens to need it.
 create procedure bench.preallocate_wal() language plpgsql as $$
 begin
-    for segment in 1 .. 256 loop
+    for segment in 1 .. pg_size_bytes(current_setting('min_wal_size'))
+                        / pg_size_bytes(current_setting('wal_segment_size')) loop
         perform pg_logical_emit_message(false, 'bench', '');
         perform pg_switch_wal();
     end loop;

@@ -2,9 +2,9 @@
 
 create temporary table wanted (number integer, item text, subject text, target numeric);
 insert into wanted values
-    (1, '2', 'ledger_append_batch', 1), (2, '2', 'ledger_append_rows', 1), (3, '3', 'COPY', 0.8),
-    (4, '3', 'COPY, 1,000 contexts', 0.7), (5, '3', 'INSERT … SELECT, 1,000 contexts', 0.7),
-    (6, '2', 'INSERT … SELECT', null);
+    (1, '2', 'ledger_append_batch', 1), (2, '2', 'ledger_append_rows', 1),
+    (3, '2', 'INSERT … SELECT', null), (4, '3', 'COPY', 0.8), (5, '3', 'COPY, 1,000 contexts', 0.7),
+    (6, '3', 'INSERT … SELECT, 1,000 contexts', 0.7);
 
 select subject as statement, name.name as "into", round((1e6 / median.value)::numeric, 2) as "µs per row",
        round(median.value) as "rows per second", bench.spread(ratio) as "of plain"

@@ -80,6 +80,6 @@ select bench.judge('8', format('ledger_check of a database with a context of %s 
  where variant = 'ledger_check' and base = 'scan' and context_id in ('medium', 'large')
  order by size \g /dev/null
 select bench.judge('8', format('memory of ledger_check, %s : 100,000 entries', :'large'),
-                   (value, lower, upper), '≤', 1.1)
+                   (value, lower, upper), '≤', 1.25)
   from bench.ratio
  where subject = 'memory' and variant = 'large' and base = 'hundred' \g /dev/null
