@@ -54,34 +54,84 @@ create table bench.measurement (
     value      double precision not null
 );
 
-create view bench.median as
-    select subject, variant, percentile_cont(0.5) within group (order by value) as value
-      from bench.measurement
-     group by subject, variant;
+-- A median, and between which values it lies with 95 % confidence (order statistics; with 5 values or
+-- fewer: all of them).
+create type bench.estimate as (value double precision, lower double precision, upper double precision);
 
--- For every two variants of a subject: the median of their ratios within each turn, and between which
--- ratios it lies with 95 % confidence (order statistics; with 5 turns or fewer: all of them).
+create function bench.estimate(measured double precision[]) returns bench.estimate
+    language sql immutable as $$
+    select percentile_cont(0.5) within group (order by value),
+           min(value) filter (where rank >= (turns - 1.96 * sqrt(turns)) / 2),
+           max(value) filter (where turns + 1 - rank >= (turns - 1.96 * sqrt(turns)) / 2)
+      from (select value, row_number() over (order by value) as rank, count(*) over () as turns
+              from unnest(measured) as value) as ranked
+$$;
+
+create view bench.median as
+    select subject, variant, estimate.*
+      from (select subject, variant, array_agg(value) as measured
+              from bench.measurement group by subject, variant) as turns
+     cross join lateral bench.estimate(measured) as estimate;
+
+-- For every two variants of a subject: the median of their ratios within each turn.
 create view bench.ratio as
-    select subject, variant, base,
-           percentile_cont(0.5) within group (order by ratio) as value,
-           min(ratio) filter (where rank >= (turns - 1.96 * sqrt(turns)) / 2) as lower,
-           max(ratio) filter (where turns + 1 - rank >= (turns - 1.96 * sqrt(turns)) / 2) as upper
+    select subject, variant, base, estimate.*
       from (select one.subject, one.variant, other.variant as base,
-                   one.value / other.value as ratio,
-                   row_number() over (partition by one.subject, one.variant, other.variant
-                                      order by one.value / other.value) as rank,
-                   count(*) over (partition by one.subject, one.variant, other.variant) as turns
+                   array_agg(one.value / other.value) as measured
               from bench.measurement one
-              join bench.measurement other using (subject, repetition)) as turn
-     group by subject, variant, base;
+              join bench.measurement other using (subject, repetition)
+             group by one.subject, one.variant, other.variant) as turns
+     cross join lateral bench.estimate(measured) as estimate;
+
+-- Three digits that count.
+create function bench.rounded(value double precision) returns text language sql immutable as $$
+    select round(value::numeric, case when value = 0 or abs(value) >= 100 then 0 when abs(value) >= 10 then 1
+                                      when abs(value) >= 1 then 2 else 3 end)::text
+$$;
+
+create function bench.spread(estimate bench.estimate) returns text language sql immutable as $$
+    select bench.rounded($1.value)
+           || case when $1.lower = $1.upper then '' -- a single value
+                   else format(' (%s–%s)', bench.rounded($1.lower), bench.rounded($1.upper)) end
+$$;
 
 create function bench.spread(bench.ratio) returns text language sql immutable as $$
     select case when $1.variant = $1.base then '1'
-                else format('%s (%s–%s)', round($1.value::numeric, 2), round($1.lower::numeric, 2),
-                            round($1.upper::numeric, 2)) end
+                else bench.spread(($1.value, $1.lower, $1.upper)::bench.estimate) end
 $$;
 
--- Whether a ratio reaches a target; "unsure" when the noise of the turns does not allow to say.
+-- What this topic adds to the last table, in this order.
+create table bench.verdict (
+    number   integer generated always as identity,
+    item     text not null,
+    what     text not null,
+    measured text not null,
+    target   text not null,
+    verdict  text not null
+);
+
+-- Holds an estimate against a target: comparison is '≥', '≤', or null for what is only reported.
+-- "unsure" when the noise of the turns does not allow to say.
+create function bench.judge(item text, what text, measured bench.estimate,
+                            comparison text default null, target numeric default null,
+                            unit text default '') returns void language sql as $$
+    insert into bench.verdict (item, what, measured, target, verdict)
+    select item, what, bench.spread(measured) || unit, coalesce(comparison || ' ' || target || unit, ''),
+           case when comparison is null then 'reported'
+                when sign * measured.lower >= sign * target
+                 and sign * measured.upper >= sign * target then 'met'
+                when sign * measured.lower < sign * target
+                 and sign * measured.upper < sign * target then 'MISSED'
+                else 'unsure' end
+      from (select case comparison when '≥' then 1 else -1 end) as direction (sign)
+$$;
+
+create function bench.not_measured(item text, what text, reason text) returns void language sql as $$
+    insert into bench.verdict (item, what, measured, target, verdict)
+    values (item, what, '', '', 'not measured: ' || reason)
+$$;
+
+-- The same in the table of a topic.
 create function bench.at_least(bench.ratio, target numeric) returns text
     language sql immutable strict as $$
     select format('≥ %s: %s%s', target, case when $1.value >= target then 'met' else 'MISSED' end,
@@ -102,11 +152,12 @@ begin
 end
 $$;
 
--- Makes the server own as many WAL segments as it keeps (min_wal_size, here 4 GB): creating one on
--- the way costs 16 MB of zeros and an fsync, for whoever happens to need it.
+-- Makes the server own as many WAL segments as it keeps (min_wal_size): creating one on the way costs
+-- 16 MB of zeros and an fsync, for whoever happens to need it.
 create procedure bench.preallocate_wal() language plpgsql as $$
 begin
-    for segment in 1 .. 256 loop
+    for segment in 1 .. pg_size_bytes(current_setting('min_wal_size'))
+                        / pg_size_bytes(current_setting('wal_segment_size')) loop
         perform pg_logical_emit_message(false, 'bench', '');
         perform pg_switch_wal();
     end loop;

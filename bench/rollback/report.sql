@@ -15,6 +15,7 @@ select bench.assert('every call was timed', count(*) = 2 * 2 * 7 * (:calls::bigi
 \echo
 -- What the machine did meanwhile shows in the calls to an untouched context of the same size, made in
 -- turns with the others: the slowdown is what lies beyond it.
+create view bench.slowdown as
 with summary as (
     select server, connection, operation, context,
            percentile_cont(0.5) within group (order by milliseconds)
@@ -25,13 +26,13 @@ with summary as (
            max(milliseconds) filter (where moment = 'after') as highest
       from bench.call
      group by server, connection, operation, context
-), slowdown as (
-    select loaded.*, untouched.after / untouched.before as untouched,
-           loaded.after / loaded.before / (untouched.after / untouched.before) as ratio
-      from summary as loaded
-      join summary as untouched using (server, connection, operation)
-     where loaded.context = 'loaded' and untouched.context = 'untouched'
 )
+select loaded.*, untouched.after / untouched.before as untouched,
+       loaded.after / loaded.before / (untouched.after / untouched.before) as ratio
+  from summary as loaded
+  join summary as untouched using (server, connection, operation)
+ where loaded.context = 'loaded' and untouched.context = 'untouched';
+
 select server, connection, operation as call,
        round(before::numeric, 3) as before,
        round(after::numeric, 3) as after,
@@ -41,8 +42,14 @@ select server, connection, operation as call,
        round(untouched::numeric, 2) as "untouched",
        round(ratio::numeric, 2) as "slowdown",
        bench.at_most(ratio, 1.25) as target
-  from slowdown
+  from bench.slowdown
  order by server, connection desc, operation;
+
+select bench.judge('-', format('%s after a rolled-back load : before, %s, %s connection', operation, server,
+                               case connection when 'old' then 'an old' else 'a fresh' end),
+                   (ratio, ratio, ratio), '≤', 1.25)
+  from bench.slowdown
+ order by server, connection desc, operation \g /dev/null
 
 select bench.assert('the rolled-back rows left no entry', max(sequence) = count(*)
            and count(*) = 10000 + 2 * :calls::bigint + 2 * :connections)

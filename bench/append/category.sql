@@ -1,0 +1,3 @@
+select write_message(gen_random_uuid()::varchar, ('bench' || :run || 'x' || :client_id || '-1')::varchar,
+    'measured', '{"payload": "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"}',
+    '{"src": "bench"}');

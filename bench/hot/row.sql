@@ -1,0 +1,1 @@
+update bench.hot set number = number + 1;
