@@ -70,7 +70,8 @@ unsafe extern "C-unwind" fn utility(
             command
         });
         // Where another library listens behind this one (pg_stat_statements, pgaudit), it must see every command.
-        if NEXT_HOOK.is_none() {
+        let behind = NEXT_HOOK;
+        if behind.is_none() {
             if let Some(rows) = copy::serve((*statement).utilityStmt, query) {
                 if !completion.is_null() {
                     (*completion).commandTag = pg_sys::CommandTag::CMDTAG_COPY;
@@ -79,7 +80,7 @@ unsafe extern "C-unwind" fn utility(
                 return;
             }
         }
-        let next = NEXT_HOOK.unwrap_or(standard_ProcessUtility);
+        let next = behind.unwrap_or(standard_ProcessUtility);
         next(
             statement,
             query,

@@ -81,7 +81,8 @@ impl Chunk {
             // SAFETY: the relation is open as long as the inserter is. After an error PostgreSQL itself sets the current
             // memory context.
             unsafe {
-                let current = std::mem::replace(&mut pg_sys::CurrentMemoryContext, self.memory);
+                let current = pg_sys::CurrentMemoryContext;
+                pg_sys::CurrentMemoryContext = self.memory;
                 self.slots[self.made] = table_slot_create(inserter.relation, std::ptr::null_mut());
                 pg_sys::CurrentMemoryContext = current;
             }
@@ -121,7 +122,8 @@ impl Chunk {
                 *key = [entry::CONTEXT_ID, entry::SEQUENCE].map(|column| *values.add(column - 1));
             }
             let memory = per_tuple_memory(inserter.state);
-            let caller = std::mem::replace(&mut pg_sys::CurrentMemoryContext, memory);
+            let caller = pg_sys::CurrentMemoryContext;
+            pg_sys::CurrentMemoryContext = memory;
             let relation = inserter.relation;
             let command = (*inserter.state).es_output_cid;
             if let Some(multi_insert) = (*(*relation).rd_tableam).multi_insert {

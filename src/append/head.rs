@@ -214,7 +214,7 @@ impl Heads {
         let head = self
             .find(context)
             .and_then(|slot| self.heads[slot].as_ref());
-        head.is_some_and(|head| head.now.sequence % BLOCK == 0 && head.kept_block().is_none())
+        head.is_some_and(|head| head.now.sequence % BLOCK == 0 && !head.has_kept_block())
     }
 
     /// A sequence that the context once had, 0 if none is known.
