@@ -13,6 +13,7 @@ use crate::waiters::Waiter;
 use pgrx::memcxt::PgMemoryContexts;
 use pgrx::pg_sys;
 use std::cell::Cell;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 crate::sql_function!(ledger_watch);
@@ -24,9 +25,11 @@ const SHORTEST_POLL: Duration = Duration::from_millis(10);
 const LONGEST_POLL: Duration = Duration::from_millis(250);
 /// A session that is woken looks by itself after this time, for the sake of entries of which no commit here tells: replicated ones.
 const SLOW_POLL: Duration = Duration::from_secs(2);
-/// After new entries a session does not look again before this time, for each session that waits: what comes meanwhile is read together.
-const GATHER_PER_SESSION: Duration = Duration::from_micros(500);
-const LONGEST_GATHER: Duration = Duration::from_millis(250);
+/// After new entries a session does not look again before this time, for each session that waits and divided by the processors:
+/// what comes meanwhile is read together, so that however many sessions follow busy contexts, their looks take a small part
+/// of the machine.
+const GATHER: Duration = Duration::from_millis(4);
+const LONGEST_GATHER: Duration = Duration::from_millis(500);
 
 thread_local! {
     /// When this session may look for more.
@@ -206,8 +209,7 @@ fn wait_for<T>(
         let seen = look()?;
         if !matches!(seen, Seen::Nothing | Seen::Part(_)) {
             let sessions = waiter.as_ref().map_or(1, Waiter::sessions);
-            let gather = (GATHER_PER_SESSION * sessions).min(LONGEST_GATHER);
-            NEXT_LOOK.set(Some(Instant::now() + gather));
+            NEXT_LOOK.set(Some(Instant::now() + gather(sessions)));
         }
         if let Seen::Part(found) | Seen::All(found) = seen {
             return Ok(Some(found));
@@ -231,6 +233,15 @@ fn wait_for<T>(
         }
         poll = (poll * 3 / 2).min(LONGEST_POLL);
     }
+}
+
+/// How long a session that has seen new entries leaves others time to come.
+fn gather(sessions: u32) -> Duration {
+    static PROCESSORS: OnceLock<u32> = OnceLock::new();
+    let processors = PROCESSORS.get_or_init(|| {
+        std::thread::available_parallelism().map_or(1, |processors| processors.get() as u32)
+    });
+    (GATHER * sessions / *processors).min(LONGEST_GATHER)
 }
 
 /// On a standby nothing commits, so nobody would wake a session.
