@@ -10,7 +10,8 @@ use pgrx::pg_sys;
 use std::cell::Cell;
 use std::ffi::CStr;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::atomic::{fence, AtomicPtr, AtomicU32, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{fence, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
 
 /// How many armed slots there are per bucket of hashes: a commit that finds a bucket empty need not read the slots.
 const BUCKETS: usize = 4_096;
@@ -39,8 +40,8 @@ const TAKEN: u64 = u64::MAX;
 
 #[repr(C)]
 struct Area {
-    /// Sessions that are in a wait, armed or not.
-    sessions: AtomicU32,
+    /// When the last turn ends that was given to a session, in PostgreSQL's microseconds.
+    turns_end: AtomicI64,
     /// Armed slots.
     armed: AtomicU32,
     buckets: [AtomicU32; BUCKETS],
@@ -51,7 +52,7 @@ struct Area {
 
 thread_local! {
     static AREA: Cell<Option<&'static Area>> = const { Cell::new(None) };
-    /// The slot of this process while it is counted among the sessions that wait.
+    /// The slot of this process while it waits.
     static OWN: Cell<Option<&'static Slot>> = const { Cell::new(None) };
     /// The end of this process is followed.
     static FOLLOWED: Cell<bool> = const { Cell::new(false) };
@@ -219,7 +220,6 @@ impl Waiter {
             slot
         };
         slot.database.store(own_database(), SeqCst);
-        area.sessions.fetch_add(1, SeqCst);
         OWN.set(Some(slot));
         Some(Waiter {
             area,
@@ -243,11 +243,28 @@ impl Waiter {
     pub fn is_armed(&self) -> bool {
         self.slot.awaited.load(SeqCst) != 0
     }
+}
 
-    /// How many sessions are in a wait, of all databases.
-    pub fn sessions(&self) -> u32 {
-        self.area.sessions.load(SeqCst)
+/// Gives this session a turn of that length, behind those of all others, and tells how long it is until it ends, the longest at most.
+///
+/// Where nothing is shared, it begins at once.
+pub fn turn(length: Duration, longest: Duration) -> Duration {
+    // SAFETY: reads the clock.
+    let now = unsafe { pg_sys::GetCurrentTimestamp() };
+    let (length, longest) = (length.as_micros() as i64, longest.as_micros() as i64);
+    let end = |others: i64| others.clamp(now, now + longest - length) + length;
+    let mut own = end(now);
+    if let Some(area) = AREA.get() {
+        let mut others = area.turns_end.load(SeqCst);
+        loop {
+            own = end(others);
+            match area.turns_end.compare_exchange(others, own, SeqCst, SeqCst) {
+                Ok(_) => break,
+                Err(changed) => others = changed,
+            }
+        }
     }
+    Duration::from_micros((own - now) as u64)
 }
 
 impl Drop for Waiter {
@@ -260,7 +277,6 @@ impl Drop for Waiter {
 fn leave() {
     if let (Some(area), Some(slot)) = (AREA.get(), OWN.take()) {
         area.disarm(slot, slot.awaited.load(SeqCst));
-        area.sessions.fetch_sub(1, SeqCst);
     }
 }
 

@@ -9,7 +9,7 @@ use crate::ledger::{self, entry};
 use crate::report::{self, Failure};
 use crate::store::entries;
 use crate::store::scan::Sight;
-use crate::waiters::Waiter;
+use crate::waiters::{self, Waiter};
 use pgrx::memcxt::PgMemoryContexts;
 use pgrx::pg_sys;
 use std::cell::Cell;
@@ -25,11 +25,11 @@ const SHORTEST_POLL: Duration = Duration::from_millis(10);
 const LONGEST_POLL: Duration = Duration::from_millis(250);
 /// A session that is woken looks by itself after this time, for the sake of entries of which no commit here tells: replicated ones.
 const SLOW_POLL: Duration = Duration::from_secs(2);
-/// After new entries a session does not look again before this time, for each session that waits and divided by the processors:
-/// what comes meanwhile is read together, so that however many sessions follow busy contexts, their looks take a small part
-/// of the machine.
-const GATHER: Duration = Duration::from_millis(4);
-const LONGEST_GATHER: Duration = Duration::from_millis(500);
+/// After new entries a session looks again when it has had its turn: what comes meanwhile is read together. Turns follow each other,
+/// so that however many sessions follow busy contexts, their looks take a small part of the machine: with the caches that it
+/// finds cold, and the way to the client and back, a look takes some 300 µs of one processor.
+const TURN_BY_PROCESSORS: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 thread_local! {
     /// When this session may look for more.
@@ -147,6 +147,7 @@ fn ledger_wait(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
             return Err(report::must_commit());
         }
         pg_sys::SPI_connect_ext(pg_sys::SPI_OPT_NONATOMIC as i32);
+        pg_sys::SPI_commit();
         let last = wait_for(context, timeout, || {
             let last = with_snapshot(|| last_after(context, position))?;
             pg_sys::SPI_commit();
@@ -208,8 +209,7 @@ fn wait_for<T>(
         }
         let seen = look()?;
         if !matches!(seen, Seen::Nothing | Seen::Part(_)) {
-            let sessions = waiter.as_ref().map_or(1, Waiter::sessions);
-            NEXT_LOOK.set(Some(Instant::now() + gather(sessions)));
+            NEXT_LOOK.set(Some(Instant::now() + turn()));
         }
         if let Seen::Part(found) | Seen::All(found) = seen {
             return Ok(Some(found));
@@ -236,12 +236,12 @@ fn wait_for<T>(
 }
 
 /// How long a session that has seen new entries leaves others time to come.
-fn gather(sessions: u32) -> Duration {
+fn turn() -> Duration {
     static PROCESSORS: OnceLock<u32> = OnceLock::new();
     let processors = PROCESSORS.get_or_init(|| {
         std::thread::available_parallelism().map_or(1, |processors| processors.get() as u32)
     });
-    (GATHER * sessions / *processors).min(LONGEST_GATHER)
+    waiters::turn(TURN_BY_PROCESSORS / *processors, LONGEST_PAUSE)
 }
 
 /// On a standby nothing commits, so nobody would wake a session.

@@ -16,3 +16,5 @@ mod standby;
 mod tamper;
 mod terminate;
 mod unnamed_node;
+mod watch;
+mod watch_pooled;
