@@ -58,8 +58,8 @@ fn ledger_watch(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     };
     let timeout = timeout(arguments, 4)?;
     let mut rows = Rows::begin(arguments);
-    wait_for(context, timeout, || {
-        let seen = without_keeping_locks(|| {
+    wait_for(context, timeout, |memory| {
+        let seen = without_keeping_locks(memory, || {
             let seen = look(context, &mut position, key, limit, &mut rows)?;
             let found = matches!(seen, Seen::Part(()) | Seen::All(()));
             Ok((seen, found))
@@ -148,8 +148,8 @@ fn ledger_wait(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
         }
         pg_sys::SPI_connect_ext(pg_sys::SPI_OPT_NONATOMIC as i32);
         pg_sys::SPI_commit();
-        let last = wait_for(context, timeout, || {
-            let last = with_snapshot(|| last_after(context, position))?;
+        let last = wait_for(context, timeout, |memory| {
+            let last = with_snapshot(memory, || last_after(context, position))?;
             pg_sys::SPI_commit();
             Ok(last.map_or(Seen::Nothing, Seen::All))
         })?;
@@ -187,15 +187,16 @@ fn timeout(arguments: Arguments, index: usize) -> Result<Duration, Failure> {
         .ok_or_else(|| report::timeout_out_of_range(LONGEST_TIMEOUT))
 }
 
-/// Calls `look` until it finds something or the time is over, once at least.
+/// Calls `look`, with a place for what it allocates, until it finds something or the time is over, once at least.
 fn wait_for<T>(
     context: &str,
     timeout: Duration,
-    mut look: impl FnMut() -> Result<Seen<T>, Failure>,
+    mut look: impl FnMut(&mut PgMemoryContexts) -> Result<Seen<T>, Failure>,
 ) -> Result<Option<T>, Failure> {
     let deadline = Instant::now() + timeout;
     let mut waiter: Option<Waiter> = None;
     let mut poll = SHORTEST_POLL;
+    let mut memory = PgMemoryContexts::new("ledger_watch look");
     loop {
         if let Some(next_look) = NEXT_LOOK.get() {
             while Instant::now() < next_look.min(deadline) {
@@ -207,7 +208,7 @@ fn wait_for<T>(
         if let Some(waiter) = armed {
             waiter.arm();
         }
-        let seen = look()?;
+        let seen = look(&mut memory)?;
         if !matches!(seen, Seen::Nothing | Seen::Part(_)) {
             NEXT_LOOK.set(Some(Instant::now() + turn()));
         }
@@ -268,13 +269,17 @@ fn sleep_until(end: Instant) {
 }
 
 /// Runs `look` under a new snapshot, and frees what it allocates.
-fn with_snapshot<T>(look: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+fn with_snapshot<T>(
+    memory: &mut PgMemoryContexts,
+    look: impl FnOnce() -> Result<T, Failure>,
+) -> Result<T, Failure> {
     // SAFETY: pushes and pops in pairs; an error pops with the (sub)transaction. What `look` gives back is no pointer into the
-    // memory context, which is deleted.
+    // memory context, which is emptied.
     unsafe {
         pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
-        let seen = PgMemoryContexts::new("ledger_watch look").switch_to(|_| look());
+        let seen = memory.switch_to(|_| look());
         pg_sys::PopActiveSnapshot();
+        memory.reset();
         seen
     }
 }
@@ -282,6 +287,7 @@ fn with_snapshot<T>(look: impl FnOnce() -> Result<T, Failure>) -> Result<T, Fail
 /// Runs `look` under a new snapshot and gives up the locks that it took, unless it says that it found something: then they
 /// are kept to the end of the transaction, as those of a query are.
 fn without_keeping_locks<T>(
+    memory: &mut PgMemoryContexts,
     look: impl FnOnce() -> Result<(T, bool), Failure>,
 ) -> Result<T, Failure> {
     use pg_sys::ResourceReleasePhase::*;
@@ -292,7 +298,7 @@ fn without_keeping_locks<T>(
         let outer = pg_sys::CurrentResourceOwner;
         let own = pg_sys::ResourceOwnerCreate(outer, c"ledger_watch look".as_ptr());
         pg_sys::CurrentResourceOwner = own;
-        let seen = with_snapshot(look);
+        let seen = with_snapshot(memory, look);
         pg_sys::CurrentResourceOwner = outer;
         let keep = matches!(seen, Ok((_, true)));
         for phase in [

@@ -91,5 +91,9 @@ impl Drop for Pooler {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
+        if std::thread::panicking() {
+            let log = fs::read_to_string(self.directory.join("log")).unwrap_or_default();
+            println!("log of the pooler on port {}:\n{log}", self.port);
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! Through PgBouncer in transaction mode, where no session can LISTEN, followers still see everything.
 
-use converge_ledger_cluster::{refused, seeded, skip, verify_ledger, Options, Pooler, Server};
+use converge_ledger_cluster::{
+    refused, seeded, skip, verify_ledger, wait_until, Options, Pooler, Server,
+};
 use postgres::error::SqlState;
 use postgres::{Client, SimpleQueryMessage};
 use std::time::Instant;
@@ -105,7 +107,7 @@ fn write(client: &mut Client, seed: u64) {
     }
 }
 
-/// A client that goes away frees the server connection on which it waited; the procedure works there too.
+/// Ended on the server, for PgBouncer 1.18 itself may crash on a cancel request whose client does not wait for its end.
 #[test]
 fn a_pooled_wait_can_be_cancelled_and_the_connection_goes_on() {
     let server =
@@ -123,24 +125,18 @@ fn a_pooled_wait_can_be_cancelled_and_the_connection_goes_on() {
         [1]
     );
     assert_eq!(numbers(&mut client, "CALL ledger_wait('orders')"), [1]);
-    let token = client.cancel_token();
     let waiting = std::thread::spawn(move || {
         let result =
             client.simple_query("SELECT * FROM ledger_watch('orders', 1, timeout => '100 s')");
         (client, result)
     });
     let mut observer = server.connect();
-    converge_ledger_cluster::wait_until("the session waits", || {
-        let statement = "SELECT count(*) FROM pg_stat_activity
-                         WHERE query LIKE '%ledger_watch%' AND wait_event = 'Extension'";
-        observer
-            .query_one(statement, &[])
-            .expect("an answer")
-            .get::<_, i64>(0)
-            == 1
+    let cancel = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity
+                  WHERE query LIKE '%100 s%' AND wait_event = 'Extension' AND state = 'active'";
+    wait_until("the session waits", || {
+        !observer.query(cancel, &[]).expect("an answer").is_empty()
     });
     let started = Instant::now();
-    token.cancel_query(postgres::NoTls).expect("sent");
     let (mut client, result) = waiting.join().expect("ended");
     refused(result, SqlState::QUERY_CANCELED);
     assert!(started.elapsed().as_secs() < 5);
