@@ -15,7 +15,7 @@ begin
           cross join lateral pg_catalog.aclexplode(c.relacl) a
          where x.extname = 'converge_ledger' and c.relkind in ('r', 'S', 'v') and a.grantee <> c.relowner
         union
-        select 'function ' || p.oid::regprocedure, a.grantee
+        select 'routine ' || p.oid::regprocedure, a.grantee
           from pg_catalog.pg_proc p
           join pg_catalog.pg_depend d
             on d.classid = 'pg_catalog.pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e'

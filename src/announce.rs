@@ -9,6 +9,7 @@ use crate::report::{self, Failure};
 use crate::settings::{self, Announcing};
 use crate::shared::{self, Range};
 use crate::utility;
+use crate::waiters;
 use pgrx::pg_sys;
 use sha2::{Digest, Sha256};
 use std::ffi::{c_char, CString};
@@ -88,8 +89,9 @@ fn settle(heads: &mut Heads) {
     }
 }
 
-/// Hands a committed transaction's ranges to the notifier. Must not fail.
+/// Hands a committed transaction's ranges to the notifier, and wakes the sessions that wait for them. Must not fail.
 pub fn committed(heads: &mut Heads) {
+    waiters::committed(heads.touched());
     if settings::announcing() == Announcing::ByWorker {
         let ranges = ranges(heads);
         if !ranges.is_empty() {
@@ -98,8 +100,9 @@ pub fn committed(heads: &mut Heads) {
     }
 }
 
-/// Leaves a prepared transaction's ranges for the notifier. Must not fail.
+/// Leaves a prepared transaction's ranges for the notifier and for whom its commit wakes. Must not fail.
 pub fn prepared(heads: &mut Heads) {
+    waiters::prepared(utility::preparing(), heads.touched());
     if settings::announcing() == Announcing::ByWorker {
         shared::prepared(utility::preparing(), &ranges(heads));
     }

@@ -5,7 +5,7 @@
 
 use crate::jsonb::Jsonb;
 use crate::report::{self, Failure};
-use crate::store::scan::varlena_bytes;
+use crate::store::scan::{varlena_bytes, Row};
 use crate::store::write;
 use converge_ledger_core::hash::{Hash, Tree};
 use converge_ledger_core::limits::{check_text, TextField, MAX_NUMBER, MAX_PAYLOAD_BYTES};
@@ -182,6 +182,15 @@ impl Rows {
                 values.as_mut_ptr(),
                 nulls.as_mut_ptr(),
             );
+        }
+    }
+
+    /// Adds a row of the table whose rows the function returns. Errors: 0A000 when its columns were changed during the call.
+    pub fn push_row(&mut self, row: &Row) -> Result<(), Failure> {
+        if row.copy_to(self.store, self.descriptor) {
+            Ok(())
+        } else {
+            Err(report::columns_changed())
         }
     }
 

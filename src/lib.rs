@@ -18,6 +18,7 @@ pub(crate) mod shared;
 pub(crate) mod store;
 pub(crate) mod transaction;
 pub(crate) mod utility;
+pub(crate) mod waiters;
 pub(crate) mod worker;
 
 ::pgrx::pg_module_magic!(name, version);
@@ -33,6 +34,7 @@ pub extern "C-unwind" fn _PG_init() {
     // SAFETY: a global that the postmaster sets while it loads libraries.
     if unsafe { pgrx::pg_sys::process_shared_preload_libraries_in_progress } {
         shared::init();
+        waiters::init();
         worker::init();
     }
 }
@@ -89,9 +91,14 @@ pgrx::extension_sql_file!(
     requires = ["proof"]
 );
 pgrx::extension_sql_file!(
+    "../sql/functions/watch.sql",
+    name = "watch",
+    requires = ["channel"]
+);
+pgrx::extension_sql_file!(
     "../sql/functions/check.sql",
     name = "check",
-    requires = ["channel"]
+    requires = ["watch"]
 );
 pgrx::extension_sql_file!(
     "../sql/views/status.sql",

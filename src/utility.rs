@@ -1,10 +1,11 @@
 //! Listens to commands that bypass the ends of transactions, that need a database for themselves, or that [`copy`] runs.
 //!
-//! COMMIT PREPARED fires no transaction callback, so what a prepared transaction has to announce
-//! is handed over here; DROP DATABASE and the like ask the notifier to leave. Both do something only in a preloaded server.
+//! COMMIT PREPARED fires no transaction callback, so what a prepared transaction has to announce is handed over here, and
+//! whoever waits for it is woken; DROP DATABASE and the like ask the notifier to leave. Both do something only in a preloaded server.
 
 use crate::append::copy;
 use crate::shared;
+use crate::waiters;
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::pgrx_extern_c_guard;
 use std::cell::Cell;
@@ -188,8 +189,14 @@ impl Command {
 
     fn after(&self) {
         match self {
-            Command::CommitPrepared(identifier) => shared::committed_prepared(*identifier),
-            Command::RollbackPrepared(identifier) => shared::rolled_back_prepared(*identifier),
+            Command::CommitPrepared(identifier) => {
+                shared::committed_prepared(*identifier);
+                waiters::committed_prepared(*identifier);
+            }
+            Command::RollbackPrepared(identifier) => {
+                shared::rolled_back_prepared(*identifier);
+                waiters::rolled_back_prepared(*identifier);
+            }
             Command::NeedsDatabase(database, Fate::Dropped) => shared::forget(*database),
             _ => {}
         }

@@ -8,8 +8,8 @@ declare
     reading constant text[] := array[
         'ledger_get', 'ledger_head', 'ledger_root', 'ledger_text', 'ledger_proof', 'ledger_verify_proof',
         'ledger_consistency', 'ledger_verify_consistency', 'ledger_channel', 'ledger_listen',
-        'ledger_unlisten', 'ledger_check', 'visible_size', 'required_context', 'required_position', 'entry_faults', 'schema_faults',
-        'running_work'];
+        'ledger_unlisten', 'ledger_watch', 'ledger_wait', 'ledger_check', 'visible_size', 'required_context',
+        'required_position', 'entry_faults', 'schema_faults', 'running_work'];
     appending constant text[] := array['ledger_append', 'ledger_append_batch', 'ledger_append_rows'];
     granted text[];
     callable regprocedure;
@@ -49,7 +49,7 @@ begin
           join pg_extension x on d.refclassid = 'pg_extension'::regclass and x.oid = d.refobjid
          where x.extname = 'converge_ledger' and p.proname = any (granted)
     loop
-        execute format('grant execute on function %s to %I', callable, role);
+        execute format('grant execute on routine %s to %I', callable, role);
     end loop;
 end
 $function$;

@@ -9,3 +9,4 @@ mod proof;
 mod read;
 mod status;
 mod tree;
+mod watch;

@@ -247,6 +247,11 @@ impl Heads {
             .filter(|head| head.now.first.is_some())
     }
 
+    /// The contexts that this transaction may have appended to, those included whose entries came complete.
+    pub fn touched(&self) -> impl Iterator<Item = &str> {
+        self.heads.iter().flatten().map(|head| &*head.context)
+    }
+
     /// Refuses to commit a context with a gap: a damaged dump must not come in silently.
     pub fn refuse_gaps(&mut self) -> Result<(), Failure> {
         let doubtful = |head: &&mut Head| head.uncertain || head.now.opened_gap;

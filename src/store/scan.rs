@@ -3,7 +3,7 @@
 //! Keeps the invariant that whatever it opened is closed when it is dropped, except while an error is
 //! on its way out: then PostgreSQL's resource owner closes it with the (sub)transaction.
 
-use crate::ledger::{has_shape, Table};
+use crate::ledger::{columns, has_shape, Table};
 use crate::report;
 use pgrx::pg_sys;
 use std::marker::PhantomData;
@@ -323,6 +323,32 @@ impl Row<'_> {
             let index = column - 1;
             (!*(*self.slot).tts_isnull.add(index)).then(|| *(*self.slot).tts_values.add(index))
         }
+    }
+
+    /// Adds the whole row to a tuplestore; false if the table's columns are not those of the descriptor.
+    pub fn copy_to(
+        &self,
+        store: *mut pg_sys::Tuplestorestate,
+        descriptor: pg_sys::TupleDesc,
+    ) -> bool {
+        // SAFETY: the slot holds a row of the open table, of which slot_getsomeattrs_int fills in all columns, missing ones included;
+        // both descriptors are complete, and the comparison shows that the store's rows have columns of the same forms.
+        unsafe {
+            let own = (*self.slot).tts_tupleDescriptor;
+            let forms = |descriptor| {
+                columns(descriptor).map(|column| {
+                    let dropped = column.attisdropped;
+                    (column.atttypid, column.attlen, column.attalign, dropped)
+                })
+            };
+            if !forms(own).eq(forms(descriptor)) {
+                return false;
+            }
+            pg_sys::slot_getsomeattrs_int(self.slot, (*own).natts);
+            let (values, nulls) = ((*self.slot).tts_values, (*self.slot).tts_isnull);
+            pg_sys::tuplestore_putvalues(store, descriptor, values, nulls);
+        }
+        true
     }
 
     /// Where the row is stored.

@@ -6,6 +6,7 @@
 //! Nothing here knows how the extension works: it speaks SQL and runs PostgreSQL's programs.
 
 mod ledger;
+mod pooler;
 mod programs;
 mod seed;
 mod server;
@@ -14,6 +15,7 @@ mod verify;
 mod wait;
 
 pub use ledger::{append, backend_pid, refused};
+pub use pooler::Pooler;
 pub use programs::succeed;
 pub use seed::seeded;
 pub use server::{kill_process, Options, Server, Shutdown};

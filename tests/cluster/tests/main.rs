@@ -17,3 +17,5 @@ mod standby;
 mod tamper;
 mod terminate;
 mod unnamed_node;
+mod watch;
+mod watch_pooled;
