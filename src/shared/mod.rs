@@ -1,0 +1,20 @@
+//! What all processes of a preloaded server share: which contexts wait to be announced, and who announces them.
+//!
+//! One lock guards all of it; it is held for a few hundred nanoseconds per commit, and nothing that can fail happens under it,
+//! because commits pass here after they can no longer be undone. When there is no room, the database is marked for a
+//! sweep instead: nothing is ever lost but time.
+
+mod area;
+mod databases;
+mod marks;
+mod notifiers;
+mod prepared;
+mod status;
+mod text;
+
+pub use area::{init, is_there};
+pub use databases::{forget, launcher_began, leave, next_start, next_to_start};
+pub use marks::{committed, Range};
+pub use notifiers::{announced, notifier_began, notifier_ended, take, Work};
+pub use prepared::{committed_prepared, prepared, prepared_identifier, rolled_back_prepared};
+pub use status::status;
