@@ -5,6 +5,7 @@ use super::marks::{Mark, Stage, MARKS};
 use super::prepared::PREPARED;
 use pgrx::pg_sys;
 use std::cell::Cell;
+use std::ptr::null_mut;
 
 const TRANCHE: &std::ffi::CStr = c"converge_ledger";
 
@@ -12,6 +13,8 @@ const TRANCHE: &std::ffi::CStr = c"converge_ledger";
 pub(super) struct Area {
     pub(super) launcher: *mut pg_sys::Latch,
     pub(super) launcher_pid: i32,
+    /// Databases wait for a notifier because the server has no free worker slot.
+    pub(super) crowded: bool,
     pub(super) databases: [Database; DATABASES],
     /// Beside the marks, so that looking through all of them is cheap.
     pub(super) stages: [Stage; MARKS],
@@ -21,7 +24,9 @@ pub(super) struct Area {
 }
 
 thread_local! {
-    static AREA: Cell<*mut Area> = const { Cell::new(std::ptr::null_mut()) };
+    /// Set in the postmaster and inherited by all its children.
+    static AREA: Cell<*mut Area> = const { Cell::new(null_mut()) };
+    static LOCK: Cell<*mut pg_sys::LWLock> = const { Cell::new(null_mut()) };
 }
 
 static mut NEXT_REQUEST: pg_sys::shmem_request_hook_type = None;
@@ -39,7 +44,8 @@ pub fn init() {
 }
 
 unsafe extern "C-unwind" fn request() {
-    // SAFETY: called by the postmaster at the one time at which memory may be asked for.
+    // SAFETY: called by the postmaster at the one time at which memory may be asked for. If it raises, the server
+    // does not start.
     unsafe {
         if let Some(next) = NEXT_REQUEST {
             next();
@@ -51,8 +57,9 @@ unsafe extern "C-unwind" fn request() {
 
 unsafe extern "C-unwind" fn startup() {
     let mut found = false;
-    // SAFETY: called by the postmaster, alone, before any other process runs; all-zero bytes are a valid `Area`: free
-    // marks, no databases, null latches.
+    // SAFETY: called by the postmaster, alone, before any other process runs, and again after a crash, when the memory is
+    // new; all-zero bytes are a valid `Area`: free marks, no databases, null latches. The tranche was asked for in
+    // `request`. If it raises, the server does not start.
     unsafe {
         if let Some(next) = NEXT_STARTUP {
             next();
@@ -61,6 +68,7 @@ unsafe extern "C-unwind" fn startup() {
         if !found {
             std::ptr::write_bytes(area.cast::<u8>(), 0, size_of::<Area>());
         }
+        LOCK.set(&raw mut (*pg_sys::GetNamedLWLockTranche(TRANCHE.as_ptr())).lock);
         AREA.set(area.cast());
     }
 }
@@ -70,16 +78,17 @@ pub fn is_there() -> bool {
     !AREA.get().is_null()
 }
 
-/// Runs `with` under the lock; none if the library was not preloaded. `with` must not fail.
+/// Runs `with` under the lock; none if the library was not preloaded. `with` must not fail, and allocates nothing: others
+/// wait meanwhile.
 pub(super) fn locked<T>(with: impl FnOnce(&mut Area) -> T) -> Option<T> {
-    let area = AREA.get();
+    let (area, lock) = (AREA.get(), LOCK.get());
     if area.is_null() {
         return None;
     }
-    // SAFETY: the area lives as long as the server; the lock makes this the only reference. What happens between the calls
-    // raises nothing, and no interrupt is served while a lightweight lock is held.
+    // SAFETY: area and lock live as long as the server; the lock makes this the only reference. Taking it raises only in a
+    // process that holds two hundred others. What happens between the calls raises nothing, and no interrupt is served while
+    // a lightweight lock is held.
     unsafe {
-        let lock = &raw mut (*pg_sys::GetNamedLWLockTranche(TRANCHE.as_ptr())).lock;
         pg_sys::LWLockAcquire(lock, pg_sys::LWLockMode::LW_EXCLUSIVE);
         let answer = with(&mut *area);
         pg_sys::LWLockRelease(lock);
@@ -100,6 +109,11 @@ pub(super) fn own_database() -> pg_sys::Oid {
 }
 
 pub(super) fn own_latch() -> *mut pg_sys::Latch {
-    // SAFETY: as above.
+    // SAFETY: a global that is set when the process starts.
     unsafe { pg_sys::MyLatch }
+}
+
+pub(super) fn own_pid() -> i32 {
+    // SAFETY: a global that is set when the process starts.
+    unsafe { pg_sys::MyProcPid }
 }

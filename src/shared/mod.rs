@@ -13,8 +13,14 @@ mod status;
 mod text;
 
 pub use area::{init, is_there};
-pub use databases::{forget, launcher_began, leave, next_start, next_to_start};
-pub use marks::{committed, Range};
-pub use notifiers::{announced, notifier_began, notifier_ended, take, Work};
+pub use databases::{
+    come_back, forget, has_room, launcher_began, launcher_ended, leave, next_start, next_to_start,
+    not_started, set_crowded,
+};
+pub use marks::{committed, Range, MANY};
+pub use notifiers::{
+    announced, notifier_began, notifier_connected, notifier_ended, notifier_failed, take,
+    Announcement, Work,
+};
 pub use prepared::{committed_prepared, prepared, prepared_identifier, rolled_back_prepared};
 pub use status::status;

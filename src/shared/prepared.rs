@@ -1,7 +1,8 @@
 //! What prepared transactions will announce when they are committed.
 
 use super::area::{locked, own_database, wake};
-use super::marks::{hash_of, Range, Stage, MANY, MARKS};
+use super::marks::{hash_of, Placed, Range, Stage, MANY};
+use std::ptr::null_mut;
 
 /// Prepared transactions of which it is known what they will announce.
 pub(super) const PREPARED: usize = 1_024;
@@ -13,10 +14,11 @@ pub fn prepared_identifier(gid: &[u8]) -> u64 {
 
 /// Keeps the ranges of a prepared transaction until it is committed or rolled back.
 pub fn prepared(identifier: u64, ranges: &[Range]) {
-    let oid = own_database();
     locked(|area| {
-        let complete =
-            ranges.len() <= MANY && ranges.iter().all(|range| area.mark(oid, range, identifier));
+        let complete = ranges.len() <= MANY
+            && ranges
+                .iter()
+                .all(|range| !matches!(area.mark(range, identifier), Placed::NoRoom));
         if complete {
             let at = area.next_prepared % PREPARED;
             area.prepared[at] = identifier;
@@ -30,47 +32,44 @@ pub fn prepared(identifier: u64, ranges: &[Range]) {
 pub fn committed_prepared(identifier: u64) {
     let oid = own_database();
     let latch = locked(|area| {
-        let known = area
-            .prepared
-            .iter()
-            .position(|prepared| *prepared == identifier);
         let mut found = 0;
-        for at in area.in_stage(Stage::Prepared) {
-            let mark = &area.marks[at];
-            if mark.prepared == identifier && mark.database == oid {
-                area.stages[at] = Stage::Waiting;
+        for (stage, mark) in area.in_use() {
+            if *stage == Stage::Prepared && mark.prepared == identifier && mark.database == oid {
+                *stage = Stage::Waiting;
+                // The identifier may be used again before this is announced.
+                mark.prepared = 0;
                 found += 1;
             }
         }
-        match known {
-            Some(at) => area.prepared[at] = 0,
-            None => found += 1,
+        let mut known = false;
+        for prepared in &mut area.prepared {
+            if *prepared == identifier {
+                *prepared = 0;
+                known = true;
+            }
         }
-        if found == 0 {
-            return std::ptr::null_mut();
+        if known && found == 0 {
+            return None;
         }
-        if let Some(database) = area.database(oid) {
-            database.waiting = database.waiting.saturating_add(found).min(MARKS as u32);
-            database.sweep |= known.is_none();
-        }
-        area.whom_to_tell(oid)
+        let database = area.own()?;
+        database.waiting = database.waiting.saturating_add(found);
+        database.sweep |= !known;
+        Some(area.whom_to_tell())
     });
-    wake(latch.unwrap_or(std::ptr::null_mut()));
+    wake(latch.flatten().unwrap_or(null_mut()));
 }
 
 /// Forgets a prepared transaction that was rolled back.
 pub fn rolled_back_prepared(identifier: u64) {
     locked(|area| {
-        for prepared in area
-            .prepared
-            .iter_mut()
-            .filter(|prepared| **prepared == identifier)
-        {
-            *prepared = 0;
+        for prepared in &mut area.prepared {
+            if *prepared == identifier {
+                *prepared = 0;
+            }
         }
-        for at in area.in_stage(Stage::Prepared) {
-            if area.marks[at].prepared == identifier {
-                area.stages[at] = Stage::Free;
+        for (stage, mark) in area.in_use() {
+            if *stage == Stage::Prepared && mark.prepared == identifier {
+                *stage = Stage::Free;
             }
         }
     });

@@ -1,6 +1,7 @@
 //! What `ledger_status` shows.
 
 use super::area::locked;
+use super::databases::{Database, DATABASES};
 use pgrx::pg_sys;
 
 /// One row of `ledger_status`.
@@ -8,34 +9,41 @@ pub struct Status {
     pub database: pg_sys::Oid,
     pub pid: i32,
     pub state: &'static str,
-    pub waiting: i64,
+    /// None while it is not known, because all contexts are to be looked at.
+    pub waiting: Option<i64>,
     pub announced: i64,
     pub failures: i64,
     pub error: String,
 }
 
-/// The launcher's process and the databases that have, or wait for, a notifier; none if the library was not preloaded.
+/// The launcher's process and the databases that have had, or wait for, a notifier; none if the library was not preloaded.
 pub fn status() -> Option<(i32, Vec<Status>)> {
-    locked(|area| {
-        let databases = area
-            .databases
-            .iter()
-            .filter(|database| database.oid != pg_sys::InvalidOid)
-            .map(|database| Status {
-                database: database.oid,
-                pid: database.pid,
-                state: match (database.latch.is_null(), database.starting) {
-                    (false, _) => "running",
-                    (true, true) => "starting",
-                    (true, false) if database.failures > 0 => "failed",
-                    (true, false) => "idle",
-                },
-                waiting: i64::from(database.waiting),
-                announced: database.announced,
-                failures: i64::from(database.failures),
-                error: database.error.get().to_owned(),
-            })
-            .collect();
-        (area.launcher_pid, databases)
-    })
+    let mut databases = Vec::with_capacity(DATABASES);
+    let launcher = locked(|area| {
+        let used = area.databases.iter();
+        databases.extend(used.filter(|database| database.oid != pg_sys::InvalidOid));
+        area.launcher_pid
+    })?;
+    Some((launcher, databases.iter().map(row).collect()))
+}
+
+fn row(database: &Database) -> Status {
+    let state = if database.pid != 0 && database.connected {
+        "running"
+    } else if database.pid != 0 || database.starting {
+        "starting"
+    } else if database.failures > 0 {
+        "failed"
+    } else {
+        "idle"
+    };
+    Status {
+        database: database.oid,
+        pid: database.pid,
+        state,
+        waiting: (!database.sweep && !database.sweeping).then_some(i64::from(database.waiting)),
+        announced: database.announced,
+        failures: i64::from(database.failures),
+        error: database.error.get().to_owned(),
+    }
 }
