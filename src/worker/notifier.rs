@@ -149,10 +149,12 @@ impl Memory {
 fn announce(work: Work, memory: &mut Memory) -> usize {
     // First, because it goes by what had been announced before.
     let swept = if work.sweep { sweep(memory) } else { 0 };
-    let count = work.ranges.len();
     let mut ranges = work.ranges;
-    while !ranges.is_empty() {
-        let chunk = ranges.split_off(ranges.len().saturating_sub(CHUNK));
+    // A context can have two marks, one of them left by a prepared transaction. In order, so that listeners hear of no gap.
+    ranges.sort_unstable_by(|one, other| {
+        (&one.context, one.first).cmp(&(&other.context, other.first))
+    });
+    for chunk in ranges.chunks(CHUNK) {
         in_transaction(|ledger| {
             // What waits for a ledger that is gone is announced to those who still listen.
             if let Some(ledger) = ledger {
@@ -160,9 +162,10 @@ fn announce(work: Work, memory: &mut Memory) -> usize {
             }
             chunk.iter().for_each(notify);
         });
-        chunk.into_iter().for_each(|range| memory.note(range));
     }
-    swept + count
+    let count = swept + ranges.len();
+    ranges.into_iter().for_each(|range| memory.note(range));
+    count
 }
 
 /// Announces what no mark tells of: contexts that have grown since they were last announced here.
