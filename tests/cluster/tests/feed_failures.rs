@@ -57,23 +57,36 @@ fn while_notifying_is_blocked(server: &Server, with: impl FnOnce()) {
     let mut blocker = server.connect_to("postgres");
     let pid = backend_pid(&mut blocker);
     let mut client = server.connect_to("postgres");
-    let waits = "SELECT wait_event = 'SyncRep' FROM pg_stat_activity WHERE pid = $1";
+    let block =
+        "SET synchronous_commit = on; SELECT pg_logical_emit_message(true, '', ''); NOTIFY blocked";
+    let waits =
+        "SELECT wait_event IS NOT DISTINCT FROM 'SyncRep' FROM pg_stat_activity WHERE pid = $1";
     thread::scope(|scope| {
-        let blocking = scope
-            .spawn(move || blocker.batch_execute("SET synchronous_commit = on; SELECT pg_logical_emit_message(true, '', ''); NOTIFY blocked"));
+        let blocking = scope.spawn(move || blocker.batch_execute(block));
         wait_until("notifying is blocked", || {
-            let row = client.query_one(waits, &[&pid]).expect("the activity");
-            row.get::<_, Option<bool>>(0) == Some(true)
+            client.query_one(waits, &[&pid]).expect("activity").get(0)
         });
+        let cancel = CancelOnDrop { client, pid };
         with();
-        client
-            .execute("SELECT pg_cancel_backend($1)", &[&pid])
-            .expect("cancelled");
-        blocking
-            .join()
-            .expect("no panic")
-            .expect("committed locally");
+        drop(cancel);
+        let ended = blocking.join().expect("no panic");
+        ended.expect("committed, though on no standby");
     });
+}
+
+/// Lets the blocker go even when an expectation fails.
+struct CancelOnDrop {
+    client: Client,
+    pid: i32,
+}
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        // A failure in here must not hide, by a second panic, the one that is under way.
+        let _ = self
+            .client
+            .execute("SELECT pg_cancel_backend($1)", &[&self.pid]);
+    }
 }
 
 /// Waits until the notifier waits for the right to notify.
@@ -297,9 +310,8 @@ fn the_whole_queue_is_filled() {
     let server = Server::start(preloaded().set("statement_timeout", "0"));
     let mut listener = listen(&server, &["orders"]);
     let mut holder = server.connect();
-    holder
-        .batch_execute("LISTEN other; BEGIN")
-        .expect("listening");
+    holder.batch_execute("LISTEN other").expect("listening");
+    holder.batch_execute("BEGIN").expect("begun");
     let mut filler = server.connect();
     let fill = "SELECT count(pg_notify('filler', number || repeat('x', $1::int)))
                 FROM generate_series(1, $2::int) AS number";
