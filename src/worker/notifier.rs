@@ -41,6 +41,11 @@ const SETTINGS: [(&CStr, &CStr); 6] = [
     (c"default_transaction_deferrable", c"off"),
 ];
 
+extern "C-unwind" {
+    /// src/backend/commands/async.c; the bindings' wrapper cannot be passed on.
+    fn pg_notification_queue_usage(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum;
+}
+
 #[pgrx::pg_guard]
 #[no_mangle]
 pub extern "C-unwind" fn converge_ledger_notifier(database: pg_sys::Datum) {
@@ -70,6 +75,7 @@ pub extern "C-unwind" fn converge_ledger_notifier(database: pg_sys::Datum) {
         }
     }
     shared::notifier_connected();
+    free_queue();
     PgTryBuilder::new(AssertUnwindSafe(serve))
         .catch_others(|cause| {
             let message = match &cause {
@@ -82,6 +88,19 @@ pub extern "C-unwind" fn converge_ledger_notifier(database: pg_sys::Datum) {
             cause.rethrow()
         })
         .execute();
+}
+
+/// Frees what all listeners have read of the notification queue. PostgreSQL does so when something is added, which a full
+/// queue refuses, and when it is asked how full the queue is.
+fn free_queue() {
+    // SAFETY: the function takes no argument and needs no transaction. If it raises, the process ends.
+    unsafe {
+        pg_sys::DirectFunctionCall1Coll(
+            Some(pg_notification_queue_usage),
+            pg_sys::InvalidOid,
+            pg_sys::Datum::from(0),
+        );
+    }
 }
 
 /// The process ends, for whatever reason; its transaction has been rolled back.
