@@ -409,7 +409,9 @@ fn a_notifier_that_cannot_be_started_is_tried_again() {
     });
     server.allow_processes(true);
     hear(&mut listener, |heard| !heard.is_empty());
-    assert_eq!(status(&mut writer, "ledger").1, 0);
+    wait_until("the failures are over", || {
+        status(&mut writer, "ledger").1 == 0
+    });
     verify_ledger(&mut writer);
 }
 
