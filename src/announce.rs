@@ -48,7 +48,7 @@ pub fn at_commit() -> Result<(), Failure> {
         return Err(report::not_preloaded());
     }
     with_heads(settle);
-    if mode == Announcing::ByWorker {
+    if mode == Announcing::ByWorker && shared::has_room() {
         return Ok(());
     }
     let ranges = with_heads(|heads| {
@@ -72,9 +72,13 @@ pub fn at_commit() -> Result<(), Failure> {
 
 /// As [`at_commit`], for a transaction that is prepared. It cannot be announced when it commits unless a worker does it.
 pub fn at_prepare() -> Result<(), Failure> {
-    if settings::announcing() == Announcing::AtCommit
-        && with_heads(|heads| heads.changed().next().is_some())
-    {
+    let by_worker = || shared::is_there() && shared::has_room();
+    let possible = match settings::announcing() {
+        Announcing::Never => true,
+        Announcing::AtCommit => false,
+        Announcing::ByWorker => by_worker(),
+    };
+    if !possible && with_heads(|heads| heads.changed().next().is_some()) {
         return Err(report::cannot_prepare());
     }
     at_commit()
@@ -100,17 +104,22 @@ pub fn committed(heads: &mut Heads) {
     }
 }
 
-/// Leaves a prepared transaction's ranges for the notifier and for whom its commit wakes. Must not fail.
+/// Leaves a prepared transaction's ranges for the notifier, none if it is not to be announced, and for whom its commit wakes. Must
+/// not fail.
 pub fn prepared(heads: &mut Heads) {
     waiters::prepared(utility::preparing(), heads.touched());
-    if settings::announcing() == Announcing::ByWorker {
-        shared::prepared(utility::preparing(), &ranges(heads));
-    }
+    let ranges = match settings::announcing() {
+        Announcing::ByWorker => ranges(heads),
+        Announcing::AtCommit | Announcing::Never => Vec::new(),
+    };
+    shared::prepared(utility::preparing(), &ranges);
 }
 
+/// What the transaction appended, or more than the notifier wants to know.
 fn ranges(heads: &mut Heads) -> Vec<Range<'_>> {
     heads
         .changed()
+        .take(shared::MANY + 1)
         .filter_map(|head| {
             let origin = head.now.owner.as_deref()?;
             let Mark {

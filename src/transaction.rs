@@ -5,6 +5,7 @@ use crate::append::direct;
 use crate::append::head::{self, with_heads};
 use crate::append::identity;
 use crate::report::Failure;
+use crate::utility;
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::pgrx_extern_c_guard;
 
@@ -41,7 +42,10 @@ unsafe extern "C-unwind" fn transaction(
             head::at_end(announce::prepared);
             end(false);
         }
-        XACT_EVENT_ABORT => end(false),
+        XACT_EVENT_ABORT => {
+            end(false);
+            utility::aborted();
+        }
         _ => {}
     }
 }

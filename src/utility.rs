@@ -11,7 +11,7 @@ use pgrx::pg_sys::panic::pgrx_extern_c_guard;
 use std::cell::Cell;
 use std::ffi::{c_char, CStr};
 
-/// How long a notifier stays away from a database that is dropped, copied, moved or renamed.
+/// How long a notifier stays away at most from a database that is dropped, copied, moved or renamed.
 const AWAY_MICROSECONDS: i64 = 10_000_000;
 
 static mut NEXT_HOOK: pg_sys::ProcessUtility_hook_type = None;
@@ -19,6 +19,8 @@ static mut NEXT_HOOK: pg_sys::ProcessUtility_hook_type = None;
 thread_local! {
     /// Stands for the transaction that is being prepared.
     static PREPARING: Cell<u64> = const { Cell::new(0) };
+    /// The database whose notifier was asked to leave.
+    static WANTED: Cell<pg_sys::Oid> = const { Cell::new(pg_sys::InvalidOid) };
 }
 
 /// Listens to utility commands. Called once, when the library is loaded.
@@ -35,7 +37,18 @@ pub fn preparing() -> u64 {
     PREPARING.get()
 }
 
+/// The command that needed a database has failed.
+pub fn aborted() {
+    let database = WANTED.replace(pg_sys::InvalidOid);
+    if database != pg_sys::InvalidOid {
+        shared::come_back(database);
+    }
+}
+
 extern "C-unwind" {
+    /// src/backend/commands/dbcommands.c; missing in the bindings.
+    fn have_createdb_privilege() -> bool;
+
     /// The server's own function. The bindings' wrapper would catch every error of every utility command and raise it anew,
     /// without its context and with the SQLSTATEs that it does not know lost.
     fn standard_ProcessUtility(
@@ -96,10 +109,13 @@ unsafe extern "C-unwind" fn utility(
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    Kept,
-    Dropped,
+/// What somebody wants a database for.
+#[derive(Clone, Copy)]
+enum Need {
+    Drop,
+    Copy,
+    /// To move or rename it.
+    Change,
 }
 
 /// What a command means to the ledger.
@@ -108,8 +124,7 @@ enum Command {
     Prepare(u64),
     CommitPrepared(u64),
     RollbackPrepared(u64),
-    /// The database, and whether it is gone afterwards.
-    NeedsDatabase(pg_sys::Oid, Fate),
+    NeedsDatabase(pg_sys::Oid, Need),
     Other,
 }
 
@@ -139,36 +154,31 @@ impl Command {
                     }
                 }
                 NodeTag::T_DropdbStmt => {
-                    needs((*tree.cast::<pg_sys::DropdbStmt>()).dbname, Fate::Dropped)
+                    let drop: *mut pg_sys::DropdbStmt = tree.cast();
+                    needs((*drop).dbname, Need::Drop)
                 }
-                NodeTag::T_AlterDatabaseStmt => needs(
-                    (*tree.cast::<pg_sys::AlterDatabaseStmt>()).dbname,
-                    Fate::Kept,
-                ),
+                NodeTag::T_AlterDatabaseStmt => {
+                    let alter: *mut pg_sys::AlterDatabaseStmt = tree.cast();
+                    match option((*alter).options, c"tablespace") {
+                        Some(_) => needs((*alter).dbname, Need::Change),
+                        None => Command::Other,
+                    }
+                }
                 NodeTag::T_RenameStmt => {
                     let rename: *mut pg_sys::RenameStmt = tree.cast();
                     if (*rename).renameType == pg_sys::ObjectType::OBJECT_DATABASE {
-                        return needs((*rename).subname, Fate::Kept);
+                        return needs((*rename).subname, Need::Change);
                     }
                     Command::Other
                 }
                 NodeTag::T_CreatedbStmt => {
-                    let options = (*tree.cast::<pg_sys::CreatedbStmt>()).options;
-                    let length = if options.is_null() {
-                        0
-                    } else {
-                        (*options).length as usize
-                    };
-                    for at in 0..length {
-                        let option: *mut pg_sys::DefElem =
-                            (*(*options).elements.add(at)).ptr_value.cast();
-                        if CStr::from_ptr((*option).defname) == c"template"
-                            && !(*option).arg.is_null()
-                        {
-                            return needs(pg_sys::defGetString(option), Fate::Kept);
+                    let create: *mut pg_sys::CreatedbStmt = tree.cast();
+                    match option((*create).options, c"template") {
+                        Some(template) if !(*template).arg.is_null() => {
+                            needs(pg_sys::defGetString(template), Need::Copy)
                         }
+                        _ => needs(c"template1".as_ptr(), Need::Copy),
                     }
-                    Command::Other
                 }
                 _ => Command::Other,
             }
@@ -179,6 +189,7 @@ impl Command {
         match self {
             Command::Prepare(identifier) => PREPARING.set(*identifier),
             Command::NeedsDatabase(database, _) => {
+                WANTED.set(*database);
                 // SAFETY: reads the clock.
                 let now = unsafe { pg_sys::GetCurrentTimestamp() };
                 shared::leave(*database, now + AWAY_MICROSECONDS);
@@ -197,20 +208,69 @@ impl Command {
                 shared::rolled_back_prepared(*identifier);
                 waiters::rolled_back_prepared(*identifier);
             }
-            Command::NeedsDatabase(database, Fate::Dropped) => shared::forget(*database),
+            Command::NeedsDatabase(database, need) => {
+                WANTED.set(pg_sys::InvalidOid);
+                match need {
+                    Need::Drop => shared::forget(*database),
+                    Need::Change | Need::Copy => shared::come_back(*database),
+                }
+            }
             _ => {}
         }
     }
 }
 
+/// The option of a command that has this name.
+///
+/// # Safety
+/// A list of options, or null.
+unsafe fn option(options: *mut pg_sys::List, name: &CStr) -> Option<*mut pg_sys::DefElem> {
+    // SAFETY: by the contract; options have names.
+    unsafe {
+        let length = if options.is_null() {
+            0
+        } else {
+            (*options).length as usize
+        };
+        (0..length)
+            .map(|at| -> *mut pg_sys::DefElem { (*(*options).elements.add(at)).ptr_value.cast() })
+            .find(|option| CStr::from_ptr((**option).defname) == name)
+    }
+}
+
+/// The command of a session that needs a database and has the right to: nobody else can send its notifier away.
+///
 /// # Safety
 /// The name of a database, or null.
-unsafe fn needs(name: *const c_char, fate: Fate) -> Command {
-    // SAFETY: a catalogue look-up, inside the command's transaction.
+unsafe fn needs(name: *const c_char, need: Need) -> Command {
+    // SAFETY: catalogue look-ups, inside the command's transaction.
     unsafe {
         if name.is_null() || !pg_sys::IsTransactionState() {
             return Command::Other;
         }
-        Command::NeedsDatabase(pg_sys::get_database_oid(name, true), fate)
+        let database = pg_sys::get_database_oid(name, true);
+        let may = match need {
+            _ if database == pg_sys::InvalidOid => false,
+            Need::Drop | Need::Change => owns(database),
+            Need::Copy => pg_sys::ffi::pg_guard_ffi_boundary(|| have_createdb_privilege()),
+        };
+        if may {
+            Command::NeedsDatabase(database, need)
+        } else {
+            Command::Other
+        }
+    }
+}
+
+/// # Safety
+/// Inside a transaction.
+unsafe fn owns(database: pg_sys::Oid) -> bool {
+    // SAFETY: a catalogue look-up; if it raises, so does the command.
+    unsafe {
+        let role = pg_sys::GetUserId();
+        #[cfg(feature = "pg15")]
+        return pg_sys::pg_database_ownercheck(database, role);
+        #[cfg(not(feature = "pg15"))]
+        return pg_sys::object_ownercheck(pg_sys::DatabaseRelationId, database, role);
     }
 }

@@ -26,7 +26,7 @@ comment on column ledger_status.pid is
 comment on column ledger_status.state is
     'running, starting, idle or failed';
 comment on column ledger_status.contexts_waiting is
-    'contexts with committed entries that are not announced yet';
+    'contexts with committed entries that are not announced yet; null when all contexts are to be looked at';
 comment on column ledger_status.announcements_sent is
     'announcements since the server was started';
 comment on column ledger_status.failures is

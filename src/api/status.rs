@@ -38,7 +38,7 @@ fn worker_status(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
             Some(pg_sys::Datum::from(database.database)),
             pid(database.pid),
             Some(text(database.state)),
-            Some(pg_sys::Datum::from(database.waiting)),
+            database.waiting.map(pg_sys::Datum::from),
             Some(pg_sys::Datum::from(database.announced)),
             Some(pg_sys::Datum::from(database.failures)),
             (!database.error.is_empty()).then(|| text(&database.error)),

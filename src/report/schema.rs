@@ -75,6 +75,6 @@ pub fn no_worker_slot() -> Failure {
         Code::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
         "could not start a notifier: no free background worker slot",
     )
-    .detail("Appends go on; they are announced when a slot is free.")
-    .hint("Raise max_worker_processes.")
+    .detail("Appends go on; they are announced when a slot is free. This is said once an hour.")
+    .hint("Raise max_worker_processes: one for the launcher and one for each database that is appended to.")
 }

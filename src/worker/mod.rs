@@ -14,6 +14,8 @@ extern "C-unwind" {
     /// Ends the process at the next safe point; the bindings' wrapper cannot serve as a handler.
     fn die(signal: i32);
     fn SignalHandlerForConfigReload(signal: i32);
+    /// Sets the latch, whatever the signal was sent for.
+    fn procsignal_sigusr1_handler(signal: i32);
 }
 
 /// Registers the launcher. Called while the server loads its preloaded libraries.
@@ -43,9 +45,11 @@ fn copy(from: &CStr, to: &mut [c_char]) {
     }
 }
 
-/// Takes signals: SIGTERM ends the process wherever it waits, SIGHUP reloads the configuration.
+/// Takes signals: SIGTERM ends the process wherever it waits, SIGHUP reloads the configuration, SIGUSR1 wakes it: the launcher, which is
+/// connected to no database, would not hear otherwise that a notifier has ended.
 fn take_signals() {
     const SIGHUP: i32 = 1;
+    const SIGUSR1: i32 = 10;
     const SIGTERM: i32 = 15;
     // SAFETY: PostgreSQL's own handlers, set before signals are unblocked.
     unsafe {
@@ -53,11 +57,13 @@ fn take_signals() {
         {
             pg_sys::pqsignal(SIGHUP, Some(SignalHandlerForConfigReload));
             pg_sys::pqsignal(SIGTERM, Some(die));
+            pg_sys::pqsignal(SIGUSR1, Some(procsignal_sigusr1_handler));
         }
         #[cfg(feature = "pg18")]
         {
             pg_sys::pqsignal_be(SIGHUP, Some(SignalHandlerForConfigReload));
             pg_sys::pqsignal_be(SIGTERM, Some(die));
+            pg_sys::pqsignal_be(SIGUSR1, Some(procsignal_sigusr1_handler));
         }
         pg_sys::BackgroundWorkerUnblockSignals();
     }
@@ -86,4 +92,10 @@ fn wait(milliseconds: i64) {
 fn now() -> pg_sys::TimestampTz {
     // SAFETY: reads the clock.
     unsafe { pg_sys::GetCurrentTimestamp() }
+}
+
+/// When to try again: each failure in a row doubles the pause, up to a minute.
+fn retry_at(failures: u32) -> pg_sys::TimestampTz {
+    const SECOND: i64 = 1_000_000;
+    now() + (SECOND << failures.min(6)).min(60 * SECOND)
 }

@@ -1,50 +1,81 @@
 //! Announces what was committed in one database, many commits at a time.
 
-use super::{now, take_signals, wait};
+use super::{now, retry_at, take_signals, wait};
 use crate::announce;
-use crate::ledger;
-use crate::shared::{self, Work};
+use crate::ledger::{self, Ledger};
+use crate::shared::{self, Announcement, Work};
 use crate::store::scan::Sight;
 use crate::store::{contexts, entries};
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::PgTryBuilder;
 use std::collections::HashMap;
+use std::ffi::CStr;
 use std::panic::AssertUnwindSafe;
+use std::time::{Duration, Instant};
 
 /// Announcements follow each other no faster than this, and under load no faster than the second: each one wakes every
 /// listener of the database, whatever it listens to. What comes meanwhile is announced together.
-const PAUSE_MICROSECONDS: i64 = 1_000;
-const LONGEST_PAUSE_MICROSECONDS: i64 = 50_000;
+const PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 /// How much longer each commit of the last round makes the next pause: above some 3,000 commits a second it grows to the longest.
-const PAUSE_PER_COMMIT_MICROSECONDS: i64 = 300;
+const PAUSE_PER_COMMIT: Duration = Duration::from_micros(300);
+/// How many announcements are made in one transaction: it keeps other notifying transactions of the cluster from
+/// committing, and a sweep must not hold back the horizon of the database.
+const CHUNK: usize = 1_000;
 /// Contexts whose last announcement is remembered, so that a sweep need not announce all of them.
 const REMEMBERED: usize = 100_000;
-/// A notifier without work leaves, so that its database can be dropped or copied.
-const IDLE_MICROSECONDS: i64 = 60_000_000;
-const SECOND: i64 = 1_000_000;
+/// A notifier without work leaves, so that its worker slot is free.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// As long as another database waits for a slot.
+const PATIENCE_WHEN_CROWDED: Duration = Duration::from_secs(1);
+
+/// Settings that roles and databases may have and that would end the notifier, or make it wait.
+const SETTINGS: [(&CStr, &CStr); 6] = [
+    // An announcement that a crash loses is no loss: the listeners are gone as well.
+    (c"synchronous_commit", c"off"),
+    (c"lock_timeout", c"0"),
+    (c"statement_timeout", c"0"),
+    (c"default_transaction_isolation", c"read committed"),
+    (c"default_transaction_read_only", c"off"),
+    (c"default_transaction_deferrable", c"off"),
+];
+
+extern "C-unwind" {
+    /// src/backend/commands/async.c; the bindings' wrapper cannot be passed on.
+    fn pg_notification_queue_usage(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum;
+}
 
 #[pgrx::pg_guard]
 #[no_mangle]
 pub extern "C-unwind" fn converge_ledger_notifier(database: pg_sys::Datum) {
-    let database = pg_sys::Oid::from(database.value() as u32);
+    let oid = pg_sys::Oid::from(database.value() as u32);
+    // SAFETY: registers a function of this library for the end of this process.
+    unsafe { pg_sys::before_shmem_exit(Some(left), database) };
     take_signals();
-    // SAFETY: registers a function of this library for the end of this process; connects to the database by OID as
-    // the bootstrap superuser; ends the process if the database is gone.
-    unsafe {
-        pg_sys::before_shmem_exit(Some(left), pg_sys::Datum::from(database));
-        pg_sys::BackgroundWorkerInitializeConnectionByOid(database, pg_sys::InvalidOid, 0);
-        // An announcement that a crash loses is no loss: the listeners are gone as well.
-        pg_sys::SetConfigOption(
-            c"synchronous_commit".as_ptr(),
-            c"off".as_ptr(),
-            pg_sys::GucContext::PGC_USERSET,
-            pg_sys::GucSource::PGC_S_OVERRIDE,
-        );
-    }
-    if !shared::notifier_began() {
+    if !shared::notifier_began(oid) {
         return;
     }
+    // SAFETY: connects to the database by OID as the bootstrap superuser, even if it takes no new connections, for those
+    // that it has may append and listen. Ends the process if the database is gone. The settings exist in every
+    // server and take these values.
+    unsafe {
+        pg_sys::BackgroundWorkerInitializeConnectionByOid(
+            oid,
+            pg_sys::InvalidOid,
+            pg_sys::BGWORKER_BYPASS_ALLOWCONN,
+        );
+        for (name, value) in SETTINGS {
+            pg_sys::SetConfigOption(
+                name.as_ptr(),
+                value.as_ptr(),
+                pg_sys::GucContext::PGC_USERSET,
+                pg_sys::GucSource::PGC_S_OVERRIDE,
+            );
+        }
+    }
+    shared::notifier_connected();
+    free_queue();
     PgTryBuilder::new(AssertUnwindSafe(serve))
         .catch_others(|cause| {
             let message = match &cause {
@@ -53,57 +84,163 @@ pub extern "C-unwind" fn converge_ledger_notifier(database: pg_sys::Datum) {
                 }
                 CaughtError::RustPanic { ereport, .. } => ereport.message().to_owned(),
             };
-            shared::notifier_ended(database, Some(&message), retry_at);
+            shared::notifier_failed(&message, retry_at);
             cause.rethrow()
         })
         .execute();
 }
 
-/// The process ends, for whatever reason.
-unsafe extern "C-unwind" fn left(_code: i32, database: pg_sys::Datum) {
-    shared::notifier_ended(pg_sys::Oid::from(database.value() as u32), None, retry_at);
+/// Frees what all listeners have read of the notification queue. PostgreSQL does so when something is added, which a full
+/// queue refuses, and when it is asked how full the queue is.
+fn free_queue() {
+    // SAFETY: the function takes no argument and needs no transaction. If it raises, the process ends.
+    unsafe {
+        pg_sys::DirectFunctionCall1Coll(
+            Some(pg_notification_queue_usage),
+            pg_sys::InvalidOid,
+            pg_sys::Datum::from(0),
+        );
+    }
 }
 
-/// Each failure in a row doubles the pause, up to a minute.
-fn retry_at(failures: u32) -> pg_sys::TimestampTz {
-    now() + (SECOND << failures.min(6)).min(60 * SECOND)
+/// The process ends, for whatever reason; its transaction has been rolled back.
+unsafe extern "C-unwind" fn left(_code: i32, database: pg_sys::Datum) {
+    shared::notifier_ended(pg_sys::Oid::from(database.value() as u32), retry_at);
 }
 
 fn serve() {
-    let mut last_announced: HashMap<String, i64> = HashMap::new();
-    let mut last_work = now();
-    let mut pause = 0;
+    let mut memory = Memory::default();
+    let mut last_work = Instant::now();
+    let mut pause = Duration::ZERO;
     loop {
         // The first commit after a pause is announced at once, those that follow closely together.
         // A commit's wake-up does not end the pause: it is there to gather commits.
-        while last_work + pause > now() {
-            wait((last_work + pause - now()) / 1_000 + 1);
+        while let Some(rest) = pause.checked_sub(last_work.elapsed()) {
+            wait(rest.as_millis() as i64 + 1);
         }
-        let mut work = shared::take(now());
-        if work.leave || (work.is_empty() && now() - last_work > IDLE_MICROSECONDS) {
+        let work = shared::take(now());
+        if work.leave {
             return;
         }
-        if work.is_empty() {
-            wait(IDLE_MICROSECONDS / 1_000);
+        if work.ranges.is_empty() && !work.sweep {
+            let patience = if work.crowded {
+                PATIENCE_WHEN_CROWDED
+            } else {
+                PATIENCE
+            };
+            match patience.checked_sub(last_work.elapsed()) {
+                Some(rest) => wait(rest.as_millis() as i64 + 1),
+                None => return,
+            }
             continue;
         }
-        pause = (i64::from(work.commits) * PAUSE_PER_COMMIT_MICROSECONDS)
-            .clamp(PAUSE_MICROSECONDS, LONGEST_PAUSE_MICROSECONDS);
-        announce(&mut work, &last_announced);
-        shared::announced(work.ranges.len());
-        remember(work, &mut last_announced);
-        last_work = now();
+        pause = (PAUSE_PER_COMMIT * work.commits).clamp(PAUSE, LONGEST_PAUSE);
+        shared::announced(announce(work, &mut memory));
+        last_work = Instant::now();
     }
 }
 
-impl Work {
-    fn is_empty(&self) -> bool {
-        self.ranges.is_empty() && !self.sweep
+/// What has been announced: the last sequence of each context.
+#[derive(Default)]
+struct Memory {
+    /// The table that the sequences belong to: the extension may be dropped and created again.
+    entries: Option<pg_sys::Oid>,
+    announced: HashMap<String, i64>,
+}
+
+impl Memory {
+    fn belongs_to(&mut self, ledger: &Ledger) {
+        if self.entries.replace(ledger.entries.table) != Some(ledger.entries.table) {
+            self.announced.clear();
+        }
+    }
+
+    fn note(&mut self, announcement: Announcement) {
+        if self.announced.len() >= REMEMBERED {
+            self.announced.clear();
+        }
+        let last = self.announced.entry(announcement.context).or_default();
+        *last = announcement.last.max(*last);
     }
 }
 
-/// Announces in one transaction.
-fn announce(work: &mut Work, last_announced: &HashMap<String, i64>) {
+/// Announces what was taken; returns how many announcements that made.
+fn announce(work: Work, memory: &mut Memory) -> usize {
+    // First, because it goes by what had been announced before.
+    let swept = if work.sweep { sweep(memory) } else { 0 };
+    let mut ranges = work.ranges;
+    // A context can have two marks, one of them left by a prepared transaction. In order, so that listeners hear of no gap.
+    ranges.sort_unstable_by(|one, other| {
+        (&one.context, one.first).cmp(&(&other.context, other.first))
+    });
+    for chunk in ranges.chunks(CHUNK) {
+        in_transaction(|ledger| {
+            // What waits for a ledger that is gone is announced to those who still listen.
+            if let Some(ledger) = ledger {
+                memory.belongs_to(ledger);
+            }
+            chunk.iter().for_each(notify);
+        });
+    }
+    let count = swept + ranges.len();
+    ranges.into_iter().for_each(|range| memory.note(range));
+    count
+}
+
+/// Announces what no mark tells of: contexts that have grown since they were last announced here.
+fn sweep(memory: &mut Memory) -> usize {
+    let mut names = Vec::new();
+    in_transaction(|ledger| {
+        if let Some(ledger) = ledger {
+            let collect = |context: &str| names.push(context.to_owned());
+            contexts::each(ledger, Sight::Statement, collect);
+        }
+    });
+    let mut count = 0;
+    for chunk in names.chunks(CHUNK) {
+        let mut found = Vec::new();
+        in_transaction(|ledger| {
+            let Some(ledger) = ledger else { return };
+            memory.belongs_to(ledger);
+            for context in chunk {
+                pgrx::check_for_interrupts!();
+                if let Some(grown) = grown(ledger, context, memory) {
+                    notify(&grown);
+                    found.push(grown);
+                }
+            }
+        });
+        count += found.len();
+        found.into_iter().for_each(|range| memory.note(range));
+    }
+    count
+}
+
+/// What a context has that was not announced here.
+fn grown(ledger: &Ledger, context: &str, memory: &Memory) -> Option<Announcement> {
+    let known = memory.announced.get(context).copied().unwrap_or(0);
+    let last = entries::last(ledger, context, known, Sight::Statement).last?;
+    (last.sequence > known).then(|| Announcement {
+        context: context.to_owned(),
+        origin: last.origin,
+        first: known + 1,
+        last: last.sequence,
+        lamport: last.lamport,
+    })
+}
+
+fn notify(range: &Announcement) {
+    announce::notify(
+        &range.context,
+        &range.origin,
+        range.first,
+        range.last,
+        range.lamport,
+    );
+}
+
+/// Runs `with` in a transaction of its own, on the ledger of this database if there is one.
+fn in_transaction(with: impl FnOnce(Option<&Ledger>)) {
     // SAFETY: the frame of a transaction in a background worker. If something raises, the process ends, and with
     // it the transaction.
     unsafe {
@@ -111,46 +248,11 @@ fn announce(work: &mut Work, last_announced: &HashMap<String, i64>) {
         pg_sys::StartTransactionCommand();
         pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
     }
-    if work.sweep {
-        sweep(work, last_announced);
-    }
-    for (context, origin, first, last, lamport) in &work.ranges {
-        announce::notify(context, origin, *first, *last, *lamport);
-    }
+    with(ledger::ledger().ok().as_ref());
     // SAFETY: as above.
     unsafe {
         pg_sys::PopActiveSnapshot();
         pg_sys::CommitTransactionCommand();
     }
-}
-
-/// Notes what has been announced, for the next sweep.
-fn remember(work: Work, last_announced: &mut HashMap<String, i64>) {
-    if last_announced.len() > REMEMBERED {
-        last_announced.clear();
-    }
-    for (context, _, _, last, _) in work.ranges {
-        last_announced.insert(context, last);
-    }
-}
-
-/// Adds what no mark tells of: contexts that have grown since they were last announced here.
-fn sweep(work: &mut Work, last_announced: &HashMap<String, i64>) {
-    // Without the extension there is nothing to announce.
-    let Ok(ledger) = ledger::ledger() else { return };
-    let mut names = Vec::new();
-    contexts::each(&ledger, Sight::Statement, |context| {
-        names.push(context.to_owned())
-    });
-    for context in names {
-        pgrx::check_for_interrupts!();
-        let known = last_announced.get(&context).copied().unwrap_or(0);
-        let Some(last) = entries::last(&ledger, &context, known, Sight::Statement).last else {
-            continue;
-        };
-        if last.sequence > known {
-            work.ranges
-                .push((context, last.origin, known + 1, last.sequence, last.lamport));
-        }
-    }
+    pgrx::check_for_interrupts!();
 }

@@ -5,6 +5,7 @@
 //! servers is printed. Nothing here pauses for a fixed time: [`wait_until`] polls a condition.
 //! Nothing here knows how the extension works: it speaks SQL and runs PostgreSQL's programs.
 
+mod feed;
 mod ledger;
 mod pooler;
 mod programs;
@@ -14,6 +15,7 @@ mod skip;
 mod verify;
 mod wait;
 
+pub use feed::{hear, listen, notifier, preloaded, Heard};
 pub use ledger::{append, backend_pid, refused};
 pub use pooler::Pooler;
 pub use programs::succeed;

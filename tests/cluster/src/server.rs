@@ -317,11 +317,30 @@ impl Server {
         all[all.len().saturating_sub(lines)..].join("\n")
     }
 
+    /// Everything that the server has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.log_path()).expect("the log")
+    }
+
+    /// Lets the server start no further process, or again as many as the machine allows.
+    pub fn allow_processes(&self, allowed: bool) {
+        let postmaster = self.postmaster.as_ref().expect("the server is running");
+        let prlimit = |arguments: &[&str]| {
+            let mut command = as_owner("/usr/bin/prlimit", &[]);
+            command.args(["--pid", &postmaster.id().to_string()]);
+            succeed(command.args(arguments))
+        };
+        let most = prlimit(&["--nproc", "--output=HARD", "--noheadings", "--raw"]);
+        let limit = if allowed { most.trim() } else { "1" };
+        prlimit(&[&format!("--nproc={limit}:")]);
+    }
+
     fn log_path(&self) -> PathBuf {
         self.directory.join("log")
     }
 
-    fn data(&self) -> PathBuf {
+    /// Where its databases are.
+    pub fn data(&self) -> PathBuf {
         self.directory.join("data")
     }
 }

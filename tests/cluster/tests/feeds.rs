@@ -5,61 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use converge_ledger_cluster::{
-    append, refused, seeded, verify_ledger, wait_until, Options, Server, PATIENCE,
+    append, hear, listen, notifier, preloaded, refused, seeded, verify_ledger, wait_until, Options,
+    Server,
 };
 use postgres::error::SqlState;
-use postgres::fallible_iterator::FallibleIterator;
 use postgres::Client;
-use serde_json::Value;
-
-fn preloaded() -> Options {
-    Options::default().set("shared_preload_libraries", "converge_ledger")
-}
-
-/// Listens until `done` says that enough was heard: (context, first, last) of each announcement.
-fn hear(
-    listener: &mut Client,
-    mut done: impl FnMut(&[(String, i64, i64)]) -> bool,
-) -> Vec<(String, i64, i64)> {
-    let deadline = Instant::now() + PATIENCE;
-    let mut heard = Vec::new();
-    let mut notifications = listener.notifications();
-    let mut arriving = notifications.timeout_iter(PATIENCE);
-    while !done(&heard) {
-        assert!(
-            Instant::now() < deadline,
-            "not announced in time; heard {heard:?}"
-        );
-        let notification = arriving
-            .next()
-            .expect("connected")
-            .expect("announced in time");
-        let payload: Value = serde_json::from_str(notification.payload()).expect("JSON");
-        let number = |name: &str| payload[name].as_i64().expect("a number");
-        let context = payload["context"].as_str().expect("a context").to_owned();
-        heard.push((context, number("first"), number("last")));
-    }
-    heard
-}
-
-fn listen(server: &Server, contexts: &[&str]) -> Client {
-    let mut listener = server.connect();
-    for context in contexts {
-        listener
-            .execute("SELECT ledger_listen($1)", &[context])
-            .expect("listening");
-    }
-    listener
-}
-
-fn notifier(client: &mut Client) -> Option<i32> {
-    let statement = "SELECT pid FROM ledger_status WHERE worker = 'notifier' AND state = 'running'
-                     AND database = current_database()";
-    client
-        .query_opt(statement, &[])
-        .expect("status")
-        .map(|row| row.get(0))
-}
 
 #[test]
 fn commits_are_announced_and_rollbacks_are_not() {

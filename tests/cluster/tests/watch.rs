@@ -245,9 +245,13 @@ fn a_wait_ends_at_once_when_it_is_told_to() {
 fn a_killed_session_leaves_nothing_that_keeps_others_from_being_woken() {
     let server = Server::start(preloaded());
     let killed = Waiting::watch(&server, "orders", 0);
+    let mut other = server.connect();
     kill_process(killed.pid);
     assert!(killed.end().1.is_err());
     // The server ends all sessions and starts anew.
+    wait_until("the server has noticed", || {
+        other.batch_execute("SELECT 1").is_err()
+    });
     wait_until("the server is back", || {
         server
             .config("ledger")

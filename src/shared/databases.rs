@@ -1,0 +1,249 @@
+//! The databases in which something was appended, and who announces it: the launcher's view.
+//!
+//! A database keeps its slot until it is dropped, so a slot that a session has found stays right.
+
+use super::area::{locked, own_database, own_latch, own_pid, wake, Area};
+use super::marks::Stage;
+use super::text::Text;
+use pgrx::pg_sys;
+use std::cell::Cell;
+use std::ptr::null_mut;
+
+/// In more databases than these, transactions announce what they append themselves.
+pub(super) const DATABASES: usize = 1_024;
+const ERROR_BYTES: usize = 256;
+/// No notifier is kept away longer. What lies further ahead was written before the clock was set back.
+const LONGEST_ABSENCE_MICROSECONDS: i64 = 60_000_000;
+
+thread_local! {
+    /// The slot of this session's database, once it is known.
+    static OWN_SLOT: Cell<Option<usize>> = const { Cell::new(None) };
+}
+
+/// A database whose ledgers are announced by a worker.
+#[derive(Clone, Copy)]
+pub(super) struct Database {
+    pub(super) oid: pg_sys::Oid,
+    /// Process of its notifier, from before it connects until it ends; 0 while there is none.
+    pub(super) pid: i32,
+    /// Null while there is no notifier.
+    pub(super) latch: *mut pg_sys::Latch,
+    /// The notifier is connected.
+    pub(super) connected: bool,
+    /// A notifier was asked for and has not reported yet.
+    pub(super) starting: bool,
+    /// It, or the launcher, was told and has not looked yet.
+    pub(super) told: bool,
+    /// All contexts must be looked at.
+    pub(super) sweep: bool,
+    /// The notifier is looking at all contexts.
+    pub(super) sweeping: bool,
+    /// Marks of committed transactions that are not announced.
+    pub(super) waiting: u32,
+    /// Commits since the notifier looked last.
+    pub(super) commits: u32,
+    pub(super) announced: i64,
+    /// Failures in a row.
+    pub(super) failures: u32,
+    /// After a failure, no notifier before this time.
+    not_before: pg_sys::TimestampTz,
+    /// Somebody wants the database for himself until this time.
+    wanted_until: pg_sys::TimestampTz,
+    pub(super) error: Text<ERROR_BYTES>,
+}
+
+/// Whether a time at which something may happen has come.
+fn has_come(time: pg_sys::TimestampTz, now: pg_sys::TimestampTz) -> bool {
+    time <= now || time - now > LONGEST_ABSENCE_MICROSECONDS
+}
+
+impl Database {
+    fn waits_for_notifier(&self) -> bool {
+        self.oid != pg_sys::InvalidOid
+            && self.pid == 0
+            && !self.starting
+            && (self.waiting > 0 || self.sweep)
+    }
+
+    pub(super) fn is_wanted(&self, now: pg_sys::TimestampTz) -> bool {
+        !has_come(self.wanted_until, now)
+    }
+
+    pub(super) fn failed(
+        &mut self,
+        error: &str,
+        retry_at: impl FnOnce(u32) -> pg_sys::TimestampTz,
+    ) {
+        self.failures = self.failures.saturating_add(1);
+        self.not_before = retry_at(self.failures);
+        self.error.set(error);
+    }
+}
+
+impl Area {
+    pub(super) fn find(&mut self, oid: pg_sys::Oid) -> Option<&mut Database> {
+        self.databases
+            .iter_mut()
+            .find(|database| database.oid == oid)
+    }
+
+    /// The slot of this session's database, made if need be; none when all are in use.
+    pub(super) fn own(&mut self) -> Option<&mut Database> {
+        let oid = own_database();
+        let slot = OWN_SLOT.get().or_else(|| {
+            let at = |oid| self.databases.iter().position(|other| other.oid == oid);
+            at(oid).or_else(|| at(pg_sys::InvalidOid))
+        })?;
+        OWN_SLOT.set(Some(slot));
+        let database = &mut self.databases[slot];
+        database.oid = oid;
+        Some(database)
+    }
+
+    /// Who is to be woken for this session's database, if he does not know already.
+    pub(super) fn whom_to_tell(&mut self) -> *mut pg_sys::Latch {
+        let launcher = self.launcher;
+        match self.own() {
+            Some(database) if !database.told => {
+                database.told = true;
+                if database.latch.is_null() {
+                    launcher
+                } else {
+                    database.latch
+                }
+            }
+            _ => null_mut(),
+        }
+    }
+}
+
+/// Whether a notifier can announce what this session's database appends.
+pub fn has_room() -> bool {
+    OWN_SLOT.get().is_some() || locked(|area| area.own().is_some()).unwrap_or(false)
+}
+
+// Commands that need a database for themselves
+
+/// Asks the notifier of a database to leave it, because somebody wants to drop or copy it.
+pub fn leave(oid: pg_sys::Oid, until: pg_sys::TimestampTz) {
+    let latch = locked(|area| {
+        let database = area.find(oid)?;
+        database.wanted_until = until;
+        Some(database.latch)
+    });
+    wake(latch.flatten().unwrap_or(null_mut()));
+}
+
+/// Lets the notifier of a database come back.
+pub fn come_back(oid: pg_sys::Oid) {
+    let latch = locked(|area| {
+        let launcher = area.launcher;
+        let database = area.find(oid)?;
+        database.wanted_until = 0;
+        Some(launcher)
+    });
+    wake(latch.flatten().unwrap_or(null_mut()));
+}
+
+/// Forgets a database that was dropped.
+pub fn forget(oid: pg_sys::Oid) {
+    locked(|area| {
+        for (stage, mark) in area.stages.iter_mut().zip(&area.marks) {
+            if mark.database == oid {
+                *stage = Stage::Free;
+            }
+        }
+        if let Some(database) = area.find(oid) {
+            // SAFETY: all-zero bytes are a valid `Database`.
+            *database = unsafe { std::mem::zeroed() };
+        }
+    });
+}
+
+// Launcher
+
+/// Registers the launcher. What its predecessor had asked for is asked for again: a second notifier finds the first
+/// and ends.
+pub fn launcher_began() {
+    locked(|area| {
+        area.launcher = own_latch();
+        area.launcher_pid = own_pid();
+        for database in &mut area.databases {
+            database.starting = false;
+        }
+    });
+}
+
+/// The launcher ends.
+pub fn launcher_ended() {
+    locked(|area| {
+        area.launcher = null_mut();
+        area.launcher_pid = 0;
+    });
+}
+
+/// The database that has waited longest for a notifier, if it may have one by now.
+pub fn next_to_start(now: pg_sys::TimestampTz) -> Option<pg_sys::Oid> {
+    locked(|area| {
+        let waiting = area
+            .databases
+            .iter_mut()
+            .filter(|database| database.waits_for_notifier());
+        let database = waiting
+            .filter(|database| {
+                has_come(database.not_before, now) && has_come(database.wanted_until, now)
+            })
+            .min_by_key(|database| database.not_before)?;
+        database.starting = true;
+        Some(database.oid)
+    })
+    .flatten()
+}
+
+/// When the launcher has to look again, if some database waits for its time.
+pub fn next_start() -> Option<pg_sys::TimestampTz> {
+    locked(|area| {
+        area.databases
+            .iter()
+            .filter(|database| database.waits_for_notifier())
+            .map(|database| database.not_before.max(database.wanted_until))
+            .min()
+    })
+    .flatten()
+}
+
+/// The notifier that was asked for will not come.
+pub fn not_started(
+    oid: pg_sys::Oid,
+    error: &str,
+    retry_at: impl FnOnce(u32) -> pg_sys::TimestampTz,
+) {
+    locked(|area| {
+        if let Some(database) = area.find(oid).filter(|database| database.starting) {
+            database.starting = false;
+            database.told = false;
+            database.failed(error, retry_at);
+        }
+    });
+}
+
+/// Notes whether databases wait for a worker slot. Notifiers without work leave soon then.
+pub fn set_crowded(crowded: bool) {
+    let mut at = 0;
+    locked(|area| area.crowded = crowded);
+    // One at a time: waking takes a system call each.
+    while let (true, Some(latch)) = (crowded, notifier_from(&mut at)) {
+        wake(latch);
+    }
+}
+
+/// The latch of the next notifier at or behind a place.
+fn notifier_from(at: &mut usize) -> Option<*mut pg_sys::Latch> {
+    locked(|area| {
+        let running = |database: &Database| !database.latch.is_null();
+        let found = *at + area.databases.get(*at..)?.iter().position(running)?;
+        *at = found + 1;
+        Some(area.databases[found].latch)
+    })
+    .flatten()
+}

@@ -1,0 +1,26 @@
+//! What all processes of a preloaded server share: which contexts wait to be announced, and who announces them.
+//!
+//! One lock guards all of it; it is held for a few hundred nanoseconds per commit, and nothing that can fail happens under it,
+//! because commits pass here after they can no longer be undone. When there is no room, the database is marked for a
+//! sweep instead: nothing is ever lost but time.
+
+mod area;
+mod databases;
+mod marks;
+mod notifiers;
+mod prepared;
+mod status;
+mod text;
+
+pub use area::{init, is_there};
+pub use databases::{
+    come_back, forget, has_room, launcher_began, launcher_ended, leave, next_start, next_to_start,
+    not_started, set_crowded,
+};
+pub use marks::{committed, Range, MANY};
+pub use notifiers::{
+    announced, notifier_began, notifier_connected, notifier_ended, notifier_failed, take,
+    Announcement, Work,
+};
+pub use prepared::{committed_prepared, prepared, prepared_identifier, rolled_back_prepared};
+pub use status::status;

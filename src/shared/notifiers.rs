@@ -1,0 +1,192 @@
+//! What a notifier takes, and what becomes of it.
+//!
+//! Only the process that is registered for a database changes these things; what it has taken and not announced when it
+//! ends waits again.
+
+use super::area::{locked, own_database, own_latch, own_pid, wake, Area};
+use super::databases::Database;
+use super::marks::{Mark, Stage, MARKS};
+use pgrx::pg_sys;
+use std::ptr::null_mut;
+
+/// How many marks are taken at once: commits wait meanwhile.
+const BATCH: usize = 64;
+
+/// Registers this process as the notifier of a database, before it connects; false if there is another one, or if the
+/// database was dropped.
+pub fn notifier_began(oid: pg_sys::Oid) -> bool {
+    locked(|area| {
+        let Some(database) = area.find(oid).filter(|database| database.pid == 0) else {
+            return false;
+        };
+        database.pid = own_pid();
+        database.latch = own_latch();
+        database.connected = false;
+        database.starting = false;
+        database.told = true;
+        true
+    })
+    .unwrap_or(false)
+}
+
+impl Area {
+    /// The database of which this process is the notifier.
+    fn served(&mut self, oid: pg_sys::Oid) -> Option<&mut Database> {
+        self.find(oid).filter(|database| database.pid == own_pid())
+    }
+}
+
+/// The notifier has connected to its database.
+pub fn notifier_connected() {
+    locked(|area| {
+        if let Some(database) = area.served(own_database()) {
+            database.connected = true;
+        }
+    });
+}
+
+/// The notifier ends because of an error.
+pub fn notifier_failed(error: &str, retry_at: impl FnOnce(u32) -> pg_sys::TimestampTz) {
+    locked(|area| {
+        if let Some(database) = area.served(own_database()) {
+            database.failed(error, retry_at);
+        }
+    });
+}
+
+/// The notifier of `oid` ends; what it had taken waits again. Does nothing in a process that was not registered.
+pub fn notifier_ended(oid: pg_sys::Oid, retry_at: impl FnOnce(u32) -> pg_sys::TimestampTz) {
+    let latch = locked(|area| {
+        let database = area.served(oid)?;
+        if !database.connected {
+            let error = "the notifier could not connect; the server's log has the reason";
+            database.failed(error, retry_at);
+        }
+        database.pid = 0;
+        database.latch = null_mut();
+        database.told = false;
+        database.sweep |= std::mem::take(&mut database.sweeping);
+        for (stage, mark) in area.in_use() {
+            if mark.database == oid && mark.taken_from != 0 {
+                *stage = Stage::Waiting;
+                mark.first = mark.first.min(std::mem::take(&mut mark.taken_from));
+            }
+        }
+        Some(area.launcher)
+    });
+    wake(latch.flatten().unwrap_or(null_mut()));
+}
+
+/// A range of entries to announce.
+pub struct Announcement {
+    pub context: String,
+    pub origin: String,
+    pub first: i64,
+    pub last: i64,
+    pub lamport: i64,
+}
+
+impl From<&Mark> for Announcement {
+    fn from(mark: &Mark) -> Self {
+        Announcement {
+            context: mark.context.get().to_owned(),
+            origin: mark.origin.get().to_owned(),
+            first: mark.first,
+            last: mark.last,
+            lamport: mark.lamport,
+        }
+    }
+}
+
+/// What a notifier has to do.
+#[derive(Default)]
+pub struct Work {
+    pub ranges: Vec<Announcement>,
+    pub sweep: bool,
+    /// How many transactions it comes from, about.
+    pub commits: u32,
+    /// Somebody wants the database for himself.
+    pub leave: bool,
+    /// Other databases wait for a worker slot.
+    pub crowded: bool,
+}
+
+/// Takes all that waits in this database.
+pub fn take(now: pg_sys::TimestampTz) -> Work {
+    let mut work = Work::default();
+    let oid = own_database();
+    locked(|area| {
+        work.crowded = area.crowded;
+        match area.served(oid) {
+            None => work.leave = true,
+            Some(database) => {
+                work.leave = database.is_wanted(now);
+                work.commits = std::mem::take(&mut database.commits);
+                // From here on commits wake again, so that none is overlooked behind the place that is looked at.
+                database.told = false;
+            }
+        }
+    });
+    if work.leave {
+        return work;
+    }
+    let mut taken = Vec::with_capacity(BATCH);
+    let mut from = 0;
+    while from < MARKS {
+        locked(|area| from = area.take_from(oid, from, &mut taken));
+        work.ranges
+            .extend(taken.drain(..).map(|mark: Mark| Announcement::from(&mark)));
+    }
+    // After the marks: when a range is taken, a sweep that an earlier one of its context needs has been taken as well.
+    locked(|area| {
+        if let Some(database) = area.served(oid) {
+            work.sweep = std::mem::take(&mut database.sweep);
+            database.sweeping = work.sweep;
+        }
+    });
+    work
+}
+
+impl Area {
+    /// Takes up to a batch of the marks of a database; returns the place from which on none was looked at.
+    fn take_from(&mut self, oid: pg_sys::Oid, from: usize, taken: &mut Vec<Mark>) -> usize {
+        for at in from..MARKS {
+            let mark = &mut self.marks[at];
+            if self.stages[at] != Stage::Waiting || mark.database != oid {
+                continue;
+            }
+            if taken.len() == BATCH {
+                return at;
+            }
+            self.stages[at] = Stage::Taken;
+            mark.taken_from = mark.first;
+            taken.push(*mark);
+        }
+        MARKS
+    }
+}
+
+/// What was taken has been announced, by `count` announcements.
+pub fn announced(count: usize) {
+    let oid = own_database();
+    locked(|area| {
+        let mut waiting = 0;
+        for (stage, mark) in area.in_use() {
+            if mark.database != oid {
+                continue;
+            }
+            mark.taken_from = 0;
+            match *stage {
+                Stage::Taken => *stage = Stage::Free,
+                Stage::Waiting => waiting += 1,
+                Stage::Free | Stage::Prepared => {}
+            }
+        }
+        if let Some(database) = area.served(oid) {
+            database.waiting = waiting;
+            database.sweeping = false;
+            database.announced += count as i64;
+            database.failures = 0;
+        }
+    });
+}
