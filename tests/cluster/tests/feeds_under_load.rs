@@ -350,14 +350,18 @@ fn append_until(load: &Load, appends: usize, round: usize, random: &mut Rng) {
                     entries: 0,
                     prepared,
                 };
-                while load.appended.load(Ordering::Relaxed) < appends {
-                    writer.run(load, &mut random);
-                }
+                while writer.run(load, appends, &mut random) {}
                 writing.fetch_sub(1, Ordering::Relaxed);
             });
         }
         drop(prepared);
-        end_notifiers(load, &writing, round.is_multiple_of(3), random);
+        end_notifiers(
+            load,
+            &writing,
+            appends / round / 4,
+            round.is_multiple_of(3),
+            random,
+        );
     });
 }
 
@@ -388,10 +392,13 @@ struct Writer {
 }
 
 impl Writer {
-    /// Runs some transactions in one session, fewer if it is lost.
-    fn run(&mut self, load: &Load, random: &mut Rng) {
+    /// Runs some transactions in one session, fewer if it is lost; whether there is more to do.
+    fn run(&mut self, load: &Load, appends: usize, random: &mut Rng) -> bool {
         let mut client = connect(load);
         for _ in 0..50 {
+            if load.appended.load(Ordering::Relaxed) >= appends {
+                return false;
+            }
             self.transactions += 1;
             let name = format!("{} {}", self.token, self.transactions);
             let fate = Fate::random(random);
@@ -420,9 +427,10 @@ impl Writer {
                 }
             }
             if lost {
-                return;
+                break;
             }
         }
+        true
     }
 
     fn transact(
@@ -538,27 +546,33 @@ fn is_stored(load: &Load, payload: Option<&String>) -> bool {
 
 // Failures
 
-/// Ends notifiers again and again while the writers work, and crashes the server once if told to.
-fn end_notifiers(load: &Load, writing: &AtomicUsize, mut crash: bool, random: &mut Rng) {
+/// Ends a notifier after each `step` appends at most while the writers work, and crashes the server once if told to.
+fn end_notifiers(
+    load: &Load,
+    writing: &AtomicUsize,
+    step: usize,
+    mut crash: bool,
+    random: &mut Rng,
+) {
     let at_work = || writing.load(Ordering::Relaxed) > 0;
     let mut client = connect(load);
     while at_work() {
-        let goal = announced(&mut client) + random.i64(1..2_000);
-        wait_until("more is announced", || {
-            !at_work() || announced(&mut client) >= goal
+        let goal = load.appended.load(Ordering::Relaxed) + random.usize(1..=step);
+        wait_until("more is appended", || {
+            !at_work() || load.appended.load(Ordering::Relaxed) >= goal
         });
         let statement = "SELECT pid FROM ledger_status WHERE pid IS NOT NULL ORDER BY worker";
         let workers = client.query(statement, &[]).expect("the status");
         if std::mem::take(&mut crash) {
             let activity = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend'
                             AND pid <> pg_backend_pid() UNION ALL";
-            let victims = client.query(&format!("{activity} ({statement})"), &[]);
-            let victims = victims.expect("the activity");
-            let victim = random.choice(&victims).expect("somebody is at work");
-            kill_process(victim.get(0));
-            // The answer comes from a server that has seen it.
+            // A victim may have ended by itself meanwhile: then it takes another.
             wait_until("the server has crashed", || {
-                client.batch_execute("SELECT").is_err()
+                let victims = client.query(&format!("{activity} ({statement})"), &[]);
+                let Ok(victims) = victims else { return true };
+                let victim = random.choice(&victims).expect("somebody is at work");
+                kill_process(victim.get(0));
+                false
             });
             count(&load.tally.crashes);
             client = connect(load);
@@ -569,11 +583,6 @@ fn end_notifiers(load: &Load, writing: &AtomicUsize, mut crash: bool, random: &m
             count(&load.tally.notifiers_ended);
         }
     }
-}
-
-fn announced(client: &mut Client) -> i64 {
-    let statement = "SELECT coalesce(sum(announcements_sent), 0)::bigint FROM ledger_status";
-    client.query_one(statement, &[]).expect("status").get(0)
 }
 
 // Both
