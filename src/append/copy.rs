@@ -95,7 +95,9 @@ unsafe fn open(statement: &pg_sys::CopyStmt) -> Option<(Ledger, Inserter)> {
             || !statement.whereClause.is_null()
             || CStr::from_ptr((*statement.relation).relname) != c"entries"
             || pg_sys::XactReadOnly
-            || (&raw const pg_sys::ExecutorCheckPerms_hook).read().is_some()
+            || (&raw const pg_sys::ExecutorCheckPerms_hook)
+                .read()
+                .is_some()
         {
             return None;
         }

@@ -161,10 +161,7 @@ fn a_large_batch_that_waits_is_cut_off() {
             .unwrap_or_else(|error| panic!("{function} had to wait for the lock: {error}"));
         wait_until("the locks to go", || locks(&mut holder) == 0);
     }
-    assert_eq!(
-        append(&mut holder, "orders", "last").expect("appended"),
-        2
-    );
+    assert_eq!(append(&mut holder, "orders", "last").expect("appended"), 2);
     verify_ledger(&mut holder);
 }
 
