@@ -11,11 +11,11 @@ use converge_ledger_core::hash::{Hash, NodeHashes};
 use converge_ledger_core::limits::SALT_BYTES;
 use converge_ledger_core::merkle::block;
 use pgrx::pg_sys;
+use std::ffi::c_int;
 use std::mem::MaybeUninit;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
-use std::sync::OnceLock;
+use std::sync::{Mutex, Once, OnceLock};
 use std::thread::{available_parallelism, scope, Builder};
 
 /// From how many entries, or bytes of payload, on a thread pays: it takes some 50 microseconds to come and go.
@@ -143,77 +143,64 @@ impl Stamper<'_> {
 }
 
 /// Hands every chunk to `insert`, in order, and serves interrupts between chunks.
-///
-/// `insert` must not wait for anything that another session may hold for long: it cannot be cancelled meanwhile.
 pub fn for_each(
     mut stamper: Stamper,
     mut insert: impl FnMut(Stamped) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    while stamper.done < stamper.payloads.len() {
+    let mut insert = |stamped: Result<Stamped, Failure>| {
         pgrx::check_for_interrupts!();
-        let in_parallel = stamper.pays() && in_parallel(&mut stamper, &mut insert)?;
-        if !in_parallel {
-            if let Some(stamped) = stamper.next() {
-                insert(stamped?)?;
-            }
-        }
+        insert(stamped?)
+    };
+    if stamper.pays() && in_parallel(&mut stamper, &mut insert)? {
+        return Ok(());
     }
-    Ok(())
+    stamper.try_for_each(insert)
 }
 
-/// Stamps in a thread until the batch ends or an interrupt waits; false if there can be no thread.
+/// Held by a thread while it reads the batch.
+static READING: Mutex<()> = Mutex::new(());
+
+/// Stamps in a thread while `insert` runs here; false if there can be no thread.
+///
+/// Two things free the batch under the thread. An error unwinds to here, where the scope waits for the thread: its next
+/// `send` fails as the receiver is gone. The end of the process waits in [`stop_reading`].
 fn in_parallel(
     stamper: &mut Stamper,
-    insert: &mut impl FnMut(Stamped) -> Result<(), Failure>,
+    insert: impl FnMut(Result<Stamped, Failure>) -> Result<(), Failure>,
 ) -> Result<bool, Failure> {
-    let stop = AtomicBool::new(false);
+    static REGISTERED: Once = Once::new();
+    // SAFETY: registers a function of this library, which is never unloaded. It is called before the end of the process aborts the
+    // transaction, which was registered earlier. Raises FATAL, where there is no room.
+    REGISTERED.call_once(|| unsafe {
+        pg_sys::before_shmem_exit(Some(stop_reading), pg_sys::Datum::from(0));
+    });
     scope(|threads| {
         let (sender, receiver) = sync_channel(WAITING);
-        let stop = &stop;
-        let stamp = move || {
-            while !stop.load(Ordering::Relaxed) {
-                let Some(stamped) = stamper.next() else {
-                    return;
-                };
-                let failed = stamped.is_err();
-                if sender.send(stamped).is_err() || failed {
-                    return;
-                }
+        let stamp = move || loop {
+            let reading = READING.lock();
+            let Some(stamped) = stamper.next() else {
+                return;
+            };
+            drop(reading);
+            let failed = stamped.is_err();
+            if sender.send(stamped).is_err() || failed {
+                return;
             }
         };
-        let thread = without_signals(|| Builder::new().spawn_scoped(threads, stamp));
-        if thread.is_err() {
+        let Ok(thread) = without_signals(|| Builder::new().spawn_scoped(threads, stamp)) else {
             return Ok(false);
-        }
-        // While the thread reads PostgreSQL's memory, no interrupt may end the process, which would free it. An error ends the
-        // hold and unwinds to here, where the scope waits for the thread: its next `send` fails as the receiver is gone.
-        hold_interrupts();
-        let answer = receiver.iter().try_for_each(|stamped| {
-            // SAFETY: reads a flag.
-            if unsafe { pg_sys::InterruptPending } != 0 {
-                stop.store(true, Ordering::Relaxed);
-            }
-            insert(stamped?)
-        });
-        drop(receiver);
-        let ended = thread.map(|thread| thread.join().is_ok());
-        resume_interrupts();
-        answer?;
-        match ended {
-            Ok(true) => Ok(true),
-            _ => Err(report::internal("the stamping thread panicked")),
+        };
+        receiver.into_iter().try_for_each(insert)?;
+        match thread.join() {
+            Ok(()) => Ok(true),
+            Err(_) => Err(report::internal("the stamping thread panicked")),
         }
     })
 }
 
-fn hold_interrupts() {
-    // SAFETY: the counter of this backend, as HOLD_INTERRUPTS counts it.
-    unsafe { pg_sys::InterruptHoldoffCount += 1 };
-}
-
-fn resume_interrupts() {
-    // SAFETY: as RESUME_INTERRUPTS: undoes `hold_interrupts`. No error came between, which would have set it to 0.
-    unsafe { pg_sys::InterruptHoldoffCount -= 1 };
+/// Waits until the thread does not read, and keeps it from ever reading again.
+unsafe extern "C-unwind" fn stop_reading(_status: c_int, _argument: pg_sys::Datum) {
+    std::mem::forget(READING.lock());
 }
 
 /// Blocks all signals while `start` runs, so that a thread that it starts never runs a handler of PostgreSQL's.

@@ -9,8 +9,8 @@ use super::chunk::Chunk;
 use super::direct::{Inserter, NewEntry};
 use super::head::with_heads;
 use super::row::{utf8, Assigned, NewRow};
+use super::salt;
 use super::stamp::{self, Outcome, Position, Stamp};
-use super::{lock, salt};
 use crate::ledger::{entry, Ledger};
 use crate::report::{self, Failure};
 use crate::store::scan::varlena_bytes;
@@ -115,8 +115,6 @@ fn append_chunks(
         .try_map(|key| checked_key(unsafe { varlena_bytes(key) }))?;
     let metadata = batch.metadata.try_map(stamp::metadata_text)?;
     let salts = salt::many(payloads.len())?;
-    // Taken by the first block that is stored; waiting for it later could not be cancelled.
-    lock::subtrees(ledger);
     let (origin, position) = with_heads(|heads| {
         let head = heads.touch(ledger, context)?;
         let origin = stamp::prepare(ledger, head)?;

@@ -95,6 +95,9 @@ unsafe fn open(statement: &pg_sys::CopyStmt) -> Option<(Ledger, Inserter)> {
             || !statement.whereClause.is_null()
             || CStr::from_ptr((*statement.relation).relname) != c"entries"
             || pg_sys::XactReadOnly
+            || (&raw const pg_sys::ExecutorCheckPerms_hook)
+                .read()
+                .is_some()
         {
             return None;
         }
@@ -117,7 +120,6 @@ unsafe fn open(statement: &pg_sys::CopyStmt) -> Option<(Ledger, Inserter)> {
         {
             return None;
         }
-        let ledger = ledger::ledger().ok()?;
         let table = pg_sys::RangeVarGetRelidExtended(
             statement.relation,
             pg_sys::NoLock as pg_sys::LOCKMODE,
@@ -125,6 +127,12 @@ unsafe fn open(statement: &pg_sys::CopyStmt) -> Option<(Ledger, Inserter)> {
             None,
             std::ptr::null_mut(),
         );
+        // Looking up the ledger locks its tables: not for a table of another schema.
+        let schema = pg_sys::get_namespace_oid(c"converge_ledger".as_ptr(), true);
+        if table == pg_sys::InvalidOid || pg_sys::get_rel_namespace(table) != schema {
+            return None;
+        }
+        let ledger = ledger::ledger().ok()?;
         if table != ledger.entries.table {
             return None;
         }
@@ -156,7 +164,8 @@ unsafe fn string<'a>(node: *mut c_void) -> &'a CStr {
     unsafe { CStr::from_ptr((*node.cast::<pg_sys::String>()).sval) }
 }
 
-/// Whether defaults give values only to columns that are no part of the stamp, and run nothing that could append.
+/// Whether defaults give values only to columns that are no part of the stamp, and run nothing that could append: a function
+/// that is declared STABLE may call one that does.
 ///
 /// # Safety
 /// The descriptor of an open relation.
@@ -172,7 +181,7 @@ unsafe fn defaults_are_quiet(descriptor: pg_sys::TupleDesc) -> bool {
         defaults.iter().all(|default| {
             let column = default.adnum as usize;
             let free = column == entry::FORMAT || GIVEN.iter().any(|(_, given)| *given == column);
-            free && !pg_sys::contain_volatile_functions(pg_sys::stringToNode(default.adbin).cast())
+            free && !pg_sys::contain_mutable_functions(pg_sys::stringToNode(default.adbin).cast())
         })
     }
 }

@@ -164,9 +164,10 @@ impl Inserter {
                 .is_none_or(|column| column.attnotnull);
             let runs_code = |at: usize| {
                 let index = *result.ri_IndexRelationDescs.add(at);
-                let info = *result.ri_IndexRelationInfo.add(at);
-                (*index).rd_id != ledger.entries_id
-                    && !((*info).ii_Expressions.is_null() && (*info).ii_Predicate.is_null())
+                let info = &**result.ri_IndexRelationInfo.add(at);
+                let condition = info.ii_Predicate;
+                let own = (*index).rd_id == ledger.entries_id && asks_for_id(condition);
+                !info.ii_Expressions.is_null() || !(condition.is_null() || own)
             };
             !ledger.may_swallow
                 && !checks

@@ -50,17 +50,6 @@ pub fn context(context: &str) {
     };
 }
 
-/// Takes the lock under which subtrees are stored.
-pub fn subtrees(ledger: &Ledger) {
-    // SAFETY: as in `enter`.
-    unsafe {
-        pg_sys::LockRelationOid(
-            ledger.subtrees.table,
-            pg_sys::RowExclusiveLock as pg_sys::LOCKMODE,
-        );
-    }
-}
-
 /// Waits until no other transaction appends at all, and keeps it so until this one ends.
 ///
 /// Of two transactions that do so at once, one gets 40P01 from the deadlock detector.

@@ -118,6 +118,53 @@ fn a_session_ends_in_the_middle_of_a_large_batch() {
     verify_ledger(&mut observer);
 }
 
+/// Whoever cancels or ends a session does not wait until the other core has nothing more to do.
+#[test]
+fn a_large_batch_that_waits_is_cut_off() {
+    // Should the waiter outlast the holder, the holder is gone.
+    let server =
+        Server::start(Options::default().set("idle_in_transaction_session_timeout", "20s"));
+    let mut holder = server.connect();
+    holder
+        .batch_execute("ALTER TABLE converge_ledger.entries ALTER payload SET STORAGE EXTERNAL")
+        .expect("a superuser");
+    append(&mut holder, "orders", "first").expect("appended");
+    for function in ["pg_cancel_backend", "pg_terminate_backend"] {
+        // The first payload that is stored out of line waits for this.
+        holder
+            .batch_execute(
+                "BEGIN;
+                 DO $$ BEGIN
+                     EXECUTE 'REINDEX TABLE ' || (SELECT reltoastrelid::regclass FROM pg_class
+                                                   WHERE oid = 'converge_ledger.entries'::regclass);
+                 END $$",
+            )
+            .expect("held");
+        let mut waiter = server.connect();
+        let pid = backend_pid(&mut waiter);
+        thread::scope(|scope| {
+            let waiting = scope.spawn(move || {
+                waiter.batch_execute(
+                    "SELECT ledger_append_batch('orders', '', array_agg(convert_to(repeat('x', 10000), 'UTF8')))
+                       FROM generate_series(1, 3000)",
+                )
+            });
+            server.wait_until_blocked(pid);
+            signal(&server, function, pid);
+            waiting
+                .join()
+                .expect("no panic")
+                .expect_err("it was cut off");
+        });
+        holder
+            .batch_execute("ROLLBACK")
+            .unwrap_or_else(|error| panic!("{function} had to wait for the lock: {error}"));
+        wait_until("the locks to go", || locks(&mut holder) == 0);
+    }
+    assert_eq!(append(&mut holder, "orders", "last").expect("appended"), 2);
+    verify_ledger(&mut holder);
+}
+
 /// Has one session append to "orders" and another wait for it with `body`; what `end` does to the
 /// waiter must end it. Then the holder commits, and no lock of a context is left.
 fn while_a_context_is_held(

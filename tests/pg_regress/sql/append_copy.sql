@@ -134,6 +134,8 @@ exception
     when others then return sqlstate || ' ' || sqlerrm;
 end $$;
 create function pg_temp.pass() returns trigger language plpgsql as $$ begin return new; end $$;
+create function pg_temp.is_id(id text) returns boolean language plpgsql immutable as $$ begin return id <> ''; end $$;
+create function pg_temp.appends_quietly() returns text language plpgsql stable as $$ begin return pg_temp.appends(); end $$;
 create function pg_temp.appends() returns text language plpgsql as $$ begin return ledger_append('way', 'nested', 'x')::text; end $$;
 copy (select 'way', 'x', int4send(i) from generate_series(1, 300) as i) to :'file';
 select format('copy converge_ledger.entries (context_id, key, payload) from %L', :'file') as plain,
@@ -145,11 +147,13 @@ select change, pg_temp.calls_with(change, :'plain') as calls from unnest(array[
     'create index on converge_ledger.entries (lamport)',
     'create index on converge_ledger.entries (lower(key))',
     'drop index converge_ledger.entries_id_key; create unique index entries_id_key on converge_ledger.entries (context_id, id, sequence)',
+    'drop index converge_ledger.entries_id_key; create unique index entries_id_key on converge_ledger.entries (context_id, id) where pg_temp.is_id(id)',
     'create unique index on converge_ledger.entries (payload)',
     'alter table converge_ledger.entries add check (key <> ''y'')',
     'create trigger a before insert on converge_ledger.entries for each row execute function pg_temp.pass()',
     'create trigger a before insert on converge_ledger.entries execute function pg_temp.pass()',
     'alter table converge_ledger.entries alter id set default pg_temp.appends()',
+    'alter table converge_ledger.entries alter id set default pg_temp.appends_quietly()',
     'alter table converge_ledger.entries alter lamport set default 7',
     'alter table converge_ledger.entries enable row level security',
     'alter table converge_ledger.entries add column more int',
@@ -187,4 +191,18 @@ copy converge_ledger.entries (context_id, payload) from stdin;
 reset role;
 drop owned by copier;
 drop role copier;
+
+-- COPY into a table of the same name in another schema does not wait for whoever works on the ledger.
+create schema other;
+create table other.entries (context_id text);
+\c
+load 'converge_ledger';
+begin;
+copy other.entries (context_id) from stdin;
+a
+\.
+select count(*) as locks_on_the_ledger from pg_locks join pg_class as c on c.oid = relation
+ where pid = pg_backend_pid() and relnamespace = 'converge_ledger'::regnamespace;
+rollback;
+drop schema other cascade;
 \! rm "$PGDATA/append_copy"
