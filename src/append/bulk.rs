@@ -44,7 +44,7 @@ pub fn append(
     received: Option<i64>,
 ) -> Result<Option<Appended>, Failure> {
     let mut inserter = Inserter::open_quietly(ledger)?;
-    let appended = if inserter.is_plain(ledger) {
+    let appended = if inserter.is_plain() {
         if batch.payloads.is_empty() {
             None
         } else {

@@ -137,7 +137,7 @@ unsafe fn open(statement: &pg_sys::CopyStmt) -> Option<(Ledger, Inserter)> {
             return None;
         }
         let inserter = Inserter::open_quietly(&ledger).ok()?;
-        if !inserter.is_plain(&ledger) || !defaults_are_quiet((*inserter.relation).rd_att) {
+        if !inserter.is_plain() || !defaults_are_quiet((*inserter.relation).rd_att) {
             inserter.close();
             return None;
         }

@@ -4,7 +4,8 @@
 //! them), checks constraints, maintains indexes. Where a table has what it does not serve (rules, row security,
 //! generated columns), it refuses rather than skip it.
 
-use super::stamp::Outcome;
+use super::row::{Assigned, NewRow};
+use super::stamp::{self, Outcome, Way};
 use super::trigger;
 use crate::ledger::{self, entry, Ledger};
 use crate::report::{self, Failure};
@@ -62,25 +63,28 @@ pub struct NewEntry {
 
 /// Entries on their way in, one after the other, within one SQL call.
 pub struct Inserter {
+    ledger: Ledger,
     pub(super) relation: pg_sys::Relation,
     pub(super) state: *mut pg_sys::EState,
     pub(super) result: *mut pg_sys::ResultRelInfo,
     slot: *mut pg_sys::TupleTableSlot,
     capture: *mut pg_sys::TransitionCaptureState,
-    columns: usize,
     /// Position of the primary key among the indexes, if a row without id goes into no other one.
     only_key: Option<usize>,
     fires: bool,
 }
 
 impl Inserter {
-    /// Opens the table for inserting rows one by one, as the current user, and fires the triggers of a statement.
+    /// Opens the table for inserting rows one by one, as the current user, and fires the triggers of a statement. A plain table
+    /// has none but the stamp, which then need not be fired for a row either.
     ///
     /// Errors: 42501 without the right to insert, 25006 in a read-only transaction, 0A000 where the table
     /// has what this path does not serve.
     pub fn open(ledger: &Ledger) -> Result<Inserter, Failure> {
         let mut inserter = Inserter::open_quietly(ledger)?;
-        inserter.begin();
+        if !inserter.is_plain() {
+            inserter.begin();
+        }
         Ok(inserter)
     }
 
@@ -110,12 +114,12 @@ impl Inserter {
             (*state).es_output_cid = pg_sys::GetCurrentCommandId(true);
             pg_sys::ExecOpenIndices(result, false);
             Ok(Inserter {
+                ledger: *ledger,
                 relation,
                 state,
                 result,
                 slot: pg_sys::table_slot_create(relation, std::ptr::null_mut()),
                 capture: std::ptr::null_mut(),
-                columns: (*(*relation).rd_att).natts as usize,
                 only_key: only_key(ledger, &*result),
                 fires: false,
             })
@@ -150,7 +154,8 @@ impl Inserter {
 
     /// Whether an INSERT would do nothing for each row but stamp it, store it and add it to indexes that run no
     /// code of a user. Then rows may be stamped first and inserted together.
-    pub fn is_plain(&self, ledger: &Ledger) -> bool {
+    pub fn is_plain(&self) -> bool {
+        let ledger = &self.ledger;
         // SAFETY: the relation and its indexes are open; `InitResultRelInfo` and `ExecOpenIndices` filled the structures,
         // and the ledger's own trigger means that there is a trigger descriptor, if it is there at all.
         unsafe {
@@ -194,17 +199,67 @@ impl Inserter {
     ///
     /// Errors: those of the stamp; 23505 when the id belongs to another entry.
     pub fn insert(&mut self, new: &NewEntry, received: Option<i64>) -> Result<Outcome, Failure> {
+        // SAFETY: the slot fits the table; the datums have the columns' types and outlive the call.
+        unsafe {
+            self.forget_last_row();
+            self.fill(new);
+        }
+        if self.fires {
+            self.insert_fired(received)
+        } else {
+            self.insert_plain(received)
+        }
+    }
+
+    /// Stamps the row in the slot and inserts it: all that an INSERT does where [`Inserter::is_plain`] holds.
+    fn insert_plain(&mut self, received: Option<i64>) -> Result<Outcome, Failure> {
+        // SAFETY: the slot holds the values that were filled in; inserting copies them, and what is assigned, into a tuple.
+        unsafe {
+            let mut row = NewRow::of_slot(self.slot);
+            let has_id = row.bytes(entry::ID).is_some_and(|id| !id.is_empty());
+            let outcome = stamp::stamp(&self.ledger, &mut row, received, Way::Sure)?;
+            if let Outcome::Stamped(stamp, origin) = &outcome {
+                let assigned = Assigned::new(stamp, origin);
+                row.assign(&assigned);
+                pg_sys::ExecStoreVirtualTuple(self.slot);
+                let values = (*self.slot).tts_values;
+                let mut key =
+                    [entry::CONTEXT_ID, entry::SEQUENCE].map(|column| *values.add(column - 1));
+                pg_sys::simple_table_tuple_insert(self.relation, self.slot);
+                match self.only_key().filter(|_| !has_id) {
+                    Some((index, info)) => {
+                        pg_sys::index_insert(
+                            index,
+                            key.as_mut_ptr(),
+                            [false; 2].as_mut_ptr(),
+                            &raw mut (*self.slot).tts_tid,
+                            self.relation,
+                            pg_sys::IndexUniqueCheck::UNIQUE_CHECK_YES,
+                            false,
+                            info,
+                        );
+                    }
+                    None => {
+                        self.insert_index_entries(self.slot);
+                    }
+                }
+            }
+            Ok(outcome)
+        }
+    }
+
+    /// Inserts the row in the slot, which the trigger stamps, as the executor would.
+    fn insert_fired(&mut self, received: Option<i64>) -> Result<Outcome, Failure> {
         RUNNING.with_borrow_mut(|running| {
             if let Some(running) = running.last_mut() {
                 running.call.received = received;
                 running.outcome = None;
             }
         });
-        // SAFETY: the slot fits the table; the datums have the columns' types; everything else is as
-        // `open` left it. ExecBRInsertTriggers replaces the slot's content by the stamped tuple.
+        // SAFETY: the slot holds the values that were filled in; everything else is as `begin` left it. ExecBRInsertTriggers
+        // replaces the slot's content by the stamped tuple.
         unsafe {
-            self.forget_last_row();
-            self.fill(new);
+            pg_sys::ExecStoreVirtualTuple(self.slot);
             let goes_on = pg_sys::ExecBRInsertTriggers(self.state, self.result, self.slot);
             let outcome = RUNNING.with_borrow_mut(|running| {
                 running
@@ -276,15 +331,18 @@ impl Inserter {
         }
     }
 
+    /// Sets the values of the slot; it stays empty.
+    ///
+    /// # Safety
+    /// The datums have the types of their columns and outlive the row.
     unsafe fn fill(&mut self, new: &NewEntry) {
         // SAFETY: the slot belongs to the table, whose columns are those of crate::ledger and possibly more.
         unsafe {
             if let Some(clear) = (*(*self.slot).tts_ops).clear {
                 pg_sys::ffi::pg_guard_ffi_boundary(|| clear(self.slot));
             }
-            let values = std::slice::from_raw_parts_mut((*self.slot).tts_values, self.columns);
-            let nulls = std::slice::from_raw_parts_mut((*self.slot).tts_isnull, self.columns);
-            nulls.fill(true);
+            let mut row = NewRow::of_slot(self.slot);
+            row.clear();
             for (column, datum) in [
                 (entry::CONTEXT_ID, new.context),
                 (entry::KEY, new.key),
@@ -292,10 +350,8 @@ impl Inserter {
                 (entry::PAYLOAD, new.payload),
                 (entry::METADATA, new.metadata),
             ] {
-                values[column - 1] = datum;
-                nulls[column - 1] = false;
+                row.set(column, datum);
             }
-            pg_sys::ExecStoreVirtualTuple(self.slot);
         }
     }
 
