@@ -5,6 +5,7 @@
 //! was first touched in one is forgotten, because its lock is released too.
 
 use super::blocks::BLOCK;
+use super::leaves::Leaves;
 use super::lock;
 use crate::ledger::{entry, Ledger};
 use crate::report::{self, Failure};
@@ -12,7 +13,6 @@ use crate::store::entries::{self, Last};
 use crate::store::scan::Sight;
 use converge_ledger_core::control::ControlKey;
 use converge_ledger_core::hash::{Hash, NodeHashes};
-use converge_ledger_core::merkle::block;
 use pgrx::pg_sys;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -64,17 +64,6 @@ pub struct Head {
     saved_at: i32,
     /// Whether it has a lock of its own.
     locked: bool,
-}
-
-/// Consecutive leaves from the beginning of a block on.
-struct Leaves {
-    /// A transaction that touches very many contexts keeps the leaves of the first ones: 8 kB each.
-    kept: bool,
-    /// Sequence before the first of them.
-    before: i64,
-    hashes: Vec<Hash>,
-    /// Last sequence and hashes of a block that was hashed elsewhere.
-    complete: Option<(i64, NodeHashes)>,
 }
 
 struct Undo {
@@ -188,12 +177,7 @@ impl Heads {
             now: Mark::from_last(located.last, located.beyond),
             before: None,
             uncertain: false,
-            block: Leaves {
-                kept: slot < ESCALATE_AT,
-                before: 0,
-                hashes: Vec::new(),
-                complete: None,
-            },
+            block: Leaves::new(slot < ESCALATE_AT),
             saved_at: level,
             locked,
         }));
@@ -214,7 +198,9 @@ impl Heads {
         let head = self
             .find(context)
             .and_then(|slot| self.heads[slot].as_ref());
-        head.is_some_and(|head| head.now.sequence % BLOCK == 0 && !head.has_kept_block())
+        head.is_some_and(|head| {
+            head.now.sequence % BLOCK == 0 && !head.block.is_complete(head.now.sequence)
+        })
     }
 
     /// A sequence that the context once had, 0 if none is known.
@@ -463,59 +449,12 @@ impl Head {
 
     /// Keeps the hashes of the block that the last entry completes, in place of its leaves.
     pub fn keep_block(&mut self, hashes: NodeHashes) {
-        self.block.complete = Some((self.now.sequence, hashes));
+        self.block.set_complete(self.now.sequence, hashes);
     }
 
     /// The hashes of the block that the last entry completes, if all its leaves were kept.
     pub fn kept_block(&self) -> Option<NodeHashes> {
-        let Leaves {
-            before,
-            hashes,
-            complete,
-            ..
-        } = &self.block;
-        let now = self.now.sequence;
-        match complete {
-            Some((last, hashes)) if *last == now => Some(*hashes),
-            _ if hashes.len() as i64 == BLOCK && before + BLOCK == now => {
-                let leaves: Vec<NodeHashes> =
-                    hashes.iter().copied().map(NodeHashes::leaf).collect();
-                block(&leaves)
-            }
-            _ => None,
-        }
-    }
-
-    /// Whether [`Head::kept_block`] has an answer.
-    fn has_kept_block(&self) -> bool {
-        let Leaves {
-            before,
-            hashes,
-            complete,
-            ..
-        } = &self.block;
-        let now = self.now.sequence;
-        complete.is_some_and(|(last, _)| last == now)
-            || (hashes.len() as i64 == BLOCK && before + BLOCK == now)
-    }
-}
-
-impl Leaves {
-    fn push(&mut self, sequence: i64, leaf: Hash) {
-        if sequence % BLOCK == 1 {
-            self.before = sequence - 1;
-            self.hashes.clear();
-        }
-        // Otherwise one of the block was not kept.
-        if self.kept && self.before + self.hashes.len() as i64 == sequence - 1 {
-            self.hashes.push(leaf);
-        }
-    }
-
-    fn forget_behind(&mut self, sequence: i64) {
-        self.complete = self.complete.filter(|(last, _)| *last <= sequence);
-        self.hashes
-            .truncate((sequence - self.before).max(0) as usize);
+        self.block.complete(self.now.sequence)
     }
 }
 

@@ -11,6 +11,7 @@ pub mod copy;
 pub mod direct;
 pub mod head;
 pub mod identity;
+mod leaves;
 pub mod lock;
 mod place;
 mod row;
