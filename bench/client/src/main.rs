@@ -1,7 +1,9 @@
 //! The clients of the benchmark that pgbench cannot be: sessions that listen.
 //!
-//!     bench-client listen sessions context…
-//!     bench-client latency context appends-per-second seconds
+//! ```text
+//! bench-client listen sessions context…
+//! bench-client latency context appends-per-second seconds
+//! ```
 //!
 //! Both find the server through PGHOST (a directory with a socket), PGPORT, PGUSER and PGDATABASE, as scripts/server sets
 //! them, and read PGOPTIONS. They measure or load a server; they check nothing about it.
