@@ -538,9 +538,12 @@ fn note_committed(load: &Load, payloads: Vec<String>) {
 
 fn is_stored(load: &Load, payload: Option<&String>) -> bool {
     let statement = "SELECT FROM converge_ledger.entries WHERE ledger_text(payload) = $1";
-    payload.is_some_and(|payload| {
-        let rows = connect(load).query(statement, &[payload]);
-        !rows.expect("the server is back").is_empty()
+    payload.is_some_and(|payload| loop {
+        // The server may accept one more session before it notices a crash.
+        match connect(load).query(statement, &[payload]) {
+            Ok(rows) => return !rows.is_empty(),
+            Err(error) => assert!(is_crash(&error), "{error:?}"),
+        }
     })
 }
 
