@@ -1,7 +1,7 @@
 //! Stamps a batch ahead of its insertion: on another core while PostgreSQL inserts the entries before, where that pays.
 //!
 //! The other core runs a thread of this process that calls nothing of PostgreSQL and has all signals blocked. It reads the
-//! batch, which lies in PostgreSQL's memory; hence it never outlives [`for_each`], however that ends.
+//! batch, which lies in PostgreSQL's memory; hence it reads no further once [`for_each`] ends, however that happens.
 
 use super::blocks::BLOCK;
 use super::chunk;
