@@ -1,10 +1,13 @@
 //! Control entries: the keys that begin with `$`, and what their payloads state.
 //!
-//! Reading only: whether a statement fits the history is judged in [`crate::check`].
+//! Whether a statement fits the history is judged in [`crate::continuation`] and [`crate::check`].
 
+use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::hash::Hash;
 
@@ -56,6 +59,16 @@ impl Takeover {
     /// Reads the payload of a `$takeover`; nothing unless it states a size and a root.
     pub fn from_payload(payload: &[u8]) -> Option<Self> {
         serde_json::from_slice(payload).ok()
+    }
+
+    /// The payload of a `$takeover` that states this: JSON without white space, and with no more
+    /// escapes than JSON demands.
+    pub fn to_payload(&self, previous_owner: &str, reason: &str) -> String {
+        let Takeover { size, rfc6962 } = self;
+        let [previous_owner, reason] = [previous_owner, reason].map(Value::from);
+        format!(
+            r#"{{"size":{size},"rfc6962":"{rfc6962}","previous_owner":{previous_owner},"reason":{reason}}}"#
+        )
     }
 }
 

@@ -11,6 +11,10 @@ use crate::limits::MAX_NUMBER;
 /// history, and little enough that hostile messages cannot exhaust the clock soon.
 pub const MAX_LEAP: i64 = 1 << 40;
 
+/// How far the time of an entry may lie above that of the entry before it: one more than what was
+/// received.
+pub const MAX_STEP: i64 = MAX_LEAP + 1;
+
 /// A time of a context's Lamport clock, 1 … 2^53 − 1.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct LamportTime(i64);
@@ -47,7 +51,7 @@ impl LamportTime {
         now: i64,
     ) -> Result<Self, LamportError> {
         let local = previous.map_or(0, LamportTime::get);
-        let limit = local.min(now).saturating_add(MAX_LEAP).max(local);
+        let limit = Self::limit(previous, now);
         if received < 0 {
             return Err(LamportError::ReceivedNegative { received });
         }
@@ -63,6 +67,12 @@ impl LamportTime {
             return Err(LamportError::Exhausted { previous: latest });
         }
         Ok(Self(latest + 1))
+    }
+
+    /// The greatest received time that [`LamportTime::observe`] takes.
+    pub fn limit(previous: Option<LamportTime>, now: i64) -> i64 {
+        let local = previous.map_or(0, LamportTime::get);
+        local.min(now).saturating_add(MAX_LEAP).max(local)
     }
 }
 

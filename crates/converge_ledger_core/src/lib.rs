@@ -63,6 +63,7 @@
 extern crate alloc;
 
 pub mod check;
+pub mod continuation;
 pub mod control;
 mod encoding;
 pub mod entry;

@@ -20,12 +20,14 @@ pub const MAX_KEY_BYTES: usize = 512;
 pub const MAX_ID_BYTES: usize = 128;
 /// Largest payload, in bytes.
 pub const MAX_PAYLOAD_BYTES: usize = 64 << 20;
+/// Longest reason in a control entry that is written here, in bytes. Readers take longer ones.
+pub const MAX_REASON_BYTES: usize = 1024;
 /// Longest metadata, in bytes of its text.
 pub const MAX_METADATA_BYTES: usize = 65_536;
 /// Length of a salt, in bytes.
 pub const SALT_BYTES: usize = 16;
 
-/// A text field of an entry.
+/// A text field of an entry, or of the payload of a control entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TextField {
     /// The ledger that the entry belongs to.
@@ -36,6 +38,8 @@ pub enum TextField {
     Key,
     /// What the application recognises a retry by; empty for none.
     Id,
+    /// Why an administrator wrote a control entry.
+    Reason,
 }
 
 impl TextField {
@@ -46,13 +50,14 @@ impl TextField {
             TextField::Origin => "origin",
             TextField::Key => "key",
             TextField::Id => "id",
+            TextField::Reason => "reason",
         }
     }
 
     /// Least length in bytes: 1 where the field cannot be empty.
     pub const fn min_bytes(self) -> usize {
         match self {
-            TextField::Context | TextField::Origin => 1,
+            TextField::Context | TextField::Origin | TextField::Reason => 1,
             TextField::Key | TextField::Id => 0,
         }
     }
@@ -64,6 +69,7 @@ impl TextField {
             TextField::Origin => MAX_ORIGIN_BYTES,
             TextField::Key => MAX_KEY_BYTES,
             TextField::Id => MAX_ID_BYTES,
+            TextField::Reason => MAX_REASON_BYTES,
         }
     }
 }

@@ -4,12 +4,12 @@
 //! Entries of an origin that does not own the context are one fault per run of them.
 
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use super::fault::{Fault, FaultKind, Quoted};
-use crate::control::{ControlKey, Takeover};
-use crate::entry::{Content, Entry};
+use crate::continuation::{Discontinuity, Successor};
+use crate::entry::Entry;
 use crate::hash::Hash;
 
 #[derive(Debug, Default)]
@@ -25,7 +25,7 @@ struct ForeignRun {
     first: i64,
     last: i64,
     /// Why the take-over that began it does not hold.
-    takeover: Option<String>,
+    takeover: Option<Discontinuity>,
 }
 
 impl Ownership {
@@ -45,17 +45,20 @@ impl Ownership {
         history: Option<Hash>,
         faults: &mut Vec<Fault>,
     ) {
-        let takeover = check_takeover(entry, history);
+        let takeover = Successor::from(entry).takeover(history);
+        let untrue = |reason: Discontinuity| {
+            Fault::at(entry.sequence, FaultKind::Origin, reason.to_string())
+        };
         match (&self.owner, takeover) {
             (None, Some(Err(reason))) => {
-                faults.push(Fault::at(entry.sequence, FaultKind::Origin, reason));
+                faults.push(untrue(reason));
                 self.owner = Some(entry.origin.into());
             }
             (None, _) => self.owner = Some(entry.origin.into()),
             (_, Some(Ok(()))) => self.pass_to(entry.origin, faults),
             (Some(owner), takeover) if owner == entry.origin => {
                 if let Some(Err(reason)) = takeover {
-                    faults.push(Fault::at(entry.sequence, FaultKind::Origin, reason));
+                    faults.push(untrue(reason));
                 }
                 self.end_run(faults);
             }
@@ -66,7 +69,7 @@ impl Ownership {
     /// Lets an entry that does not hold take over if what it states about the history is true, so
     /// that entries after it are not also faults.
     pub(super) fn accept_claim(&mut self, entry: &Entry<'_>, history: Option<Hash>) {
-        let holds = matches!(check_takeover(entry, history), Some(Ok(())));
+        let holds = matches!(Successor::from(entry).takeover(history), Some(Ok(())));
         if self.owner.is_none() || holds {
             self.owner = Some(entry.origin.into());
         }
@@ -99,7 +102,12 @@ impl Ownership {
         self.owner = Some(origin.into());
     }
 
-    fn extend_run(&mut self, entry: &Entry<'_>, takeover: Option<String>, faults: &mut Vec<Fault>) {
+    fn extend_run(
+        &mut self,
+        entry: &Entry<'_>,
+        takeover: Option<Discontinuity>,
+        faults: &mut Vec<Fault>,
+    ) {
         match &mut self.run {
             Some(run) if run.origin == entry.origin && takeover.is_none() => {
                 run.last = entry.sequence;
@@ -114,30 +122,5 @@ impl Ownership {
                 });
             }
         }
-    }
-}
-
-/// Whether a `$takeover` continues the history before it; nothing for other entries.
-fn check_takeover(entry: &Entry<'_>, history: Option<Hash>) -> Option<Result<(), String>> {
-    if ControlKey::from_key(entry.key) != Some(ControlKey::Takeover) {
-        return None;
-    }
-    let Content::Whole { payload, .. } = entry.content else {
-        return Some(Err(String::from("its $takeover has no content")));
-    };
-    let Some(Takeover { size, rfc6962 }) = Takeover::from_payload(payload) else {
-        return Some(Err(String::from("its $takeover states no size and root")));
-    };
-    let before = entry.sequence - 1;
-    if i64::try_from(size) != Ok(before) {
-        return Some(Err(format!(
-            "its $takeover states {size} entries, not {before}"
-        )));
-    }
-    match history {
-        Some(root) if root != rfc6962 => Some(Err(format!(
-            "its $takeover states root {rfc6962}, the history has {root}"
-        ))),
-        _ => Some(Ok(())),
     }
 }

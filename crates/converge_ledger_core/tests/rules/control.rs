@@ -54,6 +54,35 @@ fn a_takeover_states_size_and_root() {
 }
 
 #[test]
+fn a_takeover_is_written_as_the_format_says() {
+    let takeover = Takeover {
+        size: 9_007_199_254_740_990,
+        rfc6962: Hash::from_bytes([0x0f; 32]),
+    };
+    let root = "0f".repeat(32);
+    let expected = |owner: &str, reason: &str| {
+        format!(
+            r#"{{"size":9007199254740990,"rfc6962":"{root}","previous_owner":"{owner}","reason":"{reason}"}}"#
+        )
+    };
+    for (owner, reason, written_owner, written_reason) in [
+        ("a", "burnt down", "a", "burnt down"),
+        // Nothing is escaped but what JSON demands.
+        ("é/<&>'\u{2028}", "日本 🔥", "é/<&>'\u{2028}", "日本 🔥"),
+        (r#"a"b\c"#, r#"",""#, r#"a\"b\\c"#, r#"\",\""#),
+        ("", "", "", ""),
+    ] {
+        let payload = takeover.to_payload(owner, reason);
+        assert_eq!(payload, expected(written_owner, written_reason));
+        assert_eq!(Takeover::from_payload(payload.as_bytes()), Some(takeover));
+        let value: serde_json::Value = serde_json::from_str(&payload).unwrap();
+        assert_eq!(value["previous_owner"], owner);
+        assert_eq!(value["reason"], reason);
+        assert_eq!(value.as_object().unwrap().len(), 4);
+    }
+}
+
+#[test]
 fn an_erasure_lists_sequences_and_leaves() {
     let leaf = Hash::from_bytes([0xcd; 32]);
     let text = format!(r#"{{"erased":[{{"sequence":3,"leaf":"{leaf}"}}],"reason":"Art. 17"}}"#);

@@ -11,6 +11,7 @@
 )]
 
 mod check;
+mod continuation;
 mod control;
 mod independent;
 mod proofs;

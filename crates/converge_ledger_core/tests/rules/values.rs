@@ -66,6 +66,7 @@ fn text_fields_have_limits_in_bytes() {
         (TextField::Origin, 1, 63),
         (TextField::Key, 0, 512),
         (TextField::Id, 0, 128),
+        (TextField::Reason, 1, 1024),
     ];
     for (field, least, most) in fields {
         assert_eq!((field.min_bytes(), field.max_bytes()), (least, most));
