@@ -5,6 +5,7 @@
 
 use crate::append::head::{with_heads, Head, Heads, Mark};
 use crate::ledger;
+use crate::receive;
 use crate::report::{self, Failure};
 use crate::settings::{self, Announcing};
 use crate::shared::{self, Range};
@@ -40,7 +41,7 @@ pub fn channel(context: &str) -> String {
 /// Prepares the announcements of a transaction that is about to commit: queues them, or makes sure that the ranges which the
 /// notifier will be told are right.
 pub fn at_commit() -> Result<(), Failure> {
-    let mode = settings::announcing();
+    let mode = announcing();
     if mode == Announcing::Never || with_heads(|heads| heads.changed().next().is_none()) {
         return Ok(());
     }
@@ -73,7 +74,7 @@ pub fn at_commit() -> Result<(), Failure> {
 /// As [`at_commit`], for a transaction that is prepared. It cannot be announced when it commits unless a worker does it.
 pub fn at_prepare() -> Result<(), Failure> {
     let by_worker = || shared::is_there() && shared::has_room();
-    let possible = match settings::announcing() {
+    let possible = match announcing() {
         Announcing::Never => true,
         Announcing::AtCommit => false,
         Announcing::ByWorker => by_worker(),
@@ -82,6 +83,16 @@ pub fn at_prepare() -> Result<(), Failure> {
         return Err(report::cannot_prepare());
     }
     at_commit()
+}
+
+/// How this transaction announces. One that applies what a peer sends never does it itself: a NOTIFY would keep it from being prepared,
+/// for ever.
+fn announcing() -> Announcing {
+    match settings::announcing() {
+        Announcing::ByWorker if shared::is_there() && shared::has_room() => Announcing::ByWorker,
+        _ if receive::is_worker() => Announcing::Never,
+        mode => mode,
+    }
 }
 
 /// Takes back entries whose rows were given up.
@@ -96,7 +107,7 @@ fn settle(heads: &mut Heads) {
 /// Hands a committed transaction's ranges to the notifier, and wakes the sessions that wait for them. Must not fail.
 pub fn committed(heads: &mut Heads) {
     waiters::committed(heads.touched());
-    if settings::announcing() == Announcing::ByWorker {
+    if announcing() == Announcing::ByWorker {
         let ranges = ranges(heads);
         if !ranges.is_empty() {
             shared::committed(&ranges);
@@ -108,7 +119,7 @@ pub fn committed(heads: &mut Heads) {
 /// not fail.
 pub fn prepared(heads: &mut Heads) {
     waiters::prepared(utility::preparing(), heads.touched());
-    let ranges = match settings::announcing() {
+    let ranges = match announcing() {
         Announcing::ByWorker => ranges(heads),
         Announcing::AtCommit | Announcing::Never => Vec::new(),
     };

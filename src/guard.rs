@@ -2,6 +2,7 @@
 
 use crate::function::Answer;
 use crate::ledger::entry;
+use crate::receive;
 use crate::report::{self, Failure};
 use crate::settings;
 use pgrx::pg_sys;
@@ -13,20 +14,25 @@ crate::sql_function!(drop_guard);
 /// Trigger on UPDATE, DELETE and TRUNCATE, by row and by statement.
 fn entries_append_only(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     // SAFETY: the context of a call, when set, is a node whose tag says whether it is TriggerData.
-    let event = unsafe {
+    let data = unsafe {
         let context = (*fcinfo).context;
         if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_TriggerData {
             return Err(report::wrong_trigger_use());
         }
-        (*context.cast::<pg_sys::TriggerData>()).tg_event
+        &*context.cast::<pg_sys::TriggerData>()
     };
-    Err(report::append_only(
-        match event & pg_sys::TRIGGER_EVENT_OPMASK {
-            pg_sys::TRIGGER_EVENT_UPDATE => "UPDATE",
-            pg_sys::TRIGGER_EVENT_DELETE => "DELETE",
-            _ => "TRUNCATE",
-        },
-    ))
+    let operation = match data.tg_event & pg_sys::TRIGGER_EVENT_OPMASK {
+        pg_sys::TRIGGER_EVENT_UPDATE => "UPDATE",
+        pg_sys::TRIGGER_EVENT_DELETE => "DELETE",
+        _ => "TRUNCATE",
+    };
+    // What a peer sends must not stop what it sends next. A TRUNCATE cannot be passed over.
+    if data.tg_event & pg_sys::TRIGGER_EVENT_ROW != 0 && receive::is_worker() {
+        // SAFETY: a row trigger has an open relation and its tuple.
+        unsafe { receive::refuse_change(operation, data) }?;
+        return Ok(pg_sys::Datum::from(0));
+    }
+    Err(report::append_only(operation))
 }
 
 /// Event trigger on every command: sees to it that this library is loaded before anything is dropped, for

@@ -36,6 +36,15 @@ pub mod subtree {
     pub const COUNT: usize = 5;
 }
 
+/// Columns of `converge_ledger.unsettled`.
+pub mod unsettled {
+    pub const FIRST: usize = 1;
+    pub const CONTEXT_ID: usize = 2;
+    pub const SOURCE: usize = 3;
+    pub const SINCE: usize = 4;
+    pub const COUNT: usize = 4;
+}
+
 /// Columns of `converge_ledger.node`.
 pub mod node {
     pub const SINGLETON: usize = 1;
@@ -47,11 +56,13 @@ pub mod node {
     pub const COUNT: usize = 6;
 }
 
-/// A table with its primary key.
+/// A table with the index that it is read by, its primary key if it has one.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Table {
     pub table: pg_sys::Oid,
     pub key: pg_sys::Oid,
+    /// How many indexes the ledger made.
+    pub indexes: i32,
     /// Types of the columns that the compiled code knows.
     pub shape: &'static [pg_sys::Oid],
 }
@@ -65,6 +76,9 @@ pub struct Ledger {
     pub contexts: Table,
     pub subtrees: Table,
     pub node: Table,
+    pub unsettled: Table,
+    /// Which origins subscriptions may deliver.
+    pub pins: Table,
     /// A user added a unique or exclusion constraint: an insert may be given up after it was stamped.
     pub may_swallow: bool,
 }
@@ -82,9 +96,16 @@ pub fn init() {
 unsafe extern "C-unwind" fn forget(_argument: pg_sys::Datum, relation: pg_sys::Oid) {
     let concerns = |known: Ledger| {
         relation == pg_sys::InvalidOid
-            || [known.entries, known.contexts, known.subtrees, known.node]
-                .iter()
-                .any(|table| relation == table.table || relation == table.key)
+            || [
+                known.entries,
+                known.contexts,
+                known.subtrees,
+                known.node,
+                known.unsettled,
+                known.pins,
+            ]
+            .iter()
+            .any(|table| relation == table.table || relation == table.key)
             || relation == known.entries_id
     };
     if KNOWN.get().is_none_or(concerns) {
@@ -141,12 +162,14 @@ fn look_up_damaged() -> Option<Ledger> {
         Some(Table {
             table,
             key: primary_key(table),
+            indexes: 1,
             shape,
         })
     };
     let missing = Table {
         table: pg_sys::InvalidOid,
         key: pg_sys::InvalidOid,
+        indexes: 1,
         shape: &[],
     };
     Some(Ledger {
@@ -155,6 +178,8 @@ fn look_up_damaged() -> Option<Ledger> {
         contexts: table(c"contexts", &CONTEXTS).unwrap_or(missing),
         subtrees: table(c"subtrees", &SUBTREES).unwrap_or(missing),
         node: table(c"node", &NODE).unwrap_or(missing),
+        unsettled: unsettled(schema).unwrap_or(missing),
+        pins: table(c"pinned_origins", &PINS).unwrap_or(missing),
         may_swallow: false,
     })
 }
@@ -169,7 +194,12 @@ fn look_up() -> Result<Ledger, Failure> {
             key,
             &format!("primary key of converge_ledger.{}", name.to_string_lossy()),
         )?;
-        Ok(Table { table, key, shape })
+        Ok(Table {
+            table,
+            key,
+            indexes: 1,
+            shape,
+        })
     };
     let entries = table(c"entries", &ENTRIES)?;
     let entries_id = relation(schema, c"entries_id_key")?;
@@ -193,7 +223,61 @@ fn look_up() -> Result<Ledger, Failure> {
         contexts: derived(c"contexts", &CONTEXTS)?,
         subtrees: derived(c"subtrees", &SUBTREES)?,
         node: derived(c"node", &NODE)?,
+        unsettled: unsettled(schema)?,
+        pins: table(c"pinned_origins", &PINS)?,
         may_swallow: !other.is_empty(),
+    })
+}
+
+/// The table of contexts that wait to be judged. Its key is not unique.
+fn unsettled(schema: pg_sys::Oid) -> Result<Table, Failure> {
+    indexed(schema, c"unsettled", c"unsettled_context", 1, &UNSETTLED)
+}
+
+/// A table of the ledger that is read by an index other than a primary key.
+fn indexed(
+    schema: pg_sys::Oid,
+    name: &CStr,
+    key: &CStr,
+    count: i32,
+    shape: &'static [pg_sys::Oid],
+) -> Result<Table, Failure> {
+    let table = relation(schema, name)?;
+    check_shape(table, name, shape)?;
+    Ok(Table {
+        table,
+        key: relation(schema, key)?,
+        indexes: count,
+        shape,
+    })
+}
+
+/// Where what cannot be accepted is kept.
+#[derive(Clone, Copy)]
+pub struct Quarantine {
+    /// Read by (context_id, kind, origin, sequence).
+    pub incidents: Table,
+    /// Gives the numbers of incidents.
+    pub numbers: pg_sys::Oid,
+    /// Read by (context_id, sequence).
+    pub entries: Table,
+}
+
+/// The tables of what cannot be accepted. Looked up each time: it is rare.
+///
+/// Errors: 55000 when one of them is missing or altered.
+pub fn quarantine() -> Result<Quarantine, Failure> {
+    let schema = schema()?;
+    Ok(Quarantine {
+        incidents: indexed(schema, c"incidents", c"incidents_branch", 2, &INCIDENTS)?,
+        numbers: relation(schema, c"incidents_incident_id_seq")?,
+        entries: indexed(
+            schema,
+            c"incident_entries",
+            c"incident_entries_place",
+            1,
+            &INCIDENT_ENTRIES,
+        )?,
     })
 }
 
@@ -220,6 +304,53 @@ static SUBTREES: [pg_sys::Oid; subtree::COUNT] = [
     pg_sys::TEXTOID,
     pg_sys::BYTEAOID,
     pg_sys::BYTEAOID,
+];
+static UNSETTLED: [pg_sys::Oid; unsettled::COUNT] = [
+    pg_sys::INT8OID,
+    pg_sys::TEXTOID,
+    pg_sys::TEXTOID,
+    pg_sys::TIMESTAMPTZOID,
+];
+static PINS: [pg_sys::Oid; 2] = [pg_sys::TEXTOID, pg_sys::TEXTOID];
+static INCIDENTS: [pg_sys::Oid; 20] = [
+    pg_sys::INT8OID,
+    pg_sys::TIMESTAMPTZOID,
+    pg_sys::TEXTOID,
+    pg_sys::TEXTOID,
+    pg_sys::TEXTOID,
+    pg_sys::INT8OID,
+    pg_sys::INT8OID,
+    pg_sys::TIMESTAMPTZOID,
+    pg_sys::INT2OID,
+    pg_sys::TEXTOID,
+    pg_sys::TEXTOID,
+    pg_sys::TEXTOID,
+    pg_sys::BYTEAOID,
+    pg_sys::JSONBOID,
+    pg_sys::BYTEAOID,
+    pg_sys::BYTEAOID,
+    pg_sys::BYTEAOID,
+    pg_sys::JSONBOID,
+    pg_sys::TIMESTAMPTZOID,
+    pg_sys::TEXTOID,
+];
+static INCIDENT_ENTRIES: [pg_sys::Oid; 16] = [
+    pg_sys::INT8OID,
+    pg_sys::INT8OID,
+    pg_sys::INT8OID,
+    pg_sys::TIMESTAMPTZOID,
+    pg_sys::INT2OID,
+    pg_sys::TEXTOID,
+    pg_sys::TEXTOID,
+    pg_sys::TEXTOID,
+    pg_sys::TEXTOID,
+    pg_sys::BYTEAOID,
+    pg_sys::JSONBOID,
+    pg_sys::BYTEAOID,
+    pg_sys::BYTEAOID,
+    pg_sys::BYTEAOID,
+    pg_sys::TEXTOID,
+    pg_sys::TIMESTAMPTZOID,
 ];
 static NODE: [pg_sys::Oid; node::COUNT] = [
     pg_sys::BOOLOID,

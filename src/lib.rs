@@ -11,6 +11,7 @@ pub(crate) mod guard;
 pub(crate) mod jsonb;
 pub(crate) mod ledger;
 pub(crate) mod progress;
+pub(crate) mod receive;
 pub(crate) mod report;
 pub(crate) mod scratch;
 pub(crate) mod settings;
@@ -66,14 +67,29 @@ pgrx::extension_sql_file!(
     requires = ["node"]
 );
 pgrx::extension_sql_file!(
+    "../sql/tables/unsettled.sql",
+    name = "unsettled",
+    requires = ["incidents"]
+);
+pgrx::extension_sql_file!(
+    "../sql/tables/pinned_origins.sql",
+    name = "pinned_origins",
+    requires = ["unsettled"]
+);
+pgrx::extension_sql_file!(
     "../sql/triggers/entries.sql",
     name = "triggers",
-    requires = ["incidents"]
+    requires = ["pinned_origins"]
+);
+pgrx::extension_sql_file!(
+    "../sql/functions/incidents.sql",
+    name = "incident_functions",
+    requires = ["triggers"]
 );
 pgrx::extension_sql_file!(
     "../sql/functions/append.sql",
     name = "append",
-    requires = ["triggers"]
+    requires = ["incident_functions"]
 );
 pgrx::extension_sql_file!(
     "../sql/functions/read.sql",

@@ -8,6 +8,7 @@
 use crate::ledger::{Ledger, Table};
 use crate::store::entries;
 use crate::store::scan::{self, Sight};
+use converge_ledger_core::limits::MAX_NUMBER;
 use pgrx::pg_sys;
 
 /// Distinguishes this from the commands of PostgreSQL, which count up from 1.
@@ -82,7 +83,7 @@ impl Progress {
     pub fn begin(ledger: &Ledger, only: Option<&str>, phase: Phase, sight: Sight) -> Progress {
         let last = only
             .filter(|_| ledger.entries.key != pg_sys::InvalidOid)
-            .map(|context| entries::last(ledger, context, 0, sight).last)
+            .map(|context| entries::last(ledger, context, 0, MAX_NUMBER, sight).last)
             .map(|last| last.map_or(0, |last| last.sequence as u64));
         let mut progress = Progress {
             phase,

@@ -4,6 +4,7 @@ use crate::announce;
 use crate::append::direct;
 use crate::append::head::{self, with_heads};
 use crate::append::identity;
+use crate::receive;
 use crate::report::Failure;
 use crate::utility;
 use pgrx::pg_sys;
@@ -26,20 +27,25 @@ unsafe extern "C-unwind" fn transaction(
     match event {
         // Here an error still aborts the transaction, as it should.
         XACT_EVENT_PRE_COMMIT => raising(|| {
+            receive::at_commit()?;
             with_heads(|heads| heads.refuse_gaps())?;
             announce::at_commit()
         }),
         XACT_EVENT_PRE_PREPARE => raising(|| {
+            receive::at_commit()?;
             with_heads(|heads| heads.refuse_gaps())?;
             announce::at_prepare()
         }),
         // From here on only memory is cleared: an error would take the server down.
         XACT_EVENT_COMMIT => {
             head::at_end(announce::committed);
+            receive::committed();
             end(true);
         }
         XACT_EVENT_PREPARE => {
             head::at_end(announce::prepared);
+            // The worker finds nothing before the transaction is committed, and then looks again.
+            receive::committed();
             end(false);
         }
         XACT_EVENT_ABORT => {
@@ -64,6 +70,7 @@ fn raising(work: fn() -> Result<(), Failure>) {
 fn end(committed: bool) {
     head::at_end(|heads| heads.end(committed));
     direct::forget_calls(0);
+    receive::end();
     if !committed {
         // The name may come from a row that this transaction wrote.
         identity::forget();
@@ -87,6 +94,7 @@ unsafe extern "C-unwind" fn subtransaction(
     } else {
         head::at_end(|heads| heads.abort_subtransaction(level));
         direct::forget_calls(level);
+        receive::aborted_subtransaction();
         identity::forget();
     }
 }

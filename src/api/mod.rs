@@ -8,5 +8,5 @@ mod literal;
 mod proof;
 mod read;
 mod status;
-mod tree;
+pub mod tree;
 mod watch;

@@ -4,17 +4,18 @@ use crate::append::head::with_heads;
 use crate::ledger::Ledger;
 use crate::report::{self, Failure};
 use crate::store::scan::Sight;
-use crate::store::{entries, subtrees};
+use crate::store::{entries, subtrees, unsettled};
 use converge_ledger_core::hash::NodeHashes;
 use converge_ledger_core::merkle::{
     above, FetchError, NodeId, NodeSource, Nodes, Plan, Run, TreeSize,
 };
 use pgrx::pg_sys;
 
-/// A context under the snapshot of the running statement.
+/// A context as somebody sees it.
 pub struct Tree<'a> {
     pub ledger: &'a Ledger,
     pub context: &'a str,
+    pub sight: Sight,
 }
 
 /// Refuses callers who may not read the entries.
@@ -41,7 +42,8 @@ pub fn check_reader(ledger: &Ledger) -> Result<(), Failure> {
 /// The last entry that the running statement sees. `hint`: a sequence that may exist.
 pub fn last(ledger: &Ledger, context: &str, hint: i64) -> Option<entries::Last> {
     let hint = with_heads(|heads| heads.hint(context)).max(hint);
-    let last = entries::last(ledger, context, hint, Sight::Statement).last?;
+    let end = unsettled::end(ledger, context, Sight::Statement);
+    let last = entries::last(ledger, context, hint, end, Sight::Statement).last?;
     with_heads(|heads| heads.remember(context, last.sequence));
     Some(last)
 }
@@ -50,7 +52,11 @@ impl<'a> Tree<'a> {
     /// Opens a context for a caller who may read it.
     pub fn open(ledger: &'a Ledger, context: &'a str) -> Result<Tree<'a>, Failure> {
         check_reader(ledger)?;
-        Ok(Tree { ledger, context })
+        Ok(Tree {
+            ledger,
+            context,
+            sight: Sight::Statement,
+        })
     }
 
     /// The last entry of the contiguous part. Errors: 42704 for a context without entries.
@@ -67,7 +73,8 @@ impl<'a> Tree<'a> {
             None => self.last()?.sequence,
             Some(asked) => {
                 let there = asked > 0
-                    && entries::exists(self.ledger, self.context, asked, Sight::Statement);
+                    && entries::exists(self.ledger, self.context, asked, Sight::Statement)
+                    && asked <= unsettled::end(self.ledger, self.context, Sight::Statement);
                 if !there {
                     let actual = self.last()?.sequence;
                     if asked != 0 {
@@ -121,7 +128,7 @@ impl NodeSource for &Tree<'_> {
                 self.context,
                 run.first,
                 run.count,
-                Sight::Statement,
+                self.sight,
                 into,
             );
         }
@@ -130,7 +137,7 @@ impl NodeSource for &Tree<'_> {
             self.ledger,
             self.context,
             run,
-            Sight::Statement,
+            self.sight,
             |index, hashes| {
                 stored[(index - run.first) as usize] = Some(hashes);
             },

@@ -11,8 +11,10 @@ use crate::ledger::{entry, Ledger};
 use crate::report::{self, Failure};
 use crate::store::entries::{self, Last};
 use crate::store::scan::Sight;
+use crate::store::unsettled;
 use converge_ledger_core::control::ControlKey;
 use converge_ledger_core::hash::{Hash, NodeHashes};
+use converge_ledger_core::limits::MAX_NUMBER;
 use pgrx::pg_sys;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -24,6 +26,9 @@ const ESCALATE_AT: usize = 1_000;
 
 /// How many contexts a session remembers the last sequence of, over transactions.
 const HINTS: usize = 4_096;
+
+/// In how many contexts a transaction of another node is judged as it arrives; the others wait for the worker.
+const MOST_ARRIVING: usize = 256;
 
 /// What the next entry of a context builds on.
 #[derive(Clone)]
@@ -64,6 +69,8 @@ pub struct Head {
     saved_at: i32,
     /// Whether it has a lock of its own.
     locked: bool,
+    /// From where on entries are noted as not judged.
+    pub noted: Option<i64>,
 }
 
 struct Undo {
@@ -71,6 +78,13 @@ struct Undo {
     slot: usize,
     /// None: the head was touched first in that subtransaction.
     mark: Option<(Mark, i32)>,
+}
+
+/// What a context is touched for first.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Beginning {
+    ForOwn,
+    ForComplete,
 }
 
 #[derive(Default)]
@@ -123,10 +137,24 @@ impl Heads {
     /// Takes the lock of the context and reads its last entry when the transaction touches it first.
     /// Errors: 40001 when the transaction's snapshot is older than the last entry.
     pub fn touch(&mut self, ledger: &Ledger, context: &str) -> Result<&mut Head, Failure> {
+        self.touch_by(ledger, context, Beginning::ForOwn)
+    }
+
+    /// As [`Heads::touch`], for complete entries.
+    pub fn touch_complete(&mut self, ledger: &Ledger, context: &str) -> Result<&mut Head, Failure> {
+        self.touch_by(ledger, context, Beginning::ForComplete)
+    }
+
+    fn touch_by(
+        &mut self,
+        ledger: &Ledger,
+        context: &str,
+        beginning: Beginning,
+    ) -> Result<&mut Head, Failure> {
         let level = nest_level();
         let slot = match self.find(context) {
             Some(slot) => slot,
-            None => self.begin(ledger, context, level)?,
+            None => self.begin(ledger, context, level, beginning)?,
         };
         self.last_used = slot;
         let Heads { heads, undo, .. } = self;
@@ -147,6 +175,25 @@ impl Heads {
         Ok(head)
     }
 
+    /// As [`Heads::touch`], for an entry that arrives from another node: does not wait for the lock, and takes none if the
+    /// transaction has many. None without the lock.
+    pub fn touch_arriving(
+        &mut self,
+        ledger: &Ledger,
+        context: &str,
+    ) -> Result<Option<&mut Head>, Failure> {
+        if self.find(context).is_none() {
+            let many = self.escalated_at.is_none() && self.locked >= MOST_ARRIVING;
+            if many || !lock::try_enter(ledger) || !lock::try_context(context) {
+                return Ok(None);
+            }
+            let end = unsettled::end(ledger, context, Sight::Latest);
+            let locked = self.escalated_at.is_none();
+            self.read(ledger, context, end, nest_level(), locked)?;
+        }
+        self.touch(ledger, context).map(Some)
+    }
+
     fn find(&self, context: &str) -> Option<usize> {
         match self.heads.get(self.last_used) {
             Some(Some(head)) if *head.context == *context => Some(self.last_used),
@@ -154,7 +201,13 @@ impl Heads {
         }
     }
 
-    fn begin(&mut self, ledger: &Ledger, context: &str, level: i32) -> Result<usize, Failure> {
+    fn begin(
+        &mut self,
+        ledger: &Ledger,
+        context: &str,
+        level: i32,
+        beginning: Beginning,
+    ) -> Result<usize, Failure> {
         lock::enter(ledger);
         if self.escalated_at.is_none() && self.locked >= ESCALATE_AT {
             lock::all_contexts(ledger);
@@ -163,10 +216,33 @@ impl Heads {
         let locked = self.escalated_at.is_none();
         if locked {
             lock::context(context);
-            self.locked += 1;
         }
+        // What is not judged yet has come from other nodes. This one does not own the context then, or waits until it has caught
+        // up: the look at the entries themselves is enough for those who append again and again.
+        let known = beginning == Beginning::ForOwn && self.hint(context) > 0;
+        let end = match known {
+            true => MAX_NUMBER,
+            false => unsettled::end(ledger, context, Sight::Latest),
+        };
+        self.read(ledger, context, end, level, locked)
+    }
+
+    /// Makes the head of a context whose lock is held.
+    fn read(
+        &mut self,
+        ledger: &Ledger,
+        context: &str,
+        end: i64,
+        level: i32,
+        locked: bool,
+    ) -> Result<usize, Failure> {
+        self.locked += usize::from(locked);
         let hint = self.hint(context);
-        let located = entries::last(ledger, context, hint, Sight::Latest);
+        let mut located = entries::last(ledger, context, hint, end, Sight::Latest);
+        if end < MAX_NUMBER && located.beyond.is_none() {
+            let last = located.last.as_ref().map_or(0, |last| last.sequence);
+            located.beyond = entries::next_after(ledger, context, last, Sight::Latest);
+        }
         if let Some(last) = &located.last {
             check_snapshot(ledger, context, last.sequence)?;
         }
@@ -180,6 +256,7 @@ impl Heads {
             block: Leaves::new(slot < ESCALATE_AT),
             saved_at: level,
             locked,
+            noted: (end < MAX_NUMBER).then_some(end + 1),
         }));
         self.by_context.insert(context, slot);
         if level > 1 {
@@ -231,6 +308,14 @@ impl Heads {
             .iter_mut()
             .flatten()
             .filter(|head| head.now.first.is_some())
+    }
+
+    /// The contexts whose entries now reach those that are noted as not judged.
+    pub fn reaching(&self) -> impl Iterator<Item = &Head> {
+        self.heads.iter().flatten().filter(|head| {
+            head.noted
+                .is_some_and(|noted| head.now.sequence + 1 >= noted)
+        })
     }
 
     /// The contexts that this transaction may have appended to, those included whose entries came complete.
@@ -394,6 +479,14 @@ impl Head {
         let Some(beyond) = self.now.beyond else {
             return Ok(());
         };
+        if self.noted.is_some() {
+            let next = self.now.sequence + 1;
+            let is_there = entries::exists(ledger, &self.context, next, Sight::Latest);
+            return Err(match is_there {
+                true => report::not_judged(&self.context, next),
+                false => report::gap(&self.context, self.now.sequence),
+            });
+        }
         let from = self.now.sequence + 1;
         let mut reached = self.now.sequence;
         let (mut lamport, mut owner) = (self.now.lamport, self.now.owner.clone());
@@ -416,7 +509,7 @@ impl Head {
             lamport = next.lamport;
             reached = sequence;
         }
-        let located = entries::last(ledger, &self.context, reached, Sight::Latest);
+        let located = entries::last(ledger, &self.context, reached, MAX_NUMBER, Sight::Latest);
         if reached < beyond || located.beyond.is_some() {
             return Err(if self.now.opened_gap {
                 report::open_gap(&self.context, reached)

@@ -34,6 +34,25 @@ pub fn changed(ledger: &Ledger) {
     forget();
 }
 
+/// The name under which this database has appended, if it has one; asks for nothing and writes nothing.
+pub fn known_name(ledger: &Ledger) -> Option<Rc<str>> {
+    if let Some(name) = NAME.with_borrow(Clone::clone) {
+        return Some(name);
+    }
+    let node = node::read(ledger)?;
+    let name: Rc<str> = node.name.into();
+    if node.identity == node::identity() {
+        NAME.set(Some(name.clone()));
+    }
+    Some(name)
+}
+
+/// Whether the node's row is that of the running database.
+pub fn is_confirmed(ledger: &Ledger) -> bool {
+    NAME.with_borrow(Option::is_some)
+        || node::read(ledger).is_some_and(|node| node.identity == node::identity())
+}
+
 /// The name under which this database appends.
 ///
 /// Errors: 55000 when its row was written by another database.

@@ -23,8 +23,28 @@ pub fn enter(ledger: &Ledger) {
     }
 }
 
+/// As [`enter`], unless it would have to wait.
+pub fn try_enter(ledger: &Ledger) -> bool {
+    // SAFETY: as in `enter`; does not wait.
+    unsafe {
+        pg_sys::ConditionalLockRelationOid(
+            ledger.contexts.table,
+            pg_sys::RowExclusiveLock as pg_sys::LOCKMODE,
+        )
+    }
+}
+
 /// Waits until no other transaction appends to `context`, and keeps it so until this one ends.
 pub fn context(context: &str) {
+    acquire(context, false);
+}
+
+/// As [`context`], unless it would have to wait.
+pub fn try_context(context: &str) -> bool {
+    acquire(context, true)
+}
+
+fn acquire(context: &str, only_at_once: bool) -> bool {
     let digest = Sha256::digest(context.as_bytes());
     let word = |at: usize| {
         u32::from_be_bytes([digest[at], digest[at + 1], digest[at + 2], digest[at + 3]])
@@ -40,14 +60,15 @@ pub fn context(context: &str) {
         locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
     };
     // SAFETY: the tag is complete and copied by the server; may raise with nothing to undo.
-    unsafe {
+    let result = unsafe {
         pg_sys::LockAcquire(
             &tag,
             pg_sys::ExclusiveLock as pg_sys::LOCKMODE,
             false,
-            false,
+            only_at_once,
         )
     };
+    result != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
 }
 
 /// Waits until no other transaction appends at all, and keeps it so until this one ends.

@@ -4,7 +4,7 @@
 //! are stamped by [`bulk`], rows of a COPY by [`copy`]. All work on the heads of the touched contexts, kept in backend memory ([`head`]) under the locks of [`lock`].
 
 mod ahead;
-mod blocks;
+pub mod blocks;
 pub mod bulk;
 mod chunk;
 pub mod copy;
@@ -13,8 +13,8 @@ pub mod head;
 pub mod identity;
 mod leaves;
 pub mod lock;
-mod place;
-mod row;
+pub mod place;
+pub mod row;
 mod salt;
 mod stamp;
 mod trigger;

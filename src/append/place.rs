@@ -17,8 +17,20 @@ use pgrx::pg_sys;
 
 /// Verifies a row that has a leaf hash and takes it in at its place.
 ///
-/// Errors: XX001 with context and sequence when the row is not what its leaf hash says.
+/// Errors: XX001 with context and sequence when the row is not what its leaf hash says, or does not continue its context.
 pub fn place(ledger: &Ledger, row: &NewRow) -> Result<(), Failure> {
+    let mut metadata = String::new();
+    let (arrived, _) = read(row, &mut metadata)?;
+    continue_context(ledger, &arrived)
+}
+
+/// The entry that a row is, verified by itself, and its leaf. `metadata_text` holds a part of it.
+///
+/// Errors: XX001 with context and sequence when the row is not what its leaf hash says.
+pub fn read<'a>(
+    row: &'a NewRow,
+    metadata_text: &'a mut String,
+) -> Result<(Entry<'a>, Hash), Failure> {
     let text = |column, name| row.text(column)?.ok_or_else(|| report::null_column(name));
     let context = text(entry::CONTEXT_ID, "context_id")?;
     let sequence = row
@@ -32,7 +44,6 @@ pub fn place(ledger: &Ledger, row: &NewRow) -> Result<(), Failure> {
         .int8(entry::APPENDED_AT)
         .and_then(unix_microseconds)
         .ok_or_else(|| bad("its time is outside the range of the format"))?;
-    let metadata_text;
     let payload = row.bytes(entry::PAYLOAD);
     let metadata = row.datum(entry::METADATA);
     let salt = row.bytes(entry::SALT);
@@ -44,7 +55,7 @@ pub fn place(ledger: &Ledger, row: &NewRow) -> Result<(), Failure> {
             if !metadata.is_object() {
                 return Err(bad("its metadata is not an object"));
             }
-            metadata_text = metadata
+            *metadata_text = metadata
                 .print(MAX_METADATA_BYTES)
                 .ok_or_else(|| bad("its metadata exceeds 65,536 bytes of text"))?;
             let salt: &[u8; SALT_BYTES] = salt
@@ -52,7 +63,7 @@ pub fn place(ledger: &Ledger, row: &NewRow) -> Result<(), Failure> {
                 .map_err(|_| bad("its salt has not 16 bytes"))?;
             Content::Whole {
                 payload,
-                metadata: &metadata_text,
+                metadata: metadata_text,
                 salt,
             }
         }
@@ -95,14 +106,11 @@ pub fn place(ledger: &Ledger, row: &NewRow) -> Result<(), Failure> {
             &stored,
         ));
     }
-    if is_replica_session() {
-        // The primary key decides between it and a local append; the lock of the context is not taken.
-        return Ok(());
-    }
-    continue_context(ledger, &arrived)
+    Ok((arrived, computed))
 }
 
-fn is_replica_session() -> bool {
+/// Whether rows of this session come from another node.
+pub fn is_replica_session() -> bool {
     // SAFETY: reads a setting of this session.
     let role = unsafe { pg_sys::SessionReplicationRole };
     role == pg_sys::SESSION_REPLICATION_ROLE_REPLICA as i32
@@ -110,7 +118,7 @@ fn is_replica_session() -> bool {
 
 fn continue_context(ledger: &Ledger, arrived: &Entry) -> Result<(), Failure> {
     with_heads(|heads| {
-        let head = heads.touch(ledger, arrived.context)?;
+        let head = heads.touch_complete(ledger, arrived.context)?;
         if head.now.sequence == 0 {
             contexts::register(ledger, arrived.context);
         }

@@ -1,10 +1,11 @@
 //! The BEFORE INSERT row trigger of `converge_ledger.entries`.
 
 use super::direct;
-use super::place::place;
+use super::place::{is_replica_session, place};
 use super::row::{Assigned, Columns, NewRow};
 use super::stamp::{stamp, Outcome, Way};
 use crate::ledger::{self, entry};
+use crate::receive::{self, Fate};
 use crate::report::{self, Failure};
 use pgrx::pg_sys;
 
@@ -49,7 +50,14 @@ fn entries_before_insert(fcinfo: pg_sys::FunctionCallInfo) -> Result<pg_sys::Dat
         columns = Columns::of(descriptor);
         NewRow::deform(tuple, descriptor, &mut columns)
     };
-    if row.datum(entry::LEAF_HASH).is_some() {
+    let is_complete = row.datum(entry::LEAF_HASH).is_some();
+    if is_replica_session() && (is_complete || receive::is_worker()) {
+        return Ok(match receive::arrive(&ledger, &row)? {
+            Fate::Stored => pg_sys::Datum::from(tuple),
+            Fate::Dropped => pg_sys::Datum::from(0),
+        });
+    }
+    if is_complete {
         place(&ledger, &row)?;
         return Ok(pg_sys::Datum::from(tuple));
     }

@@ -84,3 +84,49 @@ pub fn open_gap(context: &str, after: i64) -> Failure {
     .detail(format!("Entry {} is missing, but later entries were inserted.", after + 1))
     .hint("Restore all entries of a context in one transaction: psql or pg_restore --single-transaction.")
 }
+
+pub fn not_judged(context: &str, next: i64) -> Failure {
+    Failure::new(
+        Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("entries of context \"{context}\" have arrived that are not judged yet"),
+    )
+    .detail(format!("They begin with sequence {next}."))
+    .hint("Retry: the worker is going through them. Without the library in shared_preload_libraries, ledger_rebuild does.")
+}
+
+/// What was kept aside, for the log.
+pub fn quarantined(
+    number: i64,
+    kind: &str,
+    context: &str,
+    sequence: Option<i64>,
+    origin: &str,
+    reason: &str,
+    source: &str,
+) -> Failure {
+    let entry = sequence.map_or(String::from("an entry"), |sequence| {
+        format!("entry {sequence}")
+    });
+    let by = match source {
+        "" => String::new(),
+        source => format!(", delivered by subscription \"{source}\""),
+    };
+    Failure::new(
+        Code::ERRCODE_DATA_CORRUPTED,
+        format!("{entry} of context \"{context}\" was not accepted: {kind}"),
+    )
+    .detail(format!(
+        "Incident {number}: {reason}. Its origin is \"{origin}\"{by}."
+    ))
+    .hint("It is kept in converge_ledger.incidents; everything else goes on.")
+}
+
+/// For the log of the worker.
+pub fn not_settled(context: &str, error: &str) -> Failure {
+    Failure::new(
+        Code::ERRCODE_DATA_CORRUPTED,
+        format!("entries of context \"{context}\" could not be judged: {error}"),
+    )
+    .detail("They stay where they are, unread, and are tried again.")
+    .hint("Run ledger_check to see what is damaged.")
+}

@@ -36,6 +36,14 @@ impl Failure {
         Failure(Box::new(self.0.set_hint(hint)))
     }
 
+    /// Message and detail, for where it is not raised.
+    pub fn reason(&self) -> String {
+        match self.0.detail() {
+            Some(detail) => format!("{}: {detail}", self.0.message()),
+            None => self.0.message().to_owned(),
+        }
+    }
+
     /// Logs it as a warning and goes on.
     pub fn warn(self) {
         self.0.report(PgLogLevel::WARNING);

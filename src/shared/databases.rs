@@ -38,6 +38,10 @@ pub(super) struct Database {
     pub(super) sweep: bool,
     /// The notifier is looking at all contexts.
     pub(super) sweeping: bool,
+    /// Entries have arrived that wait to be judged.
+    pub(super) settle: bool,
+    /// The notifier is judging them.
+    pub(super) settling: bool,
     /// Marks of committed transactions that are not announced.
     pub(super) waiting: u32,
     /// Commits since the notifier looked last.
@@ -62,7 +66,7 @@ impl Database {
         self.oid != pg_sys::InvalidOid
             && self.pid == 0
             && !self.starting
-            && (self.waiting > 0 || self.sweep)
+            && (self.waiting > 0 || self.sweep || self.settle)
     }
 
     pub(super) fn is_wanted(&self, now: pg_sys::TimestampTz) -> bool {
@@ -120,6 +124,15 @@ impl Area {
 /// Whether a notifier can announce what this session's database appends.
 pub fn has_room() -> bool {
     OWN_SLOT.get().is_some() || locked(|area| area.own().is_some()).unwrap_or(false)
+}
+
+/// Lets the worker of this session's database judge what has arrived.
+pub fn settle() {
+    let latch = locked(|area| {
+        area.own()?.settle = true;
+        Some(area.whom_to_tell())
+    });
+    wake(latch.flatten().unwrap_or(null_mut()));
 }
 
 // Commands that need a database for themselves

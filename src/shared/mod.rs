@@ -15,11 +15,11 @@ mod text;
 pub use area::{init, is_there};
 pub use databases::{
     come_back, forget, has_room, launcher_began, launcher_ended, leave, next_start, next_to_start,
-    not_started, set_crowded,
+    not_started, set_crowded, settle,
 };
 pub use marks::{committed, Range, MANY};
 pub use notifiers::{
-    announced, notifier_began, notifier_connected, notifier_ended, notifier_failed, take,
+    announced, notifier_began, notifier_connected, notifier_ended, notifier_failed, settled, take,
     Announcement, Work,
 };
 pub use prepared::{committed_prepared, prepared, prepared_identifier, rolled_back_prepared};

@@ -66,6 +66,7 @@ pub fn notifier_ended(oid: pg_sys::Oid, retry_at: impl FnOnce(u32) -> pg_sys::Ti
         database.latch = null_mut();
         database.told = false;
         database.sweep |= std::mem::take(&mut database.sweeping);
+        database.settle |= std::mem::take(&mut database.settling);
         for (stage, mark) in area.in_use() {
             if mark.database == oid && mark.taken_from != 0 {
                 *stage = Stage::Waiting;
@@ -103,6 +104,8 @@ impl From<&Mark> for Announcement {
 pub struct Work {
     pub ranges: Vec<Announcement>,
     pub sweep: bool,
+    /// Entries have arrived that wait to be judged.
+    pub settle: bool,
     /// How many transactions it comes from, about.
     pub commits: u32,
     /// Somebody wants the database for himself.
@@ -122,6 +125,8 @@ pub fn take(now: pg_sys::TimestampTz) -> Work {
             Some(database) => {
                 work.leave = database.is_wanted(now);
                 work.commits = std::mem::take(&mut database.commits);
+                work.settle = std::mem::take(&mut database.settle);
+                database.settling |= work.settle;
                 // From here on commits wake again, so that none is overlooked behind the place that is looked at.
                 database.told = false;
             }
@@ -187,6 +192,15 @@ pub fn announced(count: usize) {
             database.sweeping = false;
             database.announced += count as i64;
             database.failures = 0;
+        }
+    });
+}
+
+/// All that waited to be judged when it was taken has been gone through.
+pub fn settled() {
+    locked(|area| {
+        if let Some(database) = area.served(own_database()) {
+            database.settling = false;
         }
     });
 }

@@ -41,6 +41,8 @@ pub fn committed_prepared(identifier: u64) {
                 found += 1;
             }
         }
+        // It may have left entries to be judged.
+        area.own()?.settle = true;
         let mut known = false;
         for prepared in &mut area.prepared {
             if *prepared == identifier {
@@ -49,7 +51,7 @@ pub fn committed_prepared(identifier: u64) {
             }
         }
         if known && found == 0 {
-            return None;
+            return Some(area.whom_to_tell());
         }
         let database = area.own()?;
         database.waiting = database.waiting.saturating_add(found);

@@ -1,8 +1,8 @@
 //! Reads of the log: the last entry of a context, ranges of leaves, single entries.
 //!
-//! A context has no gap, so whether a sequence exists answers whether the context reaches it. The last entry
-//! is searched upwards from a hint: a search from the end of the index would walk over every row that a
-//! rolled-back transaction left there.
+//! A context has no gap before what waits to be judged (`unsettled`), so whether a sequence exists answers whether the
+//! context reaches it. The last entry is searched upwards from a hint: a search from the end of the index would walk over
+//! every row that a rolled-back transaction left there.
 
 use super::scan::{Key, Row, Scan, Sight};
 use crate::ledger::{entry, Ledger};
@@ -33,16 +33,17 @@ pub struct Located {
 
 /// Finds the last entry of the contiguous part of a context.
 ///
-/// `hint` is a sequence that existed once, or 0. Cost: one index descent when the hint is near, O(log n) otherwise.
-pub fn last(ledger: &Ledger, context: &str, hint: i64, sight: Sight) -> Located {
-    let mut from = hint.clamp(1, MAX_NUMBER - WINDOW);
+/// `hint` is a sequence that existed once, or 0; `end` the greatest that counts. Cost: one index descent when the hint is
+/// near, O(log n) otherwise.
+pub fn last(ledger: &Ledger, context: &str, hint: i64, end: i64, sight: Sight) -> Located {
+    let mut from = hint.min(end).clamp(1, MAX_NUMBER - WINDOW);
     loop {
-        let located = look(ledger, context, from, sight);
+        let located = look(ledger, context, from, end, sight);
         match &located.last {
             // What the hint promised is not there, for this sight at least: begin anew.
             None if from > 1 => from = 1,
             Some(last) if last.sequence == from + WINDOW - 1 => {
-                from = gallop(ledger, context, last.sequence, sight);
+                from = gallop(ledger, context, last.sequence, end, sight);
             }
             _ => return located,
         }
@@ -50,8 +51,9 @@ pub fn last(ledger: &Ledger, context: &str, hint: i64, sight: Sight) -> Located 
 }
 
 /// Reads up to `WINDOW` entries from `from` on.
-fn look(ledger: &Ledger, context: &str, from: i64, sight: Sight) -> Located {
-    let mut scan = range(ledger, context, from, from + WINDOW - 1, sight);
+fn look(ledger: &Ledger, context: &str, from: i64, end: i64, sight: Sight) -> Located {
+    let to = end.min(from + WINDOW - 1);
+    let mut scan = range(ledger, context, from, to, sight);
     let mut expected = from;
     let mut last: Option<Last> = None;
     let mut beyond = None;
@@ -73,12 +75,12 @@ fn look(ledger: &Ledger, context: &str, from: i64, sight: Sight) -> Located {
 }
 
 /// A sequence that exists and lies less than a window below the last one.
-fn gallop(ledger: &Ledger, context: &str, known: i64, sight: Sight) -> i64 {
+fn gallop(ledger: &Ledger, context: &str, known: i64, end: i64, sight: Sight) -> i64 {
     let mut low = known;
     let mut step = WINDOW;
     let mut high = loop {
         let probe = low + step;
-        if !exists(ledger, context, probe, sight) {
+        if probe > end || !exists(ledger, context, probe, sight) {
             break probe;
         }
         low = probe;
@@ -86,7 +88,7 @@ fn gallop(ledger: &Ledger, context: &str, known: i64, sight: Sight) -> i64 {
     };
     while high - low >= WINDOW {
         let middle = low + (high - low) / 2;
-        if exists(ledger, context, middle, sight) {
+        if middle <= end && exists(ledger, context, middle, sight) {
             low = middle;
         } else {
             high = middle;
@@ -163,6 +165,13 @@ pub fn leaves(
         return Err(report::missing_entries(context, from, to));
     }
     Ok(())
+}
+
+/// The first entry of a context behind a place, if there is one.
+pub fn next_after(ledger: &Ledger, context: &str, sequence: i64, sight: Sight) -> Option<i64> {
+    range(ledger, context, sequence + 1, MAX_NUMBER, sight)
+        .next()
+        .map(|row| row.int8(entry::SEQUENCE))
 }
 
 /// All entries of a context with the sequences `from` … `to`, in order.

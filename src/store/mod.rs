@@ -4,8 +4,10 @@
 pub mod contexts;
 pub mod entries;
 pub mod node;
+pub mod pins;
 pub mod scan;
 pub mod subtrees;
+pub mod unsettled;
 pub mod write;
 
 /// Microseconds between the epoch of the format (1970) and that of PostgreSQL (2000).

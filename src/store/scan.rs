@@ -12,10 +12,15 @@ use std::marker::PhantomData;
 #[derive(Clone, Copy)]
 pub enum Key<'a> {
     Text(i16, &'a str),
+    /// Greater than a text.
+    Beyond(i16, &'a str),
     Int2(i16, i16),
     AtLeast(i16, i64),
     AtMost(i16, i64),
 }
+
+/// How many keys a scan takes.
+const MOST_KEYS: usize = 5;
 
 /// Which versions of rows a scan sees.
 #[derive(Clone, Copy)]
@@ -77,7 +82,7 @@ impl Scan {
             #[cfg(feature = "pg18")]
             let scan =
                 pg_sys::index_beginscan(heap, index, snapshot, std::ptr::null_mut(), count, 0);
-            let mut scan_keys = [pg_sys::ScanKeyData::default(); 4];
+            let mut scan_keys = [pg_sys::ScanKeyData::default(); MOST_KEYS];
             for (scan_key, key) in scan_keys.iter_mut().zip(keys) {
                 key.init(scan_key);
             }
@@ -177,21 +182,22 @@ impl Scan {
 impl Key<'_> {
     fn init(&self, scan_key: &mut pg_sys::ScanKeyData) {
         use pg_sys::{
-            BTEqualStrategyNumber, BTGreaterEqualStrategyNumber, BTLessEqualStrategyNumber,
+            BTEqualStrategyNumber, BTGreaterEqualStrategyNumber, BTGreaterStrategyNumber,
+            BTLessEqualStrategyNumber,
         };
         let (column, strategy, function, argument) = match *self {
-            Key::Text(column, text) => {
-                // SAFETY: copies the bytes of a valid str into a new text datum.
-                let datum = unsafe {
-                    pg_sys::cstring_to_text_with_len(text.as_ptr().cast(), text.len() as i32)
-                };
-                (
-                    column,
-                    BTEqualStrategyNumber,
-                    pg_sys::F_TEXTEQ,
-                    pg_sys::Datum::from(datum),
-                )
-            }
+            Key::Text(column, text) => (
+                column,
+                BTEqualStrategyNumber,
+                pg_sys::F_TEXTEQ,
+                super::write::text(text),
+            ),
+            Key::Beyond(column, text) => (
+                column,
+                BTGreaterStrategyNumber,
+                pg_sys::F_TEXT_GT,
+                super::write::text(text),
+            ),
             Key::Int2(column, value) => (
                 column,
                 BTEqualStrategyNumber,

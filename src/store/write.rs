@@ -1,6 +1,6 @@
-//! Inserts and deletes rows of the ledger's derived tables, below the executor: no SQL, no rights, no triggers.
+//! Inserts and deletes rows of the ledger's own tables, below the executor: no SQL, no rights, no triggers.
 //!
-//! Never used on `entries`, whose rows pass its trigger.
+//! Inserts nothing into `entries`, whose rows pass its trigger.
 
 use super::scan::open_table;
 use crate::ledger::{columns, Table};
@@ -50,8 +50,13 @@ impl<const SIZE: usize> Short<SIZE> {
 
 /// Inserts one row without nulls. A duplicate key raises 23505.
 pub fn insert(table: Table, values: &[pg_sys::Datum]) {
-    // SAFETY: the caller passes one datum for each column of its table, none null; columns that were added and dropped
-    // again are null. CatalogTupleInsert forms index entries for plain btree indexes, which is all that these tables have
+    insert_row(table, values.iter().copied().map(Some));
+}
+
+/// Inserts one row.
+pub fn insert_row(table: Table, values: impl Iterator<Item = Option<pg_sys::Datum>>) {
+    // SAFETY: the caller passes a value for each column of its table; columns that were added and dropped again are null.
+    // The caller's iterator only hands on datums. CatalogTupleInsert forms index entries for plain btree indexes, which is all that these tables have
     // (crate::ledger sees to it); if PostgreSQL raises, it closes the relation with the transaction, and nothing here
     // has a destructor.
     unsafe {
@@ -59,9 +64,9 @@ pub fn insert(table: Table, values: &[pg_sys::Datum]) {
         let columns = (*(*relation).rd_att).natts as usize;
         let all: *mut pg_sys::Datum = pg_sys::palloc0(columns * size_of::<pg_sys::Datum>()).cast();
         let nulls: *mut bool = pg_sys::palloc0(columns).cast();
-        for at in 0..columns {
-            match values.get(at) {
-                Some(value) => *all.add(at) = *value,
+        for (at, value) in (0..columns).zip(values.chain(std::iter::repeat(None))) {
+            match value {
+                Some(value) => *all.add(at) = value,
                 None => *nulls.add(at) = true,
             }
         }
@@ -79,6 +84,16 @@ pub fn delete(table: Table, mut place: pg_sys::ItemPointerData) {
     // SAFETY: as in `insert`; the place is that of a visible row.
     unsafe {
         let relation = open_derived(table);
+        pg_sys::CatalogTupleDelete(relation, &mut place);
+        pg_sys::table_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
+    }
+}
+
+/// Deletes a row of `entries` that does not continue its context. Other indexes than the ledger's do not matter.
+pub fn delete_entry(entries: Table, mut place: pg_sys::ItemPointerData) {
+    // SAFETY: as in `delete`.
+    unsafe {
+        let relation = open_table(entries, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE);
         pg_sys::CatalogTupleDelete(relation, &mut place);
         pg_sys::table_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
     }
@@ -105,7 +120,7 @@ unsafe fn open_derived(table: Table) -> pg_sys::Relation {
         let indexes = pg_sys::RelationGetIndexList(relation);
         let what = if more.any(|column| !column.attisdropped) {
             Some("other columns")
-        } else if indexes.is_null() || (*indexes).length != 1 {
+        } else if indexes.is_null() || (*indexes).length != table.indexes {
             Some("other indexes")
         } else {
             None

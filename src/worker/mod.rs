@@ -6,7 +6,9 @@
 
 mod launcher;
 mod notifier;
+mod settler;
 
+use crate::ledger::{self, Ledger};
 use pgrx::pg_sys;
 use std::ffi::{c_char, CStr};
 
@@ -98,4 +100,23 @@ fn now() -> pg_sys::TimestampTz {
 fn retry_at(failures: u32) -> pg_sys::TimestampTz {
     const SECOND: i64 = 1_000_000;
     now() + (SECOND << failures.min(6)).min(60 * SECOND)
+}
+
+/// Runs `with` in a transaction of its own, on the ledger of this database if there is one.
+fn in_transaction<T>(with: impl FnOnce(Option<&Ledger>) -> T) -> T {
+    // SAFETY: the frame of a transaction in a background worker. If something raises, the process ends, and with
+    // it the transaction.
+    unsafe {
+        pg_sys::SetCurrentStatementStartTimestamp();
+        pg_sys::StartTransactionCommand();
+        pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+    }
+    let answer = with(ledger::ledger().ok().as_ref());
+    // SAFETY: as above.
+    unsafe {
+        pg_sys::PopActiveSnapshot();
+        pg_sys::CommitTransactionCommand();
+    }
+    pgrx::check_for_interrupts!();
+    answer
 }

@@ -1,11 +1,12 @@
 //! Announces what was committed in one database, many commits at a time.
 
-use super::{now, retry_at, take_signals, wait};
+use super::settler::Settler;
+use super::{in_transaction, now, retry_at, take_signals, wait};
 use crate::announce;
-use crate::ledger::{self, Ledger};
+use crate::ledger::Ledger;
 use crate::shared::{self, Announcement, Work};
 use crate::store::scan::Sight;
-use crate::store::{contexts, entries};
+use crate::store::{contexts, entries, unsettled};
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::PgTryBuilder;
@@ -31,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const PATIENCE_WHEN_CROWDED: Duration = Duration::from_secs(1);
 
 /// Settings that roles and databases may have and that would end the notifier, or make it wait.
-const SETTINGS: [(&CStr, &CStr); 6] = [
+const SETTINGS: [(&CStr, &CStr); 7] = [
     // An announcement that a crash loses is no loss: the listeners are gone as well.
     (c"synchronous_commit", c"off"),
     (c"lock_timeout", c"0"),
@@ -39,6 +40,8 @@ const SETTINGS: [(&CStr, &CStr); 6] = [
     (c"default_transaction_isolation", c"read committed"),
     (c"default_transaction_read_only", c"off"),
     (c"default_transaction_deferrable", c"off"),
+    // What it puts back at its place has come from other nodes.
+    (c"session_replication_role", c"replica"),
 ];
 
 extern "C-unwind" {
@@ -110,27 +113,40 @@ unsafe extern "C-unwind" fn left(_code: i32, database: pg_sys::Datum) {
 
 fn serve() {
     let mut memory = Memory::default();
+    let mut settler = Settler::new();
     let mut last_work = Instant::now();
     let mut pause = Duration::ZERO;
     loop {
         // The first commit after a pause is announced at once, those that follow closely together.
         // A commit's wake-up does not end the pause: it is there to gather commits.
         while let Some(rest) = pause.checked_sub(last_work.elapsed()) {
-            wait(rest.as_millis() as i64 + 1);
+            if !settler.step() {
+                wait(rest.as_millis() as i64 + 1);
+            }
         }
         let work = shared::take(now());
         if work.leave {
             return;
         }
+        if work.settle {
+            settler.again();
+        }
         if work.ranges.is_empty() && !work.sweep {
+            if settler.step() {
+                last_work = Instant::now();
+                pause = Duration::ZERO;
+                continue;
+            }
             let patience = if work.crowded {
                 PATIENCE_WHEN_CROWDED
             } else {
                 PATIENCE
             };
-            match patience.checked_sub(last_work.elapsed()) {
-                Some(rest) => wait(rest.as_millis() as i64 + 1),
-                None => return,
+            let rest = patience.checked_sub(last_work.elapsed());
+            match (rest, settler.rest()) {
+                (_, Some(until)) => wait(until.as_millis() as i64 + 1),
+                (Some(rest), None) => wait(rest.as_millis() as i64 + 1),
+                (None, None) => return,
             }
             continue;
         }
@@ -219,7 +235,8 @@ fn sweep(memory: &mut Memory) -> usize {
 /// What a context has that was not announced here.
 fn grown(ledger: &Ledger, context: &str, memory: &Memory) -> Option<Announcement> {
     let known = memory.announced.get(context).copied().unwrap_or(0);
-    let last = entries::last(ledger, context, known, Sight::Statement).last?;
+    let end = unsettled::end(ledger, context, Sight::Statement);
+    let last = entries::last(ledger, context, known, end, Sight::Statement).last?;
     (last.sequence > known).then(|| Announcement {
         context: context.to_owned(),
         origin: last.origin,
@@ -237,22 +254,4 @@ fn notify(range: &Announcement) {
         range.last,
         range.lamport,
     );
-}
-
-/// Runs `with` in a transaction of its own, on the ledger of this database if there is one.
-fn in_transaction(with: impl FnOnce(Option<&Ledger>)) {
-    // SAFETY: the frame of a transaction in a background worker. If something raises, the process ends, and with
-    // it the transaction.
-    unsafe {
-        pg_sys::SetCurrentStatementStartTimestamp();
-        pg_sys::StartTransactionCommand();
-        pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
-    }
-    with(ledger::ledger().ok().as_ref());
-    // SAFETY: as above.
-    unsafe {
-        pg_sys::PopActiveSnapshot();
-        pg_sys::CommitTransactionCommand();
-    }
-    pgrx::check_for_interrupts!();
 }

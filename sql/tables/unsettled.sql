@@ -1,0 +1,25 @@
+-- Contexts of which entries have arrived that nobody has judged: a gap before them, or a copy that the worker has not been
+-- through. Derived, local, not dumped. One row per transaction that left some: a unique key would make those who deliver
+-- wait for each other.
+
+create table converge_ledger.unsettled (
+    first      bigint      not null,
+    context_id text        collate "C" not null,
+    source     text        collate "C" not null,
+    since      timestamptz not null
+);
+
+create index unsettled_context on converge_ledger.unsettled (context_id, first);
+comment on index converge_ledger.unsettled_context is
+    'finds where the judged part of a context ends';
+
+comment on table converge_ledger.unsettled is
+    'contexts with entries that wait to be judged; readers stop before them';
+comment on column converge_ledger.unsettled.first is
+    'entries from this sequence on are not judged';
+comment on column converge_ledger.unsettled.context_id is
+    'name of the context';
+comment on column converge_ledger.unsettled.source is
+    'subscription that delivered them, empty for a session';
+comment on column converge_ledger.unsettled.since is
+    'when they arrived';

@@ -1,0 +1,46 @@
+//! The columns of a row as it arrived or was stored, on its way into the incidents.
+
+use crate::append::row::NewRow;
+use crate::ledger::entry;
+use crate::store::scan::{varlena_bytes, Row};
+use converge_ledger_core::limits::{MAX_CONTEXT_BYTES, MAX_ORIGIN_BYTES};
+use pgrx::pg_sys;
+
+/// The values of the ledger's own columns, in their order.
+#[derive(Clone, Copy)]
+pub struct Fields(pub [Option<pg_sys::Datum>; entry::COUNT]);
+
+impl Fields {
+    pub fn of_new(row: &NewRow) -> Fields {
+        Fields(std::array::from_fn(|at| row.datum(at + 1)))
+    }
+
+    /// Valid until the scan moves on.
+    pub fn of_stored(row: &Row) -> Fields {
+        Fields(std::array::from_fn(|at| row.datum(at + 1)))
+    }
+
+    pub fn int8(&self, column: usize) -> Option<i64> {
+        self.0[column - 1].map(|datum| datum.value() as i64)
+    }
+
+    pub fn bytes(&self, column: usize) -> Option<&[u8]> {
+        // SAFETY: these columns are varlenas, which live as long as the row.
+        self.0[column - 1].map(|datum| unsafe { varlena_bytes(datum) })
+    }
+
+    /// A text that an index can hold: cut where it is longer than an entry may have it, for a row may bring anything.
+    pub fn indexable(&self, column: usize) -> String {
+        let most = match column {
+            entry::CONTEXT_ID => MAX_CONTEXT_BYTES,
+            _ => MAX_ORIGIN_BYTES,
+        };
+        let bytes = self.bytes(column).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes[..bytes.len().min(4 * most)]).replace('\0', "");
+        let mut end = text.len().min(most);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text[..end].to_owned()
+    }
+}

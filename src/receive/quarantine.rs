@@ -1,0 +1,410 @@
+//! Keeps what cannot be accepted: one incident for each thing that is wrong, with the rows as they came.
+//!
+//! A branch (a fork, entries of an origin that a subscription may not deliver, …) is one incident however many entries it has:
+//! its further entries are in `incident_entries`. What arrives again is recognised. Nothing is decided here.
+
+use super::fields::Fields;
+use super::settle;
+use crate::append::head::with_heads;
+use crate::function::text;
+use crate::ledger::{self, entry, Ledger, Quarantine};
+use crate::report::{self, Failure};
+use crate::store::scan::{Key, Row, Scan, Sight};
+use crate::store::write;
+use converge_ledger_core::continuation::Successor;
+use converge_ledger_core::hash::Hash;
+use pgrx::pg_sys;
+use pgrx::spi::{Result as SpiResult, Spi, SpiClient};
+use std::ffi::CString;
+
+/// This far behind the first entry of a branch, content is not kept: with its digest the entry still hashes to its leaf.
+const CONTENT_KEPT: i64 = 10_000;
+
+/// What is wrong, as `incidents.kind` has it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The row is no entry of format 1, or does not hash to its leaf.
+    Damaged,
+    /// It belongs to another history of the context.
+    Fork,
+    /// Its Lamport time does not follow, or its take-over does not say what it must.
+    Discontinuity,
+    /// An entry of this node's own origin that it does not have.
+    Rollback,
+    /// Another entry of the context has its id.
+    DuplicateId,
+    /// The subscription may not deliver its origin.
+    Unpinned,
+    /// A peer tried to change or delete an entry.
+    Change,
+}
+
+impl Kind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Damaged => "damaged",
+            Kind::Fork => "fork",
+            Kind::Discontinuity => "discontinuity",
+            Kind::Rollback => "rollback",
+            Kind::DuplicateId => "duplicate id",
+            Kind::Unpinned => "unpinned",
+            Kind::Change => "change",
+        }
+    }
+
+    /// Whether all entries of one origin are one incident.
+    fn is_branch(self) -> bool {
+        matches!(self, Kind::Fork | Kind::Rollback | Kind::Unpinned)
+    }
+}
+
+/// Columns of `converge_ledger.incidents` before those of the row.
+mod incident {
+    pub const NUMBER: usize = 1;
+    pub const SEQUENCE: usize = 6;
+    pub const LEAF_HASH: usize = 16;
+    pub const RESOLVED_AT: usize = 19;
+}
+
+/// Columns of `converge_ledger.incident_entries`; those of the row follow the number in the order of `entries`.
+mod member {
+    pub const NUMBER: usize = 1;
+    pub const LEAF_HASH: usize = 13;
+}
+
+/// An open incident.
+pub struct Open {
+    pub number: i64,
+    /// Sequence of its row.
+    pub sequence: i64,
+    leaf: Option<Vec<u8>>,
+}
+
+/// Keeps a row; says whether the incidents of its branch must be put in order ([`tidy`]). `digest`: that of its content,
+/// where it is known.
+pub fn keep(
+    fields: &Fields,
+    kind: Kind,
+    reason: &str,
+    digest: Option<Hash>,
+    source: &str,
+) -> Result<bool, Failure> {
+    let tables = ledger::quarantine()?;
+    let context = fields.indexable(entry::CONTEXT_ID);
+    let origin = fields.indexable(entry::ORIGIN);
+    let sequence = fields.int8(entry::SEQUENCE);
+    let leaf = fields.bytes(entry::LEAF_HASH);
+    if kind.is_branch() {
+        if let Some(open) = find(&tables, &context, kind, &origin) {
+            let again = Some(open.sequence) == sequence && open.leaf.as_deref() == leaf;
+            if !again && !is_kept(&tables, &context, &open, sequence, leaf) {
+                let far = sequence.unwrap_or(0) - open.sequence >= CONTENT_KEPT;
+                add(
+                    &tables,
+                    &context,
+                    &origin,
+                    &open,
+                    fields,
+                    digest.filter(|_| far),
+                    source,
+                );
+            }
+            return Ok(sequence.is_some_and(|sequence| sequence < open.sequence));
+        }
+    } else if is_known(&tables, &context, kind, &origin, sequence, leaf) {
+        return Ok(false);
+    }
+    let number = begin(&tables, &context, &origin, kind, fields, reason, source)?;
+    report::quarantined(
+        number,
+        kind.as_str(),
+        &context,
+        sequence,
+        &origin,
+        reason,
+        source,
+    )
+    .warn();
+    Ok(kind.is_branch())
+}
+
+/// The open incident of a branch, if there is one.
+pub fn open_branch(context: &str, kind: Kind, origin: &str) -> Result<Option<Open>, Failure> {
+    Ok(find(&ledger::quarantine()?, context, kind, origin))
+}
+
+fn find(tables: &Quarantine, context: &str, kind: Kind, origin: &str) -> Option<Open> {
+    let keys = [
+        Key::Text(1, context),
+        Key::Text(2, kind.as_str()),
+        Key::Text(3, origin),
+    ];
+    let mut scan = Scan::by_key(tables.incidents, Sight::Latest, &keys);
+    while let Some(row) = scan.next() {
+        if row.datum(incident::RESOLVED_AT).is_none() {
+            return Some(Open {
+                number: row.int8(incident::NUMBER),
+                sequence: row.int8(incident::SEQUENCE),
+                leaf: row.bytes(incident::LEAF_HASH).map(<[u8]>::to_vec),
+            });
+        }
+    }
+    None
+}
+
+/// Whether a single row is an incident already, resolved or not.
+fn is_known(
+    tables: &Quarantine,
+    context: &str,
+    kind: Kind,
+    origin: &str,
+    sequence: Option<i64>,
+    leaf: Option<&[u8]>,
+) -> bool {
+    let (from, to) = sequence.map_or((i64::MIN, i64::MAX), |sequence| (sequence, sequence));
+    let keys = [
+        Key::Text(1, context),
+        Key::Text(2, kind.as_str()),
+        Key::Text(3, origin),
+        Key::AtLeast(4, from),
+        Key::AtMost(4, to),
+    ];
+    // A row without a sequence is not recognised: an index key finds no nulls.
+    let mut scan = Scan::by_key(tables.incidents, Sight::Latest, &keys);
+    while let Some(row) = scan.next() {
+        let number = |row: &Row| {
+            row.datum(incident::SEQUENCE)
+                .map(|datum| datum.value() as i64)
+        };
+        if number(&row) == sequence && row.bytes(incident::LEAF_HASH) == leaf {
+            return true;
+        }
+    }
+    false
+}
+
+fn is_kept(
+    tables: &Quarantine,
+    context: &str,
+    open: &Open,
+    sequence: Option<i64>,
+    leaf: Option<&[u8]>,
+) -> bool {
+    let Some(sequence) = sequence else {
+        return true; // a branch is of entries that have one
+    };
+    let keys = [
+        Key::Text(1, context),
+        Key::AtLeast(2, sequence),
+        Key::AtMost(2, sequence),
+    ];
+    let mut scan = Scan::by_key(tables.entries, Sight::Latest, &keys);
+    while let Some(row) = scan.next() {
+        if row.int8(member::NUMBER) == open.number && row.bytes(member::LEAF_HASH) == leaf {
+            return true;
+        }
+    }
+    false
+}
+
+/// The row's own columns with a context and an origin that the indexes can hold.
+fn stored(fields: &Fields, context: &str, origin: &str) -> Fields {
+    let mut stored = *fields;
+    stored.0[entry::CONTEXT_ID - 1] = Some(write::text(context));
+    if stored.0[entry::ORIGIN - 1].is_some() {
+        stored.0[entry::ORIGIN - 1] = Some(write::text(origin));
+    }
+    stored
+}
+
+fn now() -> pg_sys::Datum {
+    // SAFETY: reads the clock.
+    unsafe { pg_sys::Datum::from(pg_sys::GetCurrentTimestamp()) }
+}
+
+fn begin(
+    tables: &Quarantine,
+    context: &str,
+    origin: &str,
+    kind: Kind,
+    fields: &Fields,
+    reason: &str,
+    source: &str,
+) -> Result<i64, Failure> {
+    let number = next_number(tables);
+    let row = stored(fields, context, origin).0;
+    let column = |column: usize| row[column - 1];
+    let values = [
+        Some(pg_sys::Datum::from(number)),
+        Some(now()),
+        Some(text(kind.as_str())),
+        Some(text(source)),
+        column(entry::CONTEXT_ID),
+        column(entry::SEQUENCE),
+        column(entry::LAMPORT),
+        column(entry::APPENDED_AT),
+        column(entry::FORMAT),
+        column(entry::ORIGIN),
+        column(entry::KEY),
+        column(entry::ID),
+        column(entry::PAYLOAD),
+        column(entry::METADATA),
+        column(entry::SALT),
+        column(entry::LEAF_HASH),
+        column(entry::CONTENT_DIGEST),
+        Some(evidence(reason)?),
+        None,
+        None,
+    ];
+    write::insert_row(tables.incidents, values.into_iter());
+    Ok(number)
+}
+
+fn add(
+    tables: &Quarantine,
+    context: &str,
+    origin: &str,
+    open: &Open,
+    fields: &Fields,
+    digest: Option<Hash>,
+    source: &str,
+) {
+    let mut row = stored(fields, context, origin).0;
+    if let Some(digest) = digest {
+        for column in [entry::PAYLOAD, entry::METADATA, entry::SALT] {
+            row[column - 1] = None;
+        }
+        row[entry::CONTENT_DIGEST - 1] = Some(write::bytea(digest.as_bytes()));
+    }
+    let values = std::iter::once(Some(pg_sys::Datum::from(open.number)))
+        .chain(row)
+        .chain([Some(text(source)), Some(now())]);
+    write::insert_row(tables.entries, values);
+}
+
+fn next_number(tables: &Quarantine) -> i64 {
+    // SAFETY: an existing sequence of type bigint; the function checks rights that the delivering role needs to have, and
+    // raises with nothing to undo.
+    unsafe {
+        pg_sys::DirectFunctionCall1Coll(
+            Some(nextval_oid),
+            pg_sys::InvalidOid,
+            pg_sys::Datum::from(tables.numbers),
+        )
+        .value() as i64
+    }
+}
+
+extern "C-unwind" {
+    /// src/backend/commands/sequence.c and src/backend/utils/adt/jsonb.c; the bindings' wrappers cannot be passed on.
+    fn nextval_oid(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum;
+    fn jsonb_in(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum;
+}
+
+/// `{"reason": …}` as jsonb.
+fn evidence(reason: &str) -> Result<pg_sys::Datum, Failure> {
+    let json = serde_json::json!({ "reason": reason }).to_string();
+    let json = CString::new(json).map_err(|_| report::internal("a reason contains NUL"))?;
+    // SAFETY: a C string that lives over the call, which copies it.
+    Ok(unsafe {
+        pg_sys::DirectFunctionCall1Coll(
+            Some(jsonb_in),
+            pg_sys::InvalidOid,
+            pg_sys::Datum::from(json.as_ptr()),
+        )
+    })
+}
+
+/// Whether a context has had a fork.
+fn has_forks(tables: &Quarantine, context: &str) -> bool {
+    let keys = [Key::Text(1, context), Key::Text(2, Kind::Fork.as_str())];
+    Scan::by_key(tables.incidents, Sight::Latest, &keys)
+        .next()
+        .is_some()
+}
+
+/// Puts the forks of a context in order: one incident for each origin, with its first entry. The caller holds the lock of
+/// the context, without which two who deliver may each begin an incident.
+pub fn tidy(context: &str) -> Result<(), Failure> {
+    if !has_forks(&ledger::quarantine()?, context) {
+        return Ok(());
+    }
+    call(|client| {
+        let tidy = "SELECT converge_ledger.tidy_forks($1)";
+        client.update(tidy, None, &[context.into()]).map(|_| ())
+    })
+}
+
+/// Puts an entry back that was kept aside because its place was taken, or because it came before what it continues. Says
+/// whether there was one that continues the context now. The caller holds the lock of the context.
+pub fn take_back(ledger: &Ledger, context: &str, sequence: i64) -> Result<bool, Failure> {
+    if !has_forks(&ledger::quarantine()?, context) {
+        return Ok(false);
+    }
+    let mut candidates = Vec::new();
+    call(|client| {
+        let rows = client.select(
+            "SELECT incident_id, place, lamport, origin, key, payload, contested
+               FROM converge_ledger.fork_entries($1, $2)",
+            None,
+            &[context.into(), sequence.into()],
+        )?;
+        for row in rows {
+            candidates.push(Candidate {
+                incident: row.get(1)?.unwrap_or_default(),
+                place: row.get(2)?,
+                lamport: row.get(3)?.unwrap_or_default(),
+                origin: row.get(4)?.unwrap_or_default(),
+                key: row.get(5)?.unwrap_or_default(),
+                payload: row.get(6)?.unwrap_or_default(),
+                is_contested: row.get(7)?.unwrap_or(true),
+            });
+        }
+        Ok(())
+    })?;
+    for candidate in candidates {
+        let next = Successor {
+            sequence,
+            lamport: candidate.lamport,
+            origin: &candidate.origin,
+            key: &candidate.key,
+            payload: Some(&candidate.payload),
+        };
+        // Where two branches are of one origin, an entry does not say which one it follows; a take-over does.
+        if candidate.is_contested && !next.is_takeover() {
+            continue;
+        }
+        let judged =
+            with_heads(|heads| settle::judge(ledger, heads.touch(ledger, context)?, &next))?;
+        if judged.is_err() {
+            continue;
+        }
+        call(|client| {
+            let arguments = [candidate.incident.into(), candidate.place.as_deref().into()];
+            let take_back = "SELECT converge_ledger.take_back($1, $2)";
+            client.update(take_back, None, &arguments).map(|_| ())
+        })?;
+        if with_heads(|heads| Ok(heads.touch(ledger, context)?.now.sequence == sequence))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// An entry that was kept aside.
+struct Candidate {
+    incident: i64,
+    /// Where it is in `incident_entries`; none for the incident's own.
+    place: Option<String>,
+    lamport: i64,
+    origin: String,
+    key: String,
+    payload: Vec<u8>,
+    /// The place at which its branch begins is held by an entry of the same origin.
+    is_contested: bool,
+}
+
+/// Runs SQL: what is rare enough not to be written below it.
+fn call<T>(work: impl FnOnce(&mut SpiClient) -> SpiResult<T>) -> Result<T, Failure> {
+    Spi::connect_mut(|client| work(client)).map_err(|error| report::internal(&error.to_string()))
+}

@@ -1,0 +1,232 @@
+//! Judges entries that were put at their places before what they continue, under the lock of their context.
+
+use super::fields::Fields;
+use super::quarantine::{self, Kind};
+use crate::api::tree::Tree;
+use crate::append::blocks;
+use crate::append::head::{with_heads, Certainty, Head, Mark};
+use crate::ledger::{entry, Ledger};
+use crate::report::{self, Failure};
+use crate::store::scan::{Row, Sight};
+use crate::store::{contexts, entries, unix_microseconds, unsettled, write};
+use converge_ledger_core::continuation::{Discontinuity, Predecessor, Successor};
+use converge_ledger_core::entry::Entry;
+use converge_ledger_core::hash::{Hash, Tree as Named};
+use converge_ledger_core::limits::MAX_NUMBER;
+use converge_ledger_core::merkle::{Plan, TreeSize};
+
+/// How many entries the worker judges in one transaction.
+const SLICE: u64 = 16_384;
+
+/// How far the judging of a context came.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    /// All its entries are judged.
+    Settled,
+    /// Entries are there beyond a missing one.
+    Gap,
+    /// There is more that can be judged at once.
+    Unfinished,
+}
+
+/// Whether an entry whose sequence is the next one continues the history that its head ends.
+pub fn judge(
+    ledger: &Ledger,
+    head: &Head,
+    next: &Successor,
+) -> Result<Result<(), Discontinuity>, Failure> {
+    let last = head.now.owner.as_deref().map(|origin| Predecessor {
+        lamport: head.now.lamport,
+        origin,
+    });
+    next.continues(last, || {
+        let tree = Tree {
+            ledger,
+            context: &head.context,
+            sight: Sight::Latest,
+        };
+        let size = TreeSize::try_from(head.now.sequence)
+            .map_err(|_| report::number_out_of_range("size", head.now.sequence))?;
+        Ok(tree.fetch(&Plan::root(size))?.root(Named::Rfc6962))
+    })
+}
+
+/// Moves a head on over an entry that continues its context and is at its place, or will be.
+pub fn advance(ledger: &Ledger, head: &mut Head, entry: &Entry, leaf: Hash) -> Result<(), Failure> {
+    move_on(ledger, head, &entry.into(), Some(entry.appended_at), leaf)
+}
+
+fn move_on(
+    ledger: &Ledger,
+    head: &mut Head,
+    next: &Successor,
+    appended_at: Option<i64>,
+    leaf: Hash,
+) -> Result<(), Failure> {
+    if head.now.sequence == 0 {
+        contexts::register(ledger, &head.context);
+    } else if head.now.sequence % blocks::BLOCK == 0 {
+        blocks::fill(ledger, head)?;
+    }
+    let owner = match &head.now.owner {
+        Some(owner) if **owner == *next.origin => owner.clone(),
+        _ => next.origin.into(),
+    };
+    let mark = Mark {
+        sequence: next.sequence,
+        lamport: next.lamport,
+        appended_at,
+        owner: Some(owner),
+        first: head.now.first.or(Some(next.sequence)),
+        beyond: head.now.beyond,
+        opened_gap: head.now.opened_gap,
+    };
+    head.advance(mark, Certainty::WillBeInserted);
+    head.keep(std::iter::once(leaf));
+    Ok(())
+}
+
+/// Judges what follows the contiguous part of a context, at most `budget` entries, and notes what is left. The transaction
+/// holds the lock of the context.
+pub fn settle(ledger: &Ledger, context: &str, source: &str, budget: u64) -> Result<End, Failure> {
+    // Those who deliver meanwhile without the lock leave notes of their own, which stay.
+    let notes = unsettled::notes(ledger, context);
+    let mut left = budget;
+    let mut end = loop {
+        let step =
+            with_heads(|heads| walk(ledger, heads.touch(ledger, context)?, &mut left, source))?;
+        match step {
+            Step::Evicted => {}
+            Step::Exhausted => break End::Unfinished,
+            Step::Missing(sequence) => {
+                if !quarantine::take_back(ledger, context, sequence)? {
+                    break End::Settled;
+                }
+            }
+        }
+    };
+    quarantine::tidy(context)?;
+    with_heads(|heads| {
+        let head = heads.touch(ledger, context)?;
+        let beyond = entries::next_after(ledger, context, head.now.sequence, Sight::Latest);
+        if end == End::Settled && beyond.is_some() {
+            end = End::Gap;
+        }
+        head.now.beyond = beyond;
+        head.noted = beyond;
+        if notes.len() != 1 || notes.first().map(|note| note.first) != beyond {
+            notes
+                .into_iter()
+                .for_each(|note| unsettled::remove(ledger, note));
+            if let Some(beyond) = beyond {
+                unsettled::add(ledger, context, beyond, source);
+            }
+        }
+        Ok(end)
+    })
+}
+
+enum Step {
+    /// An entry did not continue the context and was taken away.
+    Evicted,
+    /// The next entry is not there.
+    Missing(i64),
+    /// No more may be judged now.
+    Exhausted,
+}
+
+/// Judges entries in order until one is missing or does not continue the context.
+fn walk(ledger: &Ledger, head: &mut Head, left: &mut u64, source: &str) -> Result<Step, Failure> {
+    let context = head.context.clone();
+    let from = head.now.sequence + 1;
+    let mut scan = entries::range(ledger, &context, from, MAX_NUMBER, Sight::Latest);
+    while let Some(row) = scan.next() {
+        pgrx::check_for_interrupts!();
+        let sequence = row.int8(entry::SEQUENCE);
+        if sequence != head.now.sequence + 1 {
+            break;
+        }
+        if *left == 0 {
+            return Ok(Step::Exhausted);
+        }
+        *left -= 1;
+        let next = successor(&row);
+        let leaf = row
+            .bytes(entry::LEAF_HASH)
+            .and_then(Hash::from_slice)
+            .ok_or_else(|| report::damaged_hash(&context, "entry", sequence))?;
+        if let Err(discontinuity) = judge(ledger, head, &next)? {
+            let kind = match discontinuity.is_fork() {
+                true => Kind::Fork,
+                false => Kind::Discontinuity,
+            };
+            evict(ledger, &mut scan, kind, &discontinuity.to_string(), source)?;
+            return Ok(Step::Evicted);
+        }
+        let appended_at = unix_microseconds(row.int8(entry::APPENDED_AT));
+        move_on(ledger, head, &next, appended_at, leaf)?;
+    }
+    Ok(Step::Missing(head.now.sequence + 1))
+}
+
+fn successor<'a>(row: &'a Row) -> Successor<'a> {
+    let key = row.text(entry::KEY);
+    Successor {
+        sequence: row.int8(entry::SEQUENCE),
+        lamport: row.int8(entry::LAMPORT),
+        origin: row.text(entry::ORIGIN),
+        key,
+        // Only a control entry's is looked at.
+        payload: match key.starts_with(converge_ledger_core::control::CONTROL_PREFIX) {
+            true => row.bytes(entry::PAYLOAD),
+            false => None,
+        },
+    }
+}
+
+/// Moves the entry at which a scan stands to the incidents, with those of the same origin that follow it.
+fn evict(
+    ledger: &Ledger,
+    scan: &mut crate::store::scan::Scan,
+    kind: Kind,
+    reason: &str,
+    source: &str,
+) -> Result<(), Failure> {
+    let origin = scan.row().text(entry::ORIGIN).to_owned();
+    let mut expected = scan.row().int8(entry::SEQUENCE);
+    loop {
+        let row = scan.row();
+        if row.int8(entry::SEQUENCE) != expected || row.text(entry::ORIGIN) != origin {
+            return Ok(());
+        }
+        quarantine::keep(&Fields::of_stored(&row), kind, reason, None, source)?;
+        write::delete_entry(ledger.entries, row.place());
+        expected += 1;
+        pgrx::check_for_interrupts!();
+        if !scan.advance() {
+            return Ok(());
+        }
+    }
+}
+
+/// What became of a slice.
+pub enum Slice {
+    /// There is more of the context that can be judged at once.
+    Unfinished,
+    /// The rest, if any, waits for missing entries.
+    Finished,
+    /// Somebody else holds the context.
+    Busy,
+}
+
+/// Judges some entries of a context that is noted in `unsettled`. Waits for nobody.
+pub fn settle_slice(ledger: &Ledger, context: &str, source: &str) -> Result<Slice, Failure> {
+    let held = with_heads(|heads| Ok(heads.touch_arriving(ledger, context)?.is_some()))?;
+    if !held {
+        return Ok(Slice::Busy);
+    }
+    Ok(match settle(ledger, context, source, SLICE)? {
+        End::Unfinished => Slice::Unfinished,
+        End::Settled | End::Gap => Slice::Finished,
+    })
+}

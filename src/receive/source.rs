@@ -1,0 +1,78 @@
+//! Who delivers the rows of this session.
+
+use crate::ledger::Ledger;
+use crate::store::pins;
+use crate::store::scan::Sight;
+use pgrx::pg_sys;
+use std::collections::HashSet;
+use std::ffi::{c_char, CStr};
+
+extern "C-unwind" {
+    /// src/backend/replication/logical/worker.c; missing in the bindings. Its first member is its OID, in all versions.
+    static MySubscription: *const pg_sys::Oid;
+    /// src/backend/utils/cache/lsyscache.c or pg_subscription.c, by version; missing in the bindings.
+    fn get_subscription_name(subscription: pg_sys::Oid, missing_ok: bool) -> *mut c_char;
+}
+
+/// Who delivers, as of the running transaction.
+#[derive(Clone, Default)]
+pub struct Source {
+    /// Name of the subscription; empty for a session that is no worker.
+    pub subscription: String,
+    /// It is making the initial copy of a table, a long transaction.
+    pub copies: bool,
+    /// The origins that it may deliver; none for all.
+    pins: Option<HashSet<String>>,
+}
+
+/// Whether this process applies changes of a subscription.
+pub fn is_worker() -> bool {
+    // SAFETY: reads the state of this process.
+    unsafe { pg_sys::IsLogicalWorker() }
+}
+
+impl Source {
+    /// Looks it up. Call it once per transaction.
+    pub fn current(ledger: &Ledger) -> Source {
+        if !is_worker() {
+            return Source::default();
+        }
+        let Some(subscription) = subscription() else {
+            return Source::default();
+        };
+        let pins = pins::read(ledger, &subscription, Sight::Latest);
+        Source {
+            subscription,
+            copies: copies(),
+            pins: (!pins.is_empty()).then_some(pins),
+        }
+    }
+
+    /// Whether the subscription may deliver entries of an origin.
+    pub fn may_deliver(&self, origin: &str) -> bool {
+        self.pins.as_ref().is_none_or(|pins| pins.contains(origin))
+    }
+}
+
+fn subscription() -> Option<String> {
+    // SAFETY: a worker sets the pointer before it applies anything; the name is a palloc'd C string, or null for a
+    // subscription that was dropped. If the look-up raises, nothing here has a destructor.
+    unsafe {
+        let subscription = MySubscription.as_ref()?;
+        let name =
+            pg_sys::ffi::pg_guard_ffi_boundary(|| get_subscription_name(*subscription, true));
+        (!name.is_null()).then(|| CStr::from_ptr(name).to_string_lossy().into_owned())
+    }
+}
+
+/// Told by the name of the process, which says "… for subscription 16394 sync 16385" in all versions.
+fn copies() -> bool {
+    // SAFETY: set for the life of a background worker; its name ends with a NUL.
+    unsafe {
+        let worker = pg_sys::MyBgworkerEntry;
+        !worker.is_null()
+            && CStr::from_ptr((*worker).bgw_name.as_ptr())
+                .to_string_lossy()
+                .contains(" sync ")
+    }
+}

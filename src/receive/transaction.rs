@@ -1,0 +1,205 @@
+//! What a transaction that delivers entries has done so far, in backend memory, and what is left to do at its end.
+
+use super::settle::{self, End};
+use super::source::Source;
+use crate::append::head::with_heads;
+use crate::ledger::{self, Ledger};
+use crate::report::Failure;
+use crate::shared;
+use crate::store::scan::Sight;
+use crate::store::{entries, unsettled};
+use converge_ledger_core::limits::MAX_NUMBER;
+use pgrx::pg_sys;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+/// How many entries a transaction judges at its end; what lies beyond is left to the worker.
+const JUDGED_AT_COMMIT: u64 = 1_000;
+
+/// A context in a transaction that delivers entries of it.
+#[derive(Default)]
+pub struct Delivery {
+    /// The lock of the context is not held: what is known of its end may be old, and nothing is judged.
+    pub unlocked: Option<Known>,
+    /// No entry was there beyond this sequence, or it is one that this transaction has put there.
+    pub highest: i64,
+    /// The first entry that was put at its place without being judged.
+    pub first: Option<i64>,
+    /// First sequences of open forks by origin, as far as they were looked up.
+    pub forks: Vec<(Box<str>, Option<i64>)>,
+    /// Something was added to a fork.
+    pub forked: bool,
+}
+
+impl Delivery {
+    /// What stays true of it whatever is rolled back.
+    fn remains(&self) -> Delivery {
+        Delivery {
+            first: self.first,
+            forked: self.forked,
+            highest: MAX_NUMBER,
+            ..Delivery::default()
+        }
+    }
+}
+
+/// The contiguous part of a context as it was when the transaction first looked.
+pub struct Known {
+    pub sequence: i64,
+    pub owner: Option<Rc<str>>,
+}
+
+impl Known {
+    pub fn read(ledger: &Ledger, context: &str) -> Known {
+        let end = unsettled::end(ledger, context, Sight::Latest);
+        let hint = with_heads(|heads| heads.hint(context));
+        let last = entries::last(ledger, context, hint, end, Sight::Latest).last;
+        Known {
+            sequence: last.as_ref().map_or(0, |last| last.sequence),
+            owner: last.map(|last| last.origin.into()),
+        }
+    }
+}
+
+#[derive(Default)]
+struct Deliveries {
+    source: Option<Rc<Source>>,
+    contexts: HashMap<Box<str>, Delivery>,
+}
+
+thread_local! {
+    static DELIVERIES: RefCell<Deliveries> = RefCell::new(Deliveries::default());
+    /// The worker has something to do once this transaction has committed.
+    static LEFT_WORK: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Who delivers in this transaction.
+pub fn source(ledger: &Ledger) -> Rc<Source> {
+    if let Some(source) = DELIVERIES.with_borrow(|deliveries| deliveries.source.clone()) {
+        return source;
+    }
+    let source = Rc::new(Source::current(ledger));
+    DELIVERIES.with_borrow_mut(|deliveries| deliveries.source = Some(source.clone()));
+    source
+}
+
+/// What is known of a context, taken out while it is worked with. Should that fail, what must not be forgotten is left.
+pub fn take(context: &str) -> Option<Delivery> {
+    DELIVERIES.with_borrow_mut(|deliveries| {
+        let place = deliveries.contexts.get_mut(context)?;
+        let left = place.remains();
+        Some(std::mem::replace(place, left))
+    })
+}
+
+pub fn put(context: &str, delivery: Delivery) {
+    DELIVERIES.with_borrow_mut(|deliveries| match deliveries.contexts.get_mut(context) {
+        Some(place) => *place = delivery,
+        None => {
+            deliveries.contexts.insert(context.into(), delivery);
+        }
+    });
+}
+
+/// Finishes what was delivered, before the commit: judges what can be judged now, and notes the rest.
+pub fn at_commit() -> Result<(), Failure> {
+    let deliveries =
+        DELIVERIES.with_borrow_mut(|deliveries| std::mem::take(&mut deliveries.contexts));
+    let reaching: Vec<Rc<str>> =
+        with_heads(|heads| heads.reaching().map(|head| head.context.clone()).collect());
+    let mut left = deliveries
+        .into_iter()
+        .filter(|(_, delivery)| delivery.first.is_some() || delivery.forked)
+        .collect::<HashMap<_, _>>();
+    for context in reaching {
+        left.entry((*context).into()).or_default();
+    }
+    if left.is_empty() {
+        return Ok(());
+    }
+    // The extension may have been dropped since, with the entries.
+    let Ok(ledger) = ledger::ledger() else {
+        return Ok(());
+    };
+    let source = source(&ledger);
+    let mut left: Vec<_> = left.into_iter().collect();
+    // All transactions that wait for locks take them in this order.
+    left.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+    with_snapshot(|| {
+        left.iter().try_for_each(|(context, delivery)| {
+            finish(&ledger, context, delivery, &source.subscription)
+        })
+    })
+}
+
+fn finish(
+    ledger: &Ledger,
+    context: &str,
+    delivery: &Delivery,
+    source: &str,
+) -> Result<(), Failure> {
+    let by_worker = shared::is_there();
+    if delivery.unlocked.is_some() {
+        if by_worker {
+            // What only concerns a fork keeps readers from nothing.
+            unsettled::add(
+                ledger,
+                context,
+                delivery.first.unwrap_or(MAX_NUMBER),
+                source,
+            );
+            LEFT_WORK.set(true);
+            return Ok(());
+        }
+        with_heads(|heads| heads.touch_complete(ledger, context).map(|_| ()))?;
+    }
+    let budget = if by_worker {
+        JUDGED_AT_COMMIT
+    } else {
+        u64::MAX
+    };
+    if settle::settle(ledger, context, source, budget)? == End::Unfinished {
+        LEFT_WORK.set(true);
+    }
+    Ok(())
+}
+
+/// Runs `work` under a snapshot: what is stored outside its row cannot be read without.
+fn with_snapshot<T>(work: impl FnOnce() -> T) -> T {
+    // SAFETY: the transaction is still in progress; if `work` raises, its abort drops the snapshot.
+    unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot()) };
+    let answer = work();
+    // SAFETY: the snapshot that was pushed above.
+    unsafe { pg_sys::PopActiveSnapshot() };
+    answer
+}
+
+/// Lets the worker know that it has something to do. Must not fail.
+pub fn committed() {
+    if LEFT_WORK.take() {
+        shared::settle();
+    }
+}
+
+/// Ends the transaction: nothing is pending any more.
+pub fn end() {
+    LEFT_WORK.set(false);
+    DELIVERIES.with(|deliveries| {
+        if let Ok(mut deliveries) = deliveries.try_borrow_mut() {
+            *deliveries = Deliveries::default();
+        }
+    });
+}
+
+/// A subtransaction was rolled back. Locks taken in it are gone, so nothing counts as judged any more; that rows which are gone are
+/// noted does no harm.
+pub fn aborted_subtransaction() {
+    DELIVERIES.with(|deliveries| {
+        if let Ok(mut deliveries) = deliveries.try_borrow_mut() {
+            for delivery in deliveries.contexts.values_mut() {
+                *delivery = delivery.remains();
+            }
+        }
+    });
+}

@@ -1,0 +1,16 @@
+//! Which origins a subscription may deliver.
+
+use super::scan::{Key, Scan, Sight};
+use crate::ledger::Ledger;
+use std::collections::HashSet;
+
+/// The origins that a subscription is pinned to; empty if it is not.
+pub fn read(ledger: &Ledger, subscription: &str, sight: Sight) -> HashSet<String> {
+    let mut origins = HashSet::new();
+    let keys = [Key::Text(1, subscription)];
+    let mut scan = Scan::by_key(ledger.pins, sight, &keys);
+    while let Some(row) = scan.next() {
+        origins.insert(row.text(2).to_owned());
+    }
+    origins
+}
