@@ -11,6 +11,7 @@ mod feed_failures;
 mod feeds;
 mod feeds_under_load;
 mod many_contexts;
+mod network;
 mod prepared;
 mod privileges;
 mod progress;
