@@ -10,6 +10,7 @@
 mod clock;
 mod feed;
 mod ledger;
+mod load;
 mod nodes;
 mod pooler;
 mod programs;
@@ -24,13 +25,17 @@ mod wait;
 pub use clock::{skewed, Clock};
 pub use feed::{hear, listen, notifier, preloaded, Heard};
 pub use ledger::{append, backend_pid, refused};
-pub use nodes::{verify_nodes, wait_until_equal};
+pub use load::{under_load, Load};
+pub use nodes::{verify_nodes, wait_until_equal, wait_until_equal_except};
 pub use pooler::Pooler;
 pub use programs::succeed;
 pub use proxy::{Direction, Proxy};
-pub use replication::{conninfo, node, node_options, subscribe, wait_until_copied, Subscription};
+pub use replication::{
+    conninfo, mesh, mesh_through_proxies, node, node_options, subscribe, wait_until_copied,
+    Subscription,
+};
 pub use seed::seeded;
 pub use server::{kill_process, Options, Server, Shutdown};
 pub use skip::skip;
 pub use verify::{fingerprint, recompute, verify_ledger, Summary};
-pub use wait::{wait_until, PATIENCE};
+pub use wait::{wait_or, wait_until, PATIENCE};

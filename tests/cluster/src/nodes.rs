@@ -1,7 +1,7 @@
 //! Several nodes compared: [`wait_until_equal`] while they replicate, [`verify_nodes`] at the end.
 
 use crate::server::Server;
-use crate::verify::{fingerprint, verify_ledger, Summary};
+use crate::verify::{fingerprint_except, verify_ledger, Summary};
 use crate::wait::wait_or;
 use postgres::Client;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,44 +13,57 @@ type Heads = BTreeMap<String, (i64, Vec<u8>, Vec<u8>)>;
 ///
 /// Panics when they do not in time, with the contexts that differ and what each node says about them.
 pub fn wait_until_equal(nodes: &[&Server]) {
+    wait_until_equal_except(nodes, &[]);
+}
+
+/// [`wait_until_equal`], whatever they hold of the contexts named in `forked`.
+pub fn wait_until_equal_except(nodes: &[&Server], forked: &[&str]) {
     let mut clients: Vec<_> = nodes.iter().map(|node| node.connect()).collect();
     wait_or(
         || {
             // Reading every entry is for when the ends are equal.
-            let ends: Vec<_> = clients.iter_mut().map(ends).collect();
+            let ends: Vec<_> = clients
+                .iter_mut()
+                .map(|client| ends(client, forked))
+                .collect();
             all_equal(&ends) && {
-                let fingerprints: Vec<_> = clients.iter_mut().map(fingerprint).collect();
+                let fingerprints: Vec<_> = clients
+                    .iter_mut()
+                    .map(|client| fingerprint_except(client, forked))
+                    .collect();
                 all_equal(&fingerprints)
             }
         },
-        || format!("the nodes hold the same:\n{}", differences(nodes)),
+        || format!("the nodes hold the same:\n{}", differences(nodes, forked)),
     );
 }
 
-/// Panics unless every node is whole by [`verify_ledger`], and holds of each context the same as the others.
+/// Panics unless every node is whole by [`verify_ledger`], has no open incident, and holds the same as the others.
 ///
-/// A context named in `forked` may differ: then every node that holds it must have an open incident that names it, and at
-/// least two nodes do differ. Returns what each node holds.
+/// A context named in `forked` may differ between nodes; then every node that holds it must have an open incident that names
+/// it. Returns what each node holds.
 pub fn verify_nodes(nodes: &[&Server], forked: &[&str]) -> Vec<Summary> {
     let mut clients: Vec<_> = nodes.iter().map(|node| node.connect()).collect();
     let summaries = clients.iter_mut().map(verify_ledger).collect();
     let heads: Vec<Heads> = clients.iter_mut().map(heads).collect();
-    let contexts: BTreeSet<&String> = heads.iter().flat_map(BTreeMap::keys).collect();
-    for context in contexts {
+    let incidents: Vec<_> = clients.iter_mut().map(contexts_of_incidents).collect();
+    let named = heads.iter().flat_map(BTreeMap::keys);
+    for context in named.chain(incidents.iter().flatten()) {
         let versions: Vec<_> = heads.iter().map(|heads| heads.get(context)).collect();
-        if all_equal(&versions) {
-            continue;
-        }
+        let reported: Vec<_> = incidents
+            .iter()
+            .map(|named| named.contains(context))
+            .collect();
+        let sound = if forked.contains(&context.as_str()) {
+            let told = |(version, reported): (&Option<_>, &bool)| version.is_none() || *reported;
+            all_equal(&versions) || versions.iter().zip(&reported).all(told)
+        } else {
+            all_equal(&versions) && !reported.contains(&true)
+        };
         assert!(
-            forked.contains(&context.as_str()),
-            "{context} differs: {versions:?}"
+            sound,
+            "{context}: incidents {reported:?}, heads {versions:?}"
         );
-        for (number, client) in clients.iter_mut().enumerate() {
-            assert!(
-                versions[number].is_none() || open_incidents(client, context) > 0,
-                "node {number} has no incident of {context}, which differs: {versions:?}"
-            );
-        }
     }
     summaries
 }
@@ -60,10 +73,11 @@ fn all_equal<T: PartialEq>(values: &[T]) -> bool {
 }
 
 /// Number and last sequence of the entries of each context: cheap, and different while something is under way.
-fn ends(client: &mut Client) -> BTreeMap<String, (i64, i64)> {
+fn ends(client: &mut Client, except: &[&str]) -> BTreeMap<String, (i64, i64)> {
     let statement = "
-        SELECT context_id, count(*), max(sequence) FROM converge_ledger.entries GROUP BY context_id";
-    let rows = client.query(statement, &[]).expect("entries");
+        SELECT context_id, count(*), max(sequence) FROM converge_ledger.entries
+        WHERE context_id <> ALL ($1) GROUP BY context_id";
+    let rows = client.query(statement, &[&except]).expect("entries");
     rows.iter()
         .map(|row| (row.get(0), (row.get(1), row.get(2))))
         .collect()
@@ -79,18 +93,21 @@ fn heads(client: &mut Client) -> Heads {
         .collect()
 }
 
-fn open_incidents(client: &mut Client, context: &str) -> i64 {
-    let statement = "
-        SELECT count(*) FROM converge_ledger.incidents WHERE context_id = $1 AND resolved_at IS NULL";
-    let row = client.query_one(statement, &[&context]);
-    row.expect("incidents").get(0)
+fn contexts_of_incidents(client: &mut Client) -> BTreeSet<String> {
+    let statement =
+        "SELECT DISTINCT context_id FROM converge_ledger.incidents WHERE resolved_at IS NULL";
+    let rows = client.query(statement, &[]).expect("incidents");
+    rows.iter().map(|row| row.get(0)).collect()
 }
 
 /// What each node says about the contexts in which nodes differ, or about all when it is not their ends that differ, and
 /// about its subscriptions.
-fn differences(nodes: &[&Server]) -> String {
+fn differences(nodes: &[&Server], forked: &[&str]) -> String {
     let mut clients: Vec<_> = nodes.iter().map(|node| node.connect()).collect();
-    let ends: Vec<_> = clients.iter_mut().map(ends).collect();
+    let ends: Vec<_> = clients
+        .iter_mut()
+        .map(|client| ends(client, forked))
+        .collect();
     let contexts: BTreeSet<&String> = ends.iter().flat_map(BTreeMap::keys).collect();
     let differing: Vec<&String> = contexts
         .into_iter()
@@ -104,7 +121,8 @@ fn differences(nodes: &[&Server]) -> String {
         })
         .collect();
     let statements = [
-        "SELECT 'node ' || name FROM converge_ledger.node WHERE $1::text[] IS NOT NULL",
+        "SELECT 'node ' || coalesce((SELECT name FROM converge_ledger.node), 'without a name')
+         WHERE $1::text[] IS NOT NULL",
         "SELECT concat_ws(' ', '  context', context_id, 'entries', count(*), 'last', max(sequence))
          FROM converge_ledger.entries WHERE context_id = ANY ($1) OR $1 = '{}'
          GROUP BY context_id ORDER BY context_id LIMIT 20",

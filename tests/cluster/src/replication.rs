@@ -66,6 +66,39 @@ pub fn subscribe(subscriber: &Server, name: &str, publisher: &Server, how: Subsc
     ));
 }
 
+/// Subscribes every node to every other, as `<subscriber>_from_<publisher>`.
+pub fn mesh(nodes: &[(&str, &Server)]) {
+    for (name, subscriber, publisher) in pairs(nodes) {
+        subscribe(subscriber, &name, publisher, Subscription::default());
+    }
+}
+
+/// A mesh with a network between each two nodes and in each direction: of the subscriptions in their order.
+pub fn mesh_through_proxies(nodes: &[(&str, &Server)]) -> Vec<Proxy> {
+    let mut proxies = Vec::new();
+    for (name, subscriber, publisher) in pairs(nodes) {
+        let proxy = Proxy::start(publisher);
+        let how = Subscription {
+            proxy: Some(&proxy),
+            ..Subscription::default()
+        };
+        subscribe(subscriber, &name, publisher, how);
+        proxies.push(proxy);
+    }
+    proxies
+}
+
+/// Every two nodes in both orders: the name of the subscription, subscriber and publisher.
+fn pairs<'a>(nodes: &[(&str, &'a Server)]) -> Vec<(String, &'a Server, &'a Server)> {
+    let mut pairs = Vec::new();
+    for (subscriber, to) in nodes {
+        for (publisher, from) in nodes.iter().filter(|(name, _)| name != subscriber) {
+            pairs.push((format!("{subscriber}_from_{publisher}"), *to, *from));
+        }
+    }
+    pairs
+}
+
 /// Waits until the initial copies of all enabled subscriptions have ended.
 pub fn wait_until_copied(subscriber: &Server) {
     let mut client = subscriber.connect();

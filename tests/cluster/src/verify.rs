@@ -225,17 +225,26 @@ fn hash(bytes: &[u8]) -> Hash {
 /// One line per entry and one per context: equal for two databases exactly when they hold the same
 /// ledgers, down to the salt and the roots.
 pub fn fingerprint(client: &mut Client) -> Vec<String> {
+    fingerprint_except(client, &[])
+}
+
+/// [`fingerprint`] of all contexts but those named.
+pub(crate) fn fingerprint_except(client: &mut Client, except: &[&str]) -> Vec<String> {
     let entries = "
         SELECT concat_ws(' ', context_id, sequence, lamport, extract(epoch FROM appended_at),
                          format, origin, key, id, payload, metadata::text, salt, leaf_hash,
                          content_digest)
-        FROM converge_ledger.entries ORDER BY context_id, sequence";
+        FROM converge_ledger.entries WHERE context_id <> ALL ($1) ORDER BY context_id, sequence";
     let heads = "
         SELECT concat_ws(' ', context_id, size, lamport, owner, bitcoin_root, rfc6962_root)
-        FROM converge_ledger.contexts, LATERAL ledger_head(context_id) ORDER BY context_id";
+        FROM converge_ledger.contexts, LATERAL ledger_head(context_id)
+        WHERE context_id <> ALL ($1) ORDER BY context_id";
     [entries, heads]
         .iter()
-        .flat_map(|statement| client.query(*statement, &[]).expect("a readable ledger"))
+        .flat_map(|statement| {
+            let rows = client.query(*statement, &[&except]);
+            rows.expect("a readable ledger")
+        })
         .map(|row| row.get(0))
         .collect()
 }

@@ -18,7 +18,7 @@ pub fn wait_until(what: &str, condition: impl FnMut() -> bool) {
 
 /// Returns as soon as `condition` holds; when it does not within [`PATIENCE`], panics with what `describe` then says was
 /// waited for.
-pub(crate) fn wait_or(mut condition: impl FnMut() -> bool, describe: impl FnOnce() -> String) {
+pub fn wait_or(mut condition: impl FnMut() -> bool, describe: impl FnOnce() -> String) {
     let deadline = Instant::now() + PATIENCE;
     while !condition() {
         if Instant::now() >= deadline {
