@@ -1,26 +1,41 @@
-//! What the cluster tests are built from: throwaway PostgreSQL servers that can be killed, copied
-//! and promoted, and [`verify_ledger`], which recomputes a whole database with the core.
+//! What the cluster tests are built from: throwaway PostgreSQL servers that can be killed, copied,
+//! promoted and made nodes of each other, with a [`Proxy`] as the network in between;
+//! [`verify_ledger`], which recomputes a whole database with the core, and [`verify_nodes`], which
+//! does so with several and compares them.
 //!
 //! A failed expectation panics, as in any test; when a test panics, the end of the log of its
 //! servers is printed. Nothing here pauses for a fixed time: [`wait_until`] polls a condition.
 //! Nothing here knows how the extension works: it speaks SQL and runs PostgreSQL's programs.
 
+mod clock;
 mod feed;
 mod ledger;
+mod load;
+mod nodes;
 mod pooler;
 mod programs;
+mod proxy;
+mod replication;
 mod seed;
 mod server;
 mod skip;
 mod verify;
 mod wait;
 
+pub use clock::{skewed, Clock};
 pub use feed::{hear, listen, notifier, preloaded, Heard};
 pub use ledger::{append, backend_pid, refused};
+pub use load::{under_load, Load};
+pub use nodes::{verify_nodes, wait_until_equal, wait_until_equal_except};
 pub use pooler::Pooler;
 pub use programs::succeed;
+pub use proxy::{Direction, Proxy};
+pub use replication::{
+    conninfo, mesh, mesh_through_proxies, node, node_options, subscribe, wait_until_copied,
+    Subscription,
+};
 pub use seed::seeded;
 pub use server::{kill_process, Options, Server, Shutdown};
 pub use skip::skip;
 pub use verify::{fingerprint, recompute, verify_ledger, Summary};
-pub use wait::{wait_until, PATIENCE};
+pub use wait::{wait_or, wait_until, PATIENCE};

@@ -1,16 +1,16 @@
 //! A throwaway PostgreSQL server.
 //!
 //! Each server has its own directory under the system's temporary one, holding data, socket and
-//! log, and goes away with its [`Server`]. It listens on the socket only. Each is made by its own
-//! initdb and so has its own system identifier, as a cluster into which a dump is restored has;
-//! only a standby shares its primary's.
+//! log, and goes away with its [`Server`]. It listens on the socket only, unless [`Options::tcp`] says
+//! otherwise. Each is made by its own initdb and so has its own system identifier, as a cluster into
+//! which a dump is restored has; only a standby and a base backup share that of their original.
 
 use crate::programs::{as_owner, binaries, create_owned_directory, succeed};
 use crate::wait::wait_until;
 use postgres::{Client, Config, NoTls};
 use std::fs::{self, OpenOptions};
 use std::io::Write;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -28,6 +28,7 @@ pub struct Options {
     settings: Vec<(String, String)>,
     environment: Vec<(String, String)>,
     durable: bool,
+    tcp: bool,
 }
 
 impl Options {
@@ -46,6 +47,12 @@ impl Options {
     /// Keeps fsync on: what has been committed is on disk.
     pub fn durable(mut self) -> Self {
         self.durable = true;
+        self
+    }
+
+    /// Listens on TCP as well, on 127.0.0.1.
+    pub fn tcp(mut self) -> Self {
+        self.tcp = true;
         self
     }
 }
@@ -100,16 +107,27 @@ impl Server {
 
     /// A hot standby of this server, by base backup and streaming.
     pub fn standby(&self) -> Self {
-        let mut standby = Self::unstarted(self.options.clone());
+        self.copy(self.options.clone(), &["--write-recovery-conf"])
+    }
+
+    /// A server of its own, started from a base backup of this one: with the same system identifier, databases,
+    /// subscriptions and publications.
+    pub fn base_backup(&self, options: Options) -> Self {
+        self.copy(options, &[])
+    }
+
+    fn copy(&self, options: Options, arguments: &[&str]) -> Self {
+        let mut copy = Self::unstarted(options);
         succeed(
-            self.address(&mut as_owner("pg_basebackup", &[]))
-                .args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync"])
+            self.locate(&mut as_owner("pg_basebackup", &[]))
+                .args(["--checkpoint=fast", "--no-sync"])
+                .args(arguments)
                 .arg("--pgdata")
-                .arg(standby.data()),
+                .arg(copy.data()),
         );
-        standby.configure();
-        standby.restart();
-        standby
+        copy.configure();
+        copy.restart();
+        copy
     }
 
     fn unstarted(options: Options) -> Self {
@@ -118,13 +136,9 @@ impl Server {
         let name = format!("converge_ledger.{}.{number}", std::process::id());
         let directory = std::env::temp_dir().join(name);
         create_owned_directory(&directory);
-        let port = TcpListener::bind(("127.0.0.1", 0))
-            .and_then(|listener| listener.local_addr())
-            .expect("a free port")
-            .port();
         Self {
             directory,
-            port,
+            port: free_port(),
             options,
             postmaster: None,
         }
@@ -133,7 +147,10 @@ impl Server {
     /// Writes the settings. In a base backup they follow the primary's, and the last one counts.
     fn configure(&self) {
         let own = [
-            ("listen_addresses", ""),
+            (
+                "listen_addresses",
+                if self.options.tcp { "127.0.0.1" } else { "" },
+            ),
             (
                 "unix_socket_directories",
                 self.directory.to_str().expect("a path in UTF-8"),
@@ -285,6 +302,18 @@ impl Server {
         config
     }
 
+    /// Runs one statement as superuser in the database `ledger`, outside any transaction block, as a DBA would in psql.
+    pub fn run(&self, statement: &str) {
+        self.connect()
+            .batch_execute(statement)
+            .unwrap_or_else(|error| panic!("{statement}\n{error:?}"));
+    }
+
+    /// Where it listens on TCP if told to; survives restarts.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
+    }
+
     /// Creates an empty database.
     pub fn create_database(&self, name: &str) {
         self.connect_to(SUPERUSER)
@@ -295,11 +324,11 @@ impl Server {
     /// One of PostgreSQL's client programs, pointed at this server as superuser.
     pub fn program(&self, name: &str) -> Command {
         let mut command = Command::new(binaries().join(name));
-        self.address(&mut command);
+        self.locate(&mut command);
         command
     }
 
-    fn address<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+    fn locate<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         command
             .env("PGHOST", &self.directory)
             .env("PGPORT", self.port.to_string())
@@ -367,6 +396,14 @@ impl Drop for Server {
 /// (SIGKILL). One that has ended meanwhile is no failure.
 pub fn kill_process(pid: i32) {
     send("-KILL", pid.unsigned_abs());
+}
+
+/// A port that nobody listens on, outside those from which the kernel gives connections theirs: a server that is
+/// restarted finds it free again.
+fn free_port() -> u16 {
+    let port = std::iter::repeat_with(|| fastrand::u16(10_000..32_000))
+        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok());
+    port.expect("an endless iterator")
 }
 
 fn send(signal: &str, pid: u32) {

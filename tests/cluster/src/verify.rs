@@ -9,6 +9,7 @@ use converge_ledger_core::{Content, Entry, Hash, NodeHashes, Tree};
 use postgres::fallible_iterator::FallibleIterator;
 use postgres::types::ToSql;
 use postgres::{Client, Row};
+use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 
 const ENTRIES: &str = "
@@ -64,7 +65,8 @@ pub fn verify_ledger(client: &mut Client) -> Summary {
 
 /// Panics unless every context of the connected database is whole.
 ///
-/// That is: sequences 1, 2, 3 …; rising Lamport times; one owner; each content digest and leaf as
+/// That is: sequences 1, 2, 3 …; rising Lamport times; one owner, until a take-over that names the size and root
+/// before it; each content digest and leaf as
 /// recomputed from the row; each stored subtree as recomputed from the leaves; one row per context
 /// in the registry; `ledger_head` and `ledger_root` equal to the recomputed roots.
 pub fn recompute(client: &mut Client) -> Summary {
@@ -167,12 +169,26 @@ fn verify_entry(row: &Row, contexts: &mut BTreeMap<String, Context>, computed: &
         "{place}: {lamport} after {}",
         context.lamport
     );
-    assert_eq!(origin, context.owner, "{place}");
+    if origin != context.owner {
+        verify_takeover(row, context, &place);
+        context.owner = origin.to_owned();
+    }
     context.lamport = lamport;
     context.frontier.append(leaf, &mut |node, hashes| {
         let index = i64::try_from(node.index).expect("an index below 2^53");
         computed.insert((name.to_owned(), i16::from(node.level), index), hashes);
     });
+}
+
+/// Only a take-over that names this very history changes the owner.
+fn verify_takeover(row: &Row, context: &Context, place: &str) {
+    let (key, payload): (&str, &[u8]) = (row.get("key"), row.get("payload"));
+    assert_eq!(key, "$takeover", "{place}: its owner is {}", context.owner);
+    let claim: Value = serde_json::from_slice(payload).expect("JSON");
+    assert_eq!(claim["size"], context.frontier.size(), "{place}");
+    let root = context.frontier.root(Tree::Rfc6962).to_string();
+    assert_eq!(claim["rfc6962"], root, "{place}");
+    assert_eq!(claim["previous_owner"], *context.owner, "{place}");
 }
 
 fn verify_head(row: &Row, contexts: &BTreeMap<String, Context>) {
@@ -209,17 +225,26 @@ fn hash(bytes: &[u8]) -> Hash {
 /// One line per entry and one per context: equal for two databases exactly when they hold the same
 /// ledgers, down to the salt and the roots.
 pub fn fingerprint(client: &mut Client) -> Vec<String> {
+    fingerprint_except(client, &[])
+}
+
+/// [`fingerprint`] of all contexts but those named.
+pub(crate) fn fingerprint_except(client: &mut Client, except: &[&str]) -> Vec<String> {
     let entries = "
         SELECT concat_ws(' ', context_id, sequence, lamport, extract(epoch FROM appended_at),
                          format, origin, key, id, payload, metadata::text, salt, leaf_hash,
                          content_digest)
-        FROM converge_ledger.entries ORDER BY context_id, sequence";
+        FROM converge_ledger.entries WHERE context_id <> ALL ($1) ORDER BY context_id, sequence";
     let heads = "
         SELECT concat_ws(' ', context_id, size, lamport, owner, bitcoin_root, rfc6962_root)
-        FROM converge_ledger.contexts, LATERAL ledger_head(context_id) ORDER BY context_id";
+        FROM converge_ledger.contexts, LATERAL ledger_head(context_id)
+        WHERE context_id <> ALL ($1) ORDER BY context_id";
     [entries, heads]
         .iter()
-        .flat_map(|statement| client.query(*statement, &[]).expect("a readable ledger"))
+        .flat_map(|statement| {
+            let rows = client.query(*statement, &[&except]);
+            rows.expect("a readable ledger")
+        })
         .map(|row| row.get(0))
         .collect()
 }

@@ -12,13 +12,18 @@ const INTERVAL: Duration = Duration::from_millis(20);
 /// Returns as soon as `condition` holds.
 ///
 /// Panics with `what` was waited for when it does not within [`PATIENCE`].
-pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+pub fn wait_until(what: &str, condition: impl FnMut() -> bool) {
+    wait_or(condition, || what.to_owned());
+}
+
+/// Returns as soon as `condition` holds; when it does not within [`PATIENCE`], panics with what `describe` then says was
+/// waited for.
+pub fn wait_or(mut condition: impl FnMut() -> bool, describe: impl FnOnce() -> String) {
     let deadline = Instant::now() + PATIENCE;
     while !condition() {
-        assert!(
-            Instant::now() < deadline,
-            "waited {PATIENCE:?} in vain until {what}"
-        );
+        if Instant::now() >= deadline {
+            panic!("waited {PATIENCE:?} in vain until {}", describe());
+        }
         thread::park_timeout(INTERVAL);
     }
 }
