@@ -66,9 +66,19 @@ pgrx::extension_sql_file!(
     requires = ["node"]
 );
 pgrx::extension_sql_file!(
+    "../sql/tables/pinned_origins.sql",
+    name = "pinned_origins",
+    requires = ["incidents"]
+);
+pgrx::extension_sql_file!(
+    "../sql/tables/publications.sql",
+    name = "publications",
+    requires = ["pinned_origins"]
+);
+pgrx::extension_sql_file!(
     "../sql/triggers/entries.sql",
     name = "triggers",
-    requires = ["incidents"]
+    requires = ["publications"]
 );
 pgrx::extension_sql_file!(
     "../sql/functions/append.sql",
@@ -96,9 +106,14 @@ pgrx::extension_sql_file!(
     requires = ["channel"]
 );
 pgrx::extension_sql_file!(
+    "../sql/functions/check_replication.sql",
+    name = "check_replication",
+    requires = ["watch"]
+);
+pgrx::extension_sql_file!(
     "../sql/functions/check.sql",
     name = "check",
-    requires = ["watch"]
+    requires = ["check_replication"]
 );
 pgrx::extension_sql_file!(
     "../sql/views/status.sql",
@@ -116,8 +131,13 @@ pgrx::extension_sql_file!(
     requires = ["progress"]
 );
 pgrx::extension_sql_file!(
+    "../sql/functions/publish.sql",
+    name = "publish",
+    requires = ["administration"]
+);
+pgrx::extension_sql_file!(
     "../sql/privileges.sql",
     name = "privileges",
-    requires = ["administration"],
+    requires = ["publish"],
     finalize
 );

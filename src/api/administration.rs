@@ -39,7 +39,8 @@ fn check_owner(ledger: &Ledger) -> Result<(), Failure> {
     }
 }
 
-fn begin_writing() -> Result<Ledger, Failure> {
+/// The ledger, for a command that only the owner of its table may give.
+pub(super) fn begin_writing() -> Result<Ledger, Failure> {
     // SAFETY: raises in a read-only transaction and on a standby.
     unsafe { pg_sys::PreventCommandIfReadOnly(c"administration of a ledger".as_ptr()) };
     let ledger = ledger::ledger()?;
