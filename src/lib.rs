@@ -136,8 +136,13 @@ pgrx::extension_sql_file!(
     requires = ["administration"]
 );
 pgrx::extension_sql_file!(
+    "../sql/functions/join.sql",
+    name = "join",
+    requires = ["publish"]
+);
+pgrx::extension_sql_file!(
     "../sql/privileges.sql",
     name = "privileges",
-    requires = ["publish"],
+    requires = ["join"],
     finalize
 );

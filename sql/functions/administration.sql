@@ -10,7 +10,7 @@ declare
         'ledger_consistency', 'ledger_verify_consistency', 'ledger_channel', 'ledger_listen',
         'ledger_unlisten', 'ledger_watch', 'ledger_wait', 'ledger_check', 'visible_size', 'required_context',
         'required_position', 'entry_faults', 'schema_faults',
-        'replication_faults', 'publication_faults', 'running_work'];
+        'replication_faults', 'publication_faults', 'recorded_node', 'running_work'];
     appending constant text[] := array['ledger_append', 'ledger_append_batch', 'ledger_append_rows'];
     granted text[];
     callable regprocedure;
@@ -38,7 +38,7 @@ begin
      where x.extname = 'converge_ledger';
     execute format('grant usage on schema converge_ledger, %I to %I', home, role);
     execute format(
-        'grant select on converge_ledger.entries, converge_ledger.contexts, converge_ledger.node, '
+        'grant select on converge_ledger.entries, converge_ledger.contexts, '
         'converge_ledger.publications, converge_ledger.pinned_origins, %I.ledger_progress to %I', home, role);
     if privilege = 'append' then
         execute format(

@@ -51,6 +51,13 @@ end;
 comment on function converge_ledger.publication_faults(text, text, text) is
     'what a publication of entries does not do as ledger_publish made it';
 
+-- Readers may not read converge_ledger.node, and it may be damaged.
+create function converge_ledger.recorded_node() returns table (name text, is_this boolean)
+    language c stable parallel safe rows 1
+    as 'MODULE_PATHNAME', 'recorded_node';
+comment on function converge_ledger.recorded_node() is
+    'the name that this database has as a node, and whether it is the database that got it';
+
 create function converge_ledger.replication_faults()
     returns table (context_id text, sequence bigint, kind text, detail text)
     language sql stable parallel unsafe
@@ -65,7 +72,7 @@ begin atomic
                    'publication %1$I: %2$s; SELECT ledger_publish(%1$L, %3$L) mends it, SELECT ledger_unpublish(%1$L) gives it up',
                    p.publication, pg_catalog.string_agg(f.fault, ', '), p.origins)
           from converge_ledger.publications p
-          left join converge_ledger.node n on true
+          left join converge_ledger.recorded_node() n on true
          cross join lateral converge_ledger.publication_faults(p.publication, p.origins, n.name) as f (fault)
          group by p.publication, p.origins
         union all
@@ -109,10 +116,8 @@ begin atomic
         union all
         select 'identity', pg_catalog.format(
                    'this database is not the one that appended as node "%s"; ledger_adopt_node lets it append', n.name)
-          from converge_ledger.node n
-         cross join pg_catalog.pg_control_system() c
-          join pg_catalog.pg_database d on d.datname = pg_catalog.current_database()
-         where (n.system_identifier, n.database_oid) <> (c.system_identifier, d.oid)
+          from converge_ledger.recorded_node() n
+         where not n.is_this
     )
     select null::text, null::bigint, fault.kind, fault.detail from fault;
 end;
