@@ -74,4 +74,4 @@ create function ledger_rebuild(context text default null) returns bigint
     language c volatile parallel unsafe
     as 'MODULE_PATHNAME', 'ledger_rebuild';
 comment on function ledger_rebuild(text) is
-    'rebuilds registry and stored subtrees from the entries; returns how many entries were read';
+    'rebuilds registry, stored subtrees and states of triggers; returns how many entries were read';

@@ -9,7 +9,7 @@ use crate::progress::{Phase, Progress};
 use crate::report::{self, Failure};
 use crate::scratch::Scratch;
 use crate::store::scan::{Row, Sight};
-use crate::store::{contexts, entries, node, subtrees};
+use crate::store::{contexts, entries, node, subtrees, triggers};
 use converge_ledger_core::hash::{Hash, NodeHashes};
 use converge_ledger_core::limits::{check_text, TextField};
 use converge_ledger_core::merkle::{Frontier, NodeId};
@@ -81,7 +81,7 @@ fn ledger_adopt_node(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     Ok(text(name))
 }
 
-/// Rebuilds what is derived from the entries of one context, or of all.
+/// Rebuilds what is derived from the entries of one context; or of all, and lets the triggers fire always.
 fn ledger_rebuild(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     let arguments = Arguments(fcinfo);
     let only = match arguments.datum(0) {
@@ -91,6 +91,8 @@ fn ledger_rebuild(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     let ledger = begin_writing()?;
     match only {
         None => {
+            // Before the lock: appenders hold their table while they wait for it.
+            triggers::enable_always(&ledger);
             lock::all_contexts(&ledger);
             contexts::remove_all(&ledger);
         }

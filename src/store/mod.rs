@@ -6,6 +6,7 @@ pub mod entries;
 pub mod node;
 pub mod scan;
 pub mod subtrees;
+pub mod triggers;
 pub mod write;
 
 /// Microseconds between the epoch of the format (1970) and that of PostgreSQL (2000).
