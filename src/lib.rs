@@ -77,9 +77,14 @@ pgrx::extension_sql_file!(
     requires = ["unsettled"]
 );
 pgrx::extension_sql_file!(
+    "../sql/tables/publications.sql",
+    name = "publications",
+    requires = ["pinned_origins"]
+);
+pgrx::extension_sql_file!(
     "../sql/triggers/entries.sql",
     name = "triggers",
-    requires = ["pinned_origins"]
+    requires = ["publications"]
 );
 pgrx::extension_sql_file!(
     "../sql/functions/incidents.sql",
@@ -112,9 +117,14 @@ pgrx::extension_sql_file!(
     requires = ["channel"]
 );
 pgrx::extension_sql_file!(
+    "../sql/functions/check_replication.sql",
+    name = "check_replication",
+    requires = ["watch"]
+);
+pgrx::extension_sql_file!(
     "../sql/functions/check.sql",
     name = "check",
-    requires = ["watch"]
+    requires = ["check_replication"]
 );
 pgrx::extension_sql_file!(
     "../sql/views/status.sql",
@@ -132,8 +142,18 @@ pgrx::extension_sql_file!(
     requires = ["progress"]
 );
 pgrx::extension_sql_file!(
+    "../sql/functions/publish.sql",
+    name = "publish",
+    requires = ["administration"]
+);
+pgrx::extension_sql_file!(
+    "../sql/functions/join.sql",
+    name = "join",
+    requires = ["publish"]
+);
+pgrx::extension_sql_file!(
     "../sql/privileges.sql",
     name = "privileges",
-    requires = ["administration"],
+    requires = ["join"],
     finalize
 );

@@ -9,7 +9,8 @@ declare
         'ledger_get', 'ledger_head', 'ledger_root', 'ledger_text', 'ledger_proof', 'ledger_verify_proof',
         'ledger_consistency', 'ledger_verify_consistency', 'ledger_channel', 'ledger_listen',
         'ledger_unlisten', 'ledger_watch', 'ledger_wait', 'ledger_check', 'visible_size', 'required_context',
-        'required_position', 'entry_faults', 'schema_faults', 'running_work'];
+        'required_position', 'entry_faults', 'schema_faults',
+        'replication_faults', 'publication_faults', 'recorded_node', 'running_work'];
     appending constant text[] := array['ledger_append', 'ledger_append_batch', 'ledger_append_rows'];
     granted text[];
     callable regprocedure;
@@ -37,7 +38,8 @@ begin
      where x.extname = 'converge_ledger';
     execute format('grant usage on schema converge_ledger, %I to %I', home, role);
     execute format(
-        'grant select on converge_ledger.entries, converge_ledger.contexts, %I.ledger_progress to %I', home, role);
+        'grant select on converge_ledger.entries, converge_ledger.contexts, '
+        'converge_ledger.publications, converge_ledger.pinned_origins, %I.ledger_progress to %I', home, role);
     if privilege = 'append' then
         execute format(
             'grant insert (context_id, key, id, payload, metadata) on converge_ledger.entries to %I', role);
@@ -72,4 +74,4 @@ create function ledger_rebuild(context text default null) returns bigint
     language c volatile parallel unsafe
     as 'MODULE_PATHNAME', 'ledger_rebuild';
 comment on function ledger_rebuild(text) is
-    'rebuilds registry and stored subtrees from the entries; returns how many entries were read';
+    'rebuilds registry, stored subtrees and states of triggers; returns how many entries were read';

@@ -172,7 +172,10 @@ begin atomic
       from converge_ledger.schema_faults() as fault
     union all
     select fault.context_id, fault.sequence, fault.kind, fault.detail
+      from converge_ledger.replication_faults() as fault
+    union all
+    select fault.context_id, fault.sequence, fault.kind, fault.detail
       from converge_ledger.entry_faults(ledger_check.context) as fault;
 end;
 comment on function ledger_check(text) is
-    'one row per fault in data, stored subtrees or schema; no row means sound';
+    'one row per fault in data, stored subtrees, schema or replication; no row means sound';

@@ -9,7 +9,7 @@ use crate::progress::{Phase, Progress};
 use crate::report::{self, Failure};
 use crate::scratch::Scratch;
 use crate::store::scan::{Row, Sight};
-use crate::store::{contexts, entries, node, subtrees};
+use crate::store::{contexts, entries, node, subtrees, triggers};
 use converge_ledger_core::hash::{Hash, NodeHashes};
 use converge_ledger_core::limits::{check_text, TextField};
 use converge_ledger_core::merkle::{Frontier, NodeId};
@@ -39,7 +39,8 @@ fn check_owner(ledger: &Ledger) -> Result<(), Failure> {
     }
 }
 
-fn begin_writing() -> Result<Ledger, Failure> {
+/// The ledger, for a command that only the owner of its table may give.
+pub(super) fn begin_writing() -> Result<Ledger, Failure> {
     // SAFETY: raises in a read-only transaction and on a standby.
     unsafe { pg_sys::PreventCommandIfReadOnly(c"administration of a ledger".as_ptr()) };
     let ledger = ledger::ledger()?;
@@ -80,7 +81,7 @@ fn ledger_adopt_node(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     Ok(text(name))
 }
 
-/// Rebuilds what is derived from the entries of one context, or of all.
+/// Rebuilds what is derived from the entries of one context; or of all, and lets the triggers fire always.
 fn ledger_rebuild(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     let arguments = Arguments(fcinfo);
     let only = match arguments.datum(0) {
@@ -90,6 +91,8 @@ fn ledger_rebuild(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     let ledger = begin_writing()?;
     match only {
         None => {
+            // Before the lock: appenders hold their table while they wait for it.
+            triggers::enable_always(&ledger);
             lock::all_contexts(&ledger);
             contexts::remove_all(&ledger);
         }

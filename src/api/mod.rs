@@ -5,6 +5,7 @@ mod append;
 mod channel;
 mod check;
 mod literal;
+mod name;
 mod proof;
 mod read;
 mod status;

@@ -158,10 +158,10 @@ fn verify_same(original: &Server, restored: &Server) {
         fingerprint(&mut client),
         fingerprint(&mut original.connect())
     );
-    verify_ledger(&mut client);
     client
         .execute("SELECT ledger_adopt_node('continue')", &[])
         .expect("adopted");
+    verify_ledger(&mut client);
     assert_eq!(
         append(&mut client, "orders", "next").expect("appended"),
         331

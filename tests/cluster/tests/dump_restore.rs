@@ -167,7 +167,11 @@ fn verify_restored(original: &Server, restored: &Server) {
     let expected = fingerprint(&mut original.connect());
     let mut client = restored.connect();
     assert_eq!(fingerprint(&mut client), expected);
-    verify_ledger(&mut client);
+    let faults = client
+        .query("SELECT kind FROM ledger_check()", &[])
+        .expect("checked");
+    let kinds: Vec<&str> = faults.iter().map(|fault| fault.get(0)).collect();
+    assert_eq!(kinds, ["identity"]);
 
     refuse_until_adopted(&mut client);
     client

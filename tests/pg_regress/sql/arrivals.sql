@@ -1,6 +1,10 @@
 -- Rows that come from other nodes are judged as they come, in any order; what does not continue a context is kept aside, and
 -- nothing raises an error. (A session whose replication role is replica stands for the apply worker.)
 
+\set home :DBNAME
+create database regress_arrivals;
+\c regress_arrivals
+create extension converge_ledger;
 \getenv source PG_ABS_SRCDIR
 \set oracle :source '/oracle/format_1.sql'
 \set ECHO none
@@ -110,3 +114,5 @@ select (pg_temp.arriving('many ' || c, s)).* from generate_series(1, 1500) as c,
 select count(*), sum(size) from generate_series(1, 1500) as c cross join lateral ledger_head('many ' || c);
 select count(*) from converge_ledger.unsettled where context_id like 'many%';
 select * from ledger_check();
+\c :home
+drop database regress_arrivals;

@@ -1,0 +1,78 @@
+//! The state of the ledger's triggers on `converge_ledger.entries`: they fire for every session, also for replication.
+//!
+//! Whether they are there at all, and whether they are the ledger's own, is for `ledger_check` to say.
+
+use crate::ledger::Ledger;
+use pgrx::pg_sys;
+use std::ffi::CStr;
+
+/// As in sql/triggers/entries.sql.
+const NAMES: [&CStr; 3] = [
+    c"~ledger_stamp",
+    c"ledger_append_only",
+    c"ledger_append_only_statement",
+];
+const ALWAYS: u8 = b'A';
+const NO_LOCK: pg_sys::LOCKMODE = pg_sys::NoLock as pg_sys::LOCKMODE;
+
+/// Lets the triggers fire always. Waits for running appends only where there is something to change.
+///
+/// A data-only restore with disabled triggers ends with ENABLE TRIGGER ALL, after which replicated rows pass them by.
+pub fn enable_always(ledger: &Ledger) {
+    let look = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+    // As ALTER TABLE … ENABLE ALWAYS TRIGGER takes it.
+    let change = pg_sys::ShareRowExclusiveLock as pg_sys::LOCKMODE;
+    // SAFETY: the table is opened and closed, with a lock that lasts to the end of the transaction; the names of
+    // triggers that exist are all that is passed on. If PostgreSQL raises, it closes the relation, and no
+    // destructor of this function matters to it.
+    unsafe {
+        let relation = pg_sys::table_open(ledger.entries.table, look);
+        let sound = others(relation).next().is_none();
+        pg_sys::table_close(relation, NO_LOCK);
+        if sound {
+            return;
+        }
+        let relation = pg_sys::table_open(ledger.entries.table, change);
+        let names: Vec<&CStr> = others(relation).collect();
+        for name in names {
+            #[cfg(feature = "pg15")]
+            pg_sys::EnableDisableTrigger(relation, name.as_ptr(), ALWAYS as _, false, change);
+            #[cfg(not(feature = "pg15"))]
+            pg_sys::EnableDisableTrigger(
+                relation,
+                name.as_ptr(),
+                pg_sys::InvalidOid,
+                ALWAYS as _,
+                false,
+                true,
+                change,
+            );
+        }
+        pg_sys::table_close(relation, NO_LOCK);
+        pg_sys::CommandCounterIncrement();
+    }
+}
+
+/// The ledger's triggers that do not fire always.
+///
+/// # Safety
+/// The relation is open, and stays so.
+unsafe fn others(relation: pg_sys::Relation) -> impl Iterator<Item = &'static CStr> {
+    // SAFETY: by the contract; a descriptor has as many triggers as it says, each with a name.
+    let triggers = unsafe {
+        let description = (*relation).trigdesc;
+        if description.is_null() {
+            &[]
+        } else {
+            let count = (*description).numtriggers as usize;
+            std::slice::from_raw_parts((*description).triggers, count)
+        }
+    };
+    NAMES.into_iter().filter(move |name| {
+        triggers.iter().any(|trigger| {
+            // SAFETY: as above.
+            let is_it = unsafe { CStr::from_ptr(trigger.tgname) } == *name;
+            is_it && trigger.tgenabled as u8 != ALWAYS
+        })
+    })
+}
