@@ -2,18 +2,17 @@
 
 use super::fields::Fields;
 use super::quarantine::{self, Kind};
-use crate::api::tree::Tree;
 use crate::append::blocks;
 use crate::append::head::{with_heads, Certainty, Head, Mark};
 use crate::ledger::{entry, Ledger};
 use crate::report::{self, Failure};
 use crate::store::scan::{Row, Sight};
+use crate::store::tree::StoredTree;
 use crate::store::{contexts, entries, unix_microseconds, unsettled, write};
 use converge_ledger_core::continuation::{Discontinuity, Predecessor, Successor};
 use converge_ledger_core::entry::Entry;
-use converge_ledger_core::hash::{Hash, Tree as Named};
+use converge_ledger_core::hash::Hash;
 use converge_ledger_core::limits::MAX_NUMBER;
-use converge_ledger_core::merkle::{Plan, TreeSize};
 
 /// How many entries the worker judges in one transaction.
 const SLICE: u64 = 16_384;
@@ -40,14 +39,12 @@ pub fn judge(
         origin,
     });
     next.continues(last, || {
-        let tree = Tree {
+        let tree = StoredTree {
             ledger,
             context: &head.context,
             sight: Sight::Latest,
         };
-        let size = TreeSize::try_from(head.now.sequence)
-            .map_err(|_| report::number_out_of_range("size", head.now.sequence))?;
-        Ok(tree.fetch(&Plan::root(size))?.root(Named::Rfc6962))
+        Ok(tree.roots(head.now.sequence)?.rfc6962)
     })
 }
 
