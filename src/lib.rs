@@ -132,8 +132,13 @@ pgrx::extension_sql_file!(
     requires = ["progress"]
 );
 pgrx::extension_sql_file!(
+    "../sql/functions/takeover.sql",
+    name = "takeover",
+    requires = ["administration"]
+);
+pgrx::extension_sql_file!(
     "../sql/privileges.sql",
     name = "privileges",
-    requires = ["administration"],
+    requires = ["takeover"],
     finalize
 );

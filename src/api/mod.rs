@@ -8,5 +8,6 @@ mod literal;
 mod proof;
 mod read;
 mod status;
-pub mod tree;
+mod takeover;
+mod tree;
 mod watch;
