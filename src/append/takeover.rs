@@ -14,7 +14,7 @@ use crate::report::{self, Failure};
 use crate::store::scan::Sight;
 use crate::store::tree::StoredTree;
 use crate::store::write::{bytea, text};
-use converge_ledger_core::continuation::{Predecessor, Successor};
+use converge_ledger_core::continuation::Successor;
 use converge_ledger_core::control::{ControlKey, Takeover};
 use converge_ledger_core::hash::Hash;
 use std::rc::Rc;
@@ -60,12 +60,8 @@ pub fn take_over(ledger: &Ledger, context: &str, reason: &str) -> Result<i64, Fa
 ///
 /// Judges it as every other node will: triggers of a user have seen the row, and may have changed it.
 pub fn prepare(ledger: &Ledger, head: &mut Head, payload: &[u8]) -> Result<Rc<str>, Failure> {
-    let owner = settled_owner(ledger, head)?;
+    settled_owner(ledger, head)?;
     let node = identity::name(ledger)?;
-    let last = Predecessor {
-        lamport: head.now.lamport,
-        origin: &owner,
-    };
     let next = Successor {
         sequence: head.now.sequence + 1,
         lamport: head.now.lamport + 1,
@@ -73,10 +69,9 @@ pub fn prepare(ledger: &Ledger, head: &mut Head, payload: &[u8]) -> Result<Rc<st
         key: ControlKey::Takeover.as_str(),
         payload: Some(payload),
     };
-    next.continues(Some(last), || root(ledger, head))?
-        .map_err(|reason| {
-            report::changed_control_entry(ControlKey::Takeover.as_str(), &reason.to_string())
-        })?;
+    head.judge(ledger, &next)?.map_err(|reason| {
+        report::changed_control_entry(ControlKey::Takeover.as_str(), &reason.to_string())
+    })?;
     stamp::store_derived(ledger, head)?;
     Ok(node)
 }

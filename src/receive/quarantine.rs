@@ -4,7 +4,6 @@
 //! its further entries are in `incident_entries`. What arrives again is recognised. Nothing is decided here.
 
 use super::fields::Fields;
-use super::settle;
 use crate::append::head::with_heads;
 use crate::function::text;
 use crate::ledger::{self, entry, Ledger, Quarantine};
@@ -374,8 +373,7 @@ pub fn take_back(ledger: &Ledger, context: &str, sequence: i64) -> Result<bool, 
         if candidate.is_contested && !next.is_takeover() {
             continue;
         }
-        let judged =
-            with_heads(|heads| settle::judge(ledger, heads.touch(ledger, context)?, &next))?;
+        let judged = with_heads(|heads| heads.touch(ledger, context)?.judge(ledger, &next))?;
         if judged.is_err() {
             continue;
         }

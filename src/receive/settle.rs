@@ -7,9 +7,8 @@ use crate::append::head::{with_heads, Certainty, Head, Mark};
 use crate::ledger::{entry, Ledger};
 use crate::report::{self, Failure};
 use crate::store::scan::{Row, Sight};
-use crate::store::tree::StoredTree;
 use crate::store::{contexts, entries, unix_microseconds, unsettled, write};
-use converge_ledger_core::continuation::{Discontinuity, Predecessor, Successor};
+use converge_ledger_core::continuation::Successor;
 use converge_ledger_core::entry::Entry;
 use converge_ledger_core::hash::Hash;
 use converge_ledger_core::limits::MAX_NUMBER;
@@ -26,26 +25,6 @@ pub enum End {
     Gap,
     /// There is more that can be judged at once.
     Unfinished,
-}
-
-/// Whether an entry whose sequence is the next one continues the history that its head ends.
-pub fn judge(
-    ledger: &Ledger,
-    head: &Head,
-    next: &Successor,
-) -> Result<Result<(), Discontinuity>, Failure> {
-    let last = head.now.owner.as_deref().map(|origin| Predecessor {
-        lamport: head.now.lamport,
-        origin,
-    });
-    next.continues(last, || {
-        let tree = StoredTree {
-            ledger,
-            context: &head.context,
-            sight: Sight::Latest,
-        };
-        Ok(tree.roots(head.now.sequence)?.rfc6962)
-    })
 }
 
 /// Moves a head on over an entry that continues its context and is at its place, or will be.
@@ -152,7 +131,7 @@ fn walk(ledger: &Ledger, head: &mut Head, left: &mut u64, source: &str) -> Resul
             .bytes(entry::LEAF_HASH)
             .and_then(Hash::from_slice)
             .ok_or_else(|| report::damaged_hash(&context, "entry", sequence))?;
-        if let Err(discontinuity) = judge(ledger, head, &next)? {
+        if let Err(discontinuity) = head.judge(ledger, &next)? {
             let kind = match discontinuity.is_fork() {
                 true => Kind::Fork,
                 false => Kind::Discontinuity,
