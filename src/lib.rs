@@ -137,8 +137,13 @@ pgrx::extension_sql_file!(
     requires = ["administration"]
 );
 pgrx::extension_sql_file!(
+    "../sql/views/forks.sql",
+    name = "forks",
+    requires = ["takeover"]
+);
+pgrx::extension_sql_file!(
     "../sql/privileges.sql",
     name = "privileges",
-    requires = ["takeover"],
+    requires = ["forks"],
     finalize
 );
