@@ -10,13 +10,15 @@ use super::identity;
 use super::stamp::{self, Outcome, Terms};
 use crate::jsonb;
 use crate::ledger::Ledger;
+use crate::receive;
 use crate::report::{self, Failure};
 use crate::store::scan::Sight;
 use crate::store::tree::StoredTree;
+use crate::store::unsettled;
 use crate::store::write::{bytea, text};
 use converge_ledger_core::continuation::Successor;
 use converge_ledger_core::control::{ControlKey, Takeover};
-use converge_ledger_core::hash::Hash;
+use converge_ledger_core::lamport::LamportTime;
 use std::rc::Rc;
 
 /// Makes this node the owner of a context; returns the sequence of the `$takeover`.
@@ -25,14 +27,19 @@ use std::rc::Rc;
 /// when entries are missing or not judged; those of an append.
 pub fn take_over(ledger: &Ledger, context: &str, reason: &str) -> Result<i64, Failure> {
     let mut inserter = Inserter::open(ledger)?;
-    let payload = with_heads(|heads| {
+    let (payload, received) = with_heads(|heads| {
         let head = heads.touch(ledger, context)?;
         let owner = settled_owner(ledger, head)?;
+        let tree = StoredTree {
+            ledger,
+            context,
+            sight: Sight::Latest,
+        };
         let takeover = Takeover {
             size: head.now.sequence.unsigned_abs(),
-            rfc6962: root(ledger, head)?,
+            rfc6962: tree.roots(head.now.sequence)?.rfc6962,
         };
-        Ok(takeover.to_payload(&owner, reason))
+        Ok((takeover.to_payload(&owner, reason), greatest_seen(head)?))
     })?;
     let new = NewEntry {
         context: text(context),
@@ -42,7 +49,7 @@ pub fn take_over(ledger: &Ledger, context: &str, reason: &str) -> Result<i64, Fa
         metadata: jsonb::empty_object(),
     };
     let terms = Terms {
-        received: None,
+        received,
         control: Some(ControlKey::Takeover),
     };
     let outcome = inserter.insert(&new, terms)?;
@@ -78,8 +85,11 @@ pub fn prepare(ledger: &Ledger, head: &mut Head, payload: &[u8]) -> Result<Rc<st
 
 /// The owner of a context that this node can take over.
 fn settled_owner(ledger: &Ledger, head: &mut Head) -> Result<Rc<str>, Failure> {
+    if let Some(first) = unsettled::first(ledger, &head.context, Sight::Latest) {
+        return Err(report::takeover_of_unsettled(&head.context, first));
+    }
     if head.close_gap(ledger).is_err() {
-        let first = head.now.sequence + 1;
+        let first = head.now.beyond.unwrap_or(head.now.sequence + 1);
         return Err(report::takeover_of_unsettled(&head.context, first));
     }
     let Some(owner) = head.now.owner.clone() else {
@@ -91,12 +101,10 @@ fn settled_owner(ledger: &Ledger, head: &mut Head) -> Result<Rc<str>, Failure> {
     Ok(owner)
 }
 
-/// The root over all entries of a context.
-fn root(ledger: &Ledger, head: &Head) -> Result<Hash, Failure> {
-    let tree = StoredTree {
-        ledger,
-        context: &head.context,
-        sight: Sight::Latest,
-    };
-    Ok(tree.roots(head.now.sequence)?.rfc6962)
+/// The greatest Lamport time of the context that was kept aside, as far as its clock may follow.
+fn greatest_seen(head: &Head) -> Result<Option<i64>, Failure> {
+    let own = LamportTime::new(head.now.lamport)
+        .map_err(|error| report::lamport(&head.context, error))?;
+    let limit = LamportTime::limit(Some(own), stamp::clock()?);
+    receive::greatest_lamport(&head.context, limit)
 }

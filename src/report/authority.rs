@@ -22,16 +22,19 @@ pub fn already_owner(context: &str, node: &str) -> Failure {
     .hint("Append to it: there is nothing to take over.")
 }
 
-/// `first` is the first sequence that is missing, or that nobody has judged.
+/// `first` is the first entry that is not in place.
 pub fn takeover_of_unsettled(context: &str, first: i64) -> Failure {
     Failure::new(
         Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
         format!("context \"{context}\" cannot be taken over before all that has arrived of it is in place"),
     )
     .detail(format!(
-        "Entry {first} is missing or was not judged yet, but later entries have arrived."
+        "Entries from sequence {first} on were not judged yet, or wait for missing ones before them."
     ))
-    .hint("Wait until the subscriptions have caught up, or run ledger_check to see what is damaged.")
+    .hint(
+        "Retry when the subscriptions have caught up. \
+         Without the library in shared_preload_libraries, ledger_rebuild judges what has arrived.",
+    )
 }
 
 pub fn changed_control_entry(key: &str, reason: &str) -> Failure {

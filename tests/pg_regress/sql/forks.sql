@@ -27,5 +27,5 @@ select kind, 'subscription', 'forked', sequence, lamport, 'other node', key, sha
                ('fork', 2, 2, 'facts', null)) as v (kind, sequence, lamport, key, resolved);
 select context_id, sequence, held_origin = (select name from converge_ledger.node) as held_origin, held_leaf = (select leaf_hash from ledger_get('forked')) as held_leaf,
        other_origin, other_leaf = sha256('other') as other_leaf, designated, source, found_at is not null as found_at, incident_id is not null as incident_id
-  from ledger_forks order by sequence;
+  from ledger_forks where context_id = 'forked' order by sequence;
 rollback;
