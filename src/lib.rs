@@ -152,8 +152,18 @@ pgrx::extension_sql_file!(
     requires = ["publish"]
 );
 pgrx::extension_sql_file!(
+    "../sql/functions/takeover.sql",
+    name = "takeover",
+    requires = ["join"]
+);
+pgrx::extension_sql_file!(
+    "../sql/views/forks.sql",
+    name = "forks",
+    requires = ["takeover"]
+);
+pgrx::extension_sql_file!(
     "../sql/privileges.sql",
     name = "privileges",
-    requires = ["join"],
+    requires = ["forks"],
     finalize
 );

@@ -39,7 +39,7 @@ fn check_owner(ledger: &Ledger) -> Result<(), Failure> {
     }
 }
 
-/// The ledger, for a command that only the owner of its table may give.
+/// Begins what only the owner of the entries may do. Errors: 42501 for others, 25006 in a read-only transaction.
 pub(super) fn begin_writing() -> Result<Ledger, Failure> {
     // SAFETY: raises in a read-only transaction and on a standby.
     unsafe { pg_sys::PreventCommandIfReadOnly(c"administration of a ledger".as_ptr()) };

@@ -3,7 +3,7 @@
 use super::literal;
 use crate::append::bulk::{self, Batch, Values};
 use crate::append::direct::{Inserter, NewEntry};
-use crate::append::Outcome;
+use crate::append::{Outcome, Terms};
 use crate::function::{text, Answer, Arguments, Rows};
 use crate::jsonb::{self, Jsonb};
 use crate::ledger;
@@ -51,10 +51,13 @@ fn append(arguments: Arguments, payload: pg_sys::Datum) -> Answer {
         id: arguments.required(5, "id")?,
         payload,
     };
-    let received = arguments.optional_int8(4);
+    let terms = Terms {
+        received: arguments.optional_int8(4),
+        ..Terms::default()
+    };
     let ledger = ledger::ledger()?;
     let mut inserter = Inserter::open(&ledger)?;
-    let outcome = inserter.insert(&new, received)?;
+    let outcome = inserter.insert(&new, terms)?;
     inserter.close();
     match outcome {
         Outcome::Stamped(stamp, _) => Ok(pg_sys::Datum::from(stamp.sequence)),

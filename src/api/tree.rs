@@ -1,21 +1,19 @@
-//! A context as the reading functions see it: its size, and its nodes as a source for the core's plans.
+//! A context as the reading functions see it: its size, and the nodes of its trees.
 
 use crate::append::head::with_heads;
 use crate::ledger::Ledger;
 use crate::report::{self, Failure};
+use crate::store::entries;
 use crate::store::scan::Sight;
-use crate::store::{entries, subtrees, unsettled};
-use converge_ledger_core::hash::NodeHashes;
-use converge_ledger_core::merkle::{
-    above, FetchError, NodeId, NodeSource, Nodes, Plan, Run, TreeSize,
-};
+use crate::store::tree::StoredTree;
+use crate::store::unsettled;
+use converge_ledger_core::merkle::{Nodes, Plan, TreeSize};
 use pgrx::pg_sys;
 
-/// A context as somebody sees it.
+/// A context under the snapshot of the running statement.
 pub struct Tree<'a> {
     pub ledger: &'a Ledger,
     pub context: &'a str,
-    pub sight: Sight,
 }
 
 /// Refuses callers who may not read the entries.
@@ -52,11 +50,7 @@ impl<'a> Tree<'a> {
     /// Opens a context for a caller who may read it.
     pub fn open(ledger: &'a Ledger, context: &'a str) -> Result<Tree<'a>, Failure> {
         check_reader(ledger)?;
-        Ok(Tree {
-            ledger,
-            context,
-            sight: Sight::Statement,
-        })
+        Ok(Tree { ledger, context })
     }
 
     /// The last entry of the contiguous part. Errors: 42704 for a context without entries.
@@ -99,12 +93,12 @@ impl<'a> Tree<'a> {
 
     /// Carries a plan out.
     pub fn fetch<Goal: Copy>(&self, plan: &Plan<Goal>) -> Result<Nodes<Goal>, Failure> {
-        plan.fetch(&mut &*self).map_err(|error| match error {
-            FetchError::Source(failure) => failure,
-            FetchError::WrongCount { .. } | FetchError::Unplanned(_) => {
-                report::internal("the nodes of a tree did not fit its plan")
-            }
-        })
+        StoredTree {
+            ledger: self.ledger,
+            context: self.context,
+            sight: Sight::Statement,
+        }
+        .fetch(plan)
     }
 
     /// The value of an entry's columns.
@@ -114,55 +108,6 @@ impl<'a> Tree<'a> {
         with: impl FnOnce(&crate::store::scan::Row) -> T,
     ) -> Option<T> {
         entries::with_entry(self.ledger, self.context, sequence, Sight::Statement, with)
-    }
-}
-
-impl NodeSource for &Tree<'_> {
-    type Error = Failure;
-
-    /// Reads stored nodes; one that is not stored is computed from what lies below it.
-    fn read(&mut self, run: Run, into: &mut Vec<NodeHashes>) -> Result<(), Failure> {
-        if run.level == 0 {
-            return entries::leaves(
-                self.ledger,
-                self.context,
-                run.first,
-                run.count,
-                self.sight,
-                into,
-            );
-        }
-        let mut stored = vec![None; run.count as usize];
-        subtrees::read(
-            self.ledger,
-            self.context,
-            run,
-            self.sight,
-            |index, hashes| {
-                stored[(index - run.first) as usize] = Some(hashes);
-            },
-        )?;
-        for (at, hashes) in stored.into_iter().enumerate() {
-            let index = run.first + at as u64;
-            into.push(match hashes {
-                Some(hashes) => hashes,
-                None => self.compute(run.level, index)?,
-            });
-        }
-        Ok(())
-    }
-}
-
-impl Tree<'_> {
-    fn compute(&self, level: u8, index: u64) -> Result<NodeHashes, Failure> {
-        interrupts();
-        let below = Run::below(NodeId { level, index });
-        let mut hashes = Vec::with_capacity(below.count as usize);
-        (&mut &*self).read(below, &mut hashes)?;
-        above(&hashes).ok_or_else(|| {
-            let first = (index << level) as i64 + 1;
-            report::missing_entries(self.context, first, first + (1 << level) - 1)
-        })
     }
 }
 

@@ -10,7 +10,7 @@ use super::direct::{Inserter, NewEntry};
 use super::head::with_heads;
 use super::row::{utf8, Assigned, NewRow};
 use super::salt;
-use super::stamp::{self, Outcome, Position, Stamp};
+use super::stamp::{self, Outcome, Position, Stamp, Terms};
 use crate::ledger::{entry, Ledger};
 use crate::report::{self, Failure};
 use crate::store::scan::varlena_bytes;
@@ -74,8 +74,11 @@ fn append_each(
             metadata: *batch.metadata.at(at),
         };
         // Only the first entry can follow what was received; the others follow the first.
-        let received = received.filter(|_| at == 0);
-        if let Outcome::Stamped(stamp, _) = inserter.insert(&new, received)? {
+        let terms = Terms {
+            received: received.filter(|_| at == 0),
+            ..Terms::default()
+        };
+        if let Outcome::Stamped(stamp, _) = inserter.insert(&new, terms)? {
             note(&mut appended, &stamp);
         }
     }

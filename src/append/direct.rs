@@ -5,7 +5,7 @@
 //! generated columns), it refuses rather than skip it.
 
 use super::row::{Assigned, NewRow};
-use super::stamp::{self, Outcome, Way};
+use super::stamp::{self, Outcome, Terms, Way};
 use super::trigger;
 use crate::ledger::{self, entry, Ledger};
 use crate::report::{self, Failure};
@@ -17,8 +17,7 @@ use std::cell::RefCell;
 #[derive(Clone, Copy)]
 pub struct Call {
     slot: *mut pg_sys::TupleTableSlot,
-    /// Lamport time to go beyond.
-    pub received: Option<i64>,
+    pub terms: Terms,
 }
 
 struct Running {
@@ -144,7 +143,7 @@ impl Inserter {
                     level,
                     call: Call {
                         slot: self.slot,
-                        received: None,
+                        terms: Terms::default(),
                     },
                     outcome: None,
                 });
@@ -198,26 +197,26 @@ impl Inserter {
     /// Inserts one entry.
     ///
     /// Errors: those of the stamp; 23505 when the id belongs to another entry.
-    pub fn insert(&mut self, new: &NewEntry, received: Option<i64>) -> Result<Outcome, Failure> {
+    pub fn insert(&mut self, new: &NewEntry, terms: Terms) -> Result<Outcome, Failure> {
         // SAFETY: the slot fits the table; the datums have the columns' types and outlive the call.
         unsafe {
             self.forget_last_row();
             self.fill(new);
         }
         if self.fires {
-            self.insert_fired(received)
+            self.insert_fired(terms)
         } else {
-            self.insert_plain(received)
+            self.insert_plain(terms)
         }
     }
 
     /// Stamps the row in the slot and inserts it: all that an INSERT does where [`Inserter::is_plain`] holds.
-    fn insert_plain(&mut self, received: Option<i64>) -> Result<Outcome, Failure> {
+    fn insert_plain(&mut self, terms: Terms) -> Result<Outcome, Failure> {
         // SAFETY: the slot holds the values that were filled in; inserting copies them, and what is assigned, into a tuple.
         unsafe {
             let mut row = NewRow::of_slot(self.slot);
             let has_id = row.bytes(entry::ID).is_some_and(|id| !id.is_empty());
-            let outcome = stamp::stamp(&self.ledger, &mut row, received, Way::Sure)?;
+            let outcome = stamp::stamp(&self.ledger, &mut row, terms, Way::Sure)?;
             if let Outcome::Stamped(stamp, origin) = &outcome {
                 let assigned = Assigned::new(stamp, origin);
                 row.assign(&assigned);
@@ -249,10 +248,10 @@ impl Inserter {
     }
 
     /// Inserts the row in the slot, which the trigger stamps, as the executor would.
-    fn insert_fired(&mut self, received: Option<i64>) -> Result<Outcome, Failure> {
+    fn insert_fired(&mut self, terms: Terms) -> Result<Outcome, Failure> {
         RUNNING.with_borrow_mut(|running| {
             if let Some(running) = running.last_mut() {
-                running.call.received = received;
+                running.call.terms = terms;
                 running.outcome = None;
             }
         });

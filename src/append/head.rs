@@ -11,8 +11,9 @@ use crate::ledger::{entry, Ledger};
 use crate::report::{self, Failure};
 use crate::store::entries::{self, Last};
 use crate::store::scan::Sight;
+use crate::store::tree::StoredTree;
 use crate::store::unsettled;
-use converge_ledger_core::control::ControlKey;
+use converge_ledger_core::continuation::{Discontinuity, Predecessor, Successor};
 use converge_ledger_core::hash::{Hash, NodeHashes};
 use converge_ledger_core::limits::MAX_NUMBER;
 use pgrx::pg_sys;
@@ -461,6 +462,28 @@ impl Mark {
 }
 
 impl Head {
+    /// Whether an entry whose sequence is the next one continues the context.
+    pub fn judge(
+        &self,
+        ledger: &Ledger,
+        next: &Successor,
+    ) -> Result<Result<(), Discontinuity>, Failure> {
+        judge(ledger, &self.context, self.last(), next)
+    }
+
+    /// Refuses a complete entry that does not continue the context.
+    pub fn check(&self, ledger: &Ledger, next: &Successor) -> Result<(), Failure> {
+        check(ledger, &self.context, self.last(), next)
+    }
+
+    /// The last entry, as the next one has to follow it.
+    fn last(&self) -> Option<Predecessor<'_>> {
+        self.now.owner.as_deref().map(|origin| Predecessor {
+            lamport: self.now.lamport,
+            origin,
+        })
+    }
+
     /// Takes back the last entry if its row was given up after it was stamped (ON CONFLICT DO NOTHING
     /// on a unique index that a user added).
     pub fn settle(&mut self, ledger: &Ledger) {
@@ -501,8 +524,12 @@ impl Head {
                 lamport: row.int8(entry::LAMPORT),
                 origin: row.text(entry::ORIGIN),
                 key: row.text(entry::KEY),
+                payload: row.bytes(entry::PAYLOAD),
             };
-            next.check(&self.context, lamport, owner.as_deref())?;
+            let last = owner
+                .as_deref()
+                .map(|origin| Predecessor { lamport, origin });
+            check(ledger, &self.context, last, &next)?;
             if owner.as_deref() != Some(next.origin) {
                 owner = Some(next.origin.into());
             }
@@ -551,33 +578,34 @@ impl Head {
     }
 }
 
-/// A complete entry that follows the last one of a context.
-pub struct Successor<'a> {
-    pub sequence: i64,
-    pub lamport: i64,
-    pub origin: &'a str,
-    pub key: &'a str,
+/// Whether an entry continues a context whose last entry is `last`. All entries before it are in the table.
+fn judge(
+    ledger: &Ledger,
+    context: &str,
+    last: Option<Predecessor>,
+    next: &Successor,
+) -> Result<Result<(), Discontinuity>, Failure> {
+    let tree = StoredTree {
+        ledger,
+        context,
+        sight: Sight::Latest,
+    };
+    next.continues(last, || Ok(tree.roots(next.sequence - 1)?.rfc6962))
 }
 
-impl Successor<'_> {
-    /// Refuses an entry that does not continue a context: its Lamport time does not rise, or it is not its owner's.
-    pub fn check(&self, context: &str, lamport: i64, owner: Option<&str>) -> Result<(), Failure> {
-        let Successor {
-            sequence, origin, ..
-        } = *self;
-        if let Some(owner) = owner {
-            if owner != origin && self.key != ControlKey::Takeover.as_str() {
-                return Err(report::not_in_ownership(context, sequence, origin, owner));
-            }
+/// Refuses a complete entry that does not continue a context.
+fn check(
+    ledger: &Ledger,
+    context: &str,
+    last: Option<Predecessor>,
+    next: &Successor,
+) -> Result<(), Failure> {
+    match judge(ledger, context, last, next)? {
+        // No limit of the format, but of what others may deliver: who can insert complete entries can also alter them.
+        Ok(()) | Err(Discontinuity::ClockLeaps { .. }) => Ok(()),
+        Err(reason) => {
+            let owner = last.map_or("", |last| last.origin);
+            Err(report::discontinuity(context, next, owner, reason))
         }
-        if self.lamport <= lamport {
-            return Err(report::lamport_not_rising(
-                context,
-                sequence,
-                self.lamport,
-                lamport,
-            ));
-        }
-        Ok(())
     }
 }

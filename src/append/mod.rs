@@ -17,6 +17,7 @@ pub mod place;
 pub mod row;
 mod salt;
 mod stamp;
+pub mod takeover;
 mod trigger;
 
-pub use stamp::Outcome;
+pub use stamp::{Outcome, Terms};

@@ -4,7 +4,7 @@
 //! restores, it also continues the context, so that its subtrees are filled on the way.
 
 use super::blocks;
-use super::head::{with_heads, Certainty, Mark, Successor};
+use super::head::{with_heads, Certainty, Mark};
 use super::row::NewRow;
 use crate::jsonb;
 use crate::ledger::{entry, Ledger};
@@ -130,13 +130,7 @@ fn continue_context(ledger: &Ledger, arrived: &Entry) -> Result<(), Failure> {
             head.now.opened_gap = true;
             return Ok(());
         }
-        let next = Successor {
-            sequence: arrived.sequence,
-            lamport: arrived.lamport,
-            origin: arrived.origin,
-            key: arrived.key,
-        };
-        next.check(arrived.context, head.now.lamport, head.now.owner.as_deref())?;
+        head.check(ledger, &arrived.into())?;
         if head.now.sequence > 0 && head.now.sequence % blocks::BLOCK == 0 {
             blocks::fill(ledger, head)?;
         }

@@ -2,13 +2,13 @@
 
 use super::head::{with_heads, Certainty, Head, Heads, Mark};
 use super::row::NewRow;
-use super::{blocks, identity, salt};
+use super::{blocks, identity, salt, takeover};
 use crate::jsonb;
 use crate::ledger::{entry, Ledger};
 use crate::report::{self, Failure};
 use crate::store::scan::Sight;
 use crate::store::{contexts, entries};
-use converge_ledger_core::control::CONTROL_PREFIX;
+use converge_ledger_core::control::{ControlKey, CONTROL_PREFIX};
 use converge_ledger_core::entry::{Content, Entry};
 use converge_ledger_core::hash::Hash;
 use converge_ledger_core::lamport::{LamportError, LamportTime};
@@ -41,6 +41,15 @@ pub enum Way {
     Unsure,
 }
 
+/// What the caller of an append function states beside the row; nothing, where no function is called.
+#[derive(Clone, Copy, Default)]
+pub struct Terms {
+    /// Lamport time from elsewhere to go beyond.
+    pub received: Option<i64>,
+    /// Which control entry the row is to become; none for those of applications.
+    pub control: Option<ControlKey>,
+}
+
 /// What an application gives of an entry, checked.
 pub struct Given<'a> {
     pub key: &'a str,
@@ -69,13 +78,13 @@ pub struct Position {
     pub appended_at: Option<i64>,
 }
 
-/// Stamps a row that has no leaf hash. `received` is a Lamport time from elsewhere to go beyond.
+/// Stamps a row that has no leaf hash.
 ///
 /// The row is an entry only once what [`Outcome::Stamped`] holds is set in it.
 pub fn stamp(
     ledger: &Ledger,
     row: &mut NewRow,
-    received: Option<i64>,
+    terms: Terms,
     way: Way,
 ) -> Result<Outcome, Failure> {
     refuse_assigned(row)?;
@@ -84,12 +93,17 @@ pub fn stamp(
     let key = required(entry::KEY, "key")?;
     let id = required(entry::ID, "id")?;
     check_text(TextField::Context, context).map_err(report::bad_text)?;
-    check_key(key)?;
+    match terms.control {
+        None => check_key(key)?,
+        Some(control) => check_control_key(key, control)?,
+    }
     check_text(TextField::Id, id).map_err(report::bad_text)?;
     let payload = row
         .bytes(entry::PAYLOAD)
         .ok_or_else(|| report::null_column("payload"))?;
-    check_payload(payload)?;
+    if terms.control.is_none() {
+        check_payload(payload)?;
+    }
     let metadata = row
         .datum(entry::METADATA)
         .ok_or_else(|| report::null_column("metadata"))?;
@@ -108,14 +122,17 @@ pub fn stamp(
                 return Ok(earlier);
             }
         }
-        let origin = prepare(ledger, head)?;
+        let origin = match terms.control {
+            Some(ControlKey::Takeover) => takeover::prepare(ledger, head, payload)?,
+            _ => prepare(ledger, head)?,
+        };
         let now = clock()?;
         let stamp = Position::of(head).stamp_next(
             context,
             &origin,
             &given,
             salt::next()?,
-            received,
+            terms.received,
             now,
         )?;
         advance(head, &origin, &[stamp]);
@@ -133,13 +150,23 @@ pub fn stamp(
 /// Readies a context for its next entry; gives the name to append it under.
 pub fn prepare(ledger: &Ledger, head: &mut Head) -> Result<Rc<str>, Failure> {
     let origin = owner(ledger, head)?;
-    head.close_gap(ledger)?;
+    if head.now.beyond.is_some() {
+        head.close_gap(ledger)?;
+        // What closed it may have passed the context on.
+        owner(ledger, head)?;
+    }
+    store_derived(ledger, head)?;
+    Ok(origin)
+}
+
+/// Stores what is certain about a context now that another entry follows.
+pub fn store_derived(ledger: &Ledger, head: &Head) -> Result<(), Failure> {
     if head.now.sequence == 0 {
         contexts::register(ledger, &head.context);
     } else if head.now.sequence % blocks::BLOCK == 0 {
         blocks::fill(ledger, head)?;
     }
-    Ok(origin)
+    Ok(())
 }
 
 impl Position {
@@ -237,6 +264,17 @@ pub fn check_key(key: &str) -> Result<(), Failure> {
         return Err(report::reserved_key(key));
     }
     Ok(())
+}
+
+/// Refuses a control entry that a trigger made another one.
+fn check_control_key(key: &str, control: ControlKey) -> Result<(), Failure> {
+    if ControlKey::from_key(key) == Some(control) {
+        return Ok(());
+    }
+    Err(report::changed_control_entry(
+        control.as_str(),
+        "its key is another",
+    ))
 }
 
 pub fn check_payload(payload: &[u8]) -> Result<(), Failure> {

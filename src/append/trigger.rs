@@ -62,8 +62,8 @@ fn entries_before_insert(fcinfo: pg_sys::FunctionCallInfo) -> Result<pg_sys::Dat
         return Ok(pg_sys::Datum::from(tuple));
     }
     let call = direct::call_of(slot);
-    let received = call.and_then(|call| call.received);
-    let outcome = stamp(&ledger, &mut row, received, Way::Unsure)?;
+    let terms = call.map(|call| call.terms).unwrap_or_default();
+    let outcome = stamp(&ledger, &mut row, terms, Way::Unsure)?;
     let assigned;
     if let Outcome::Stamped(stamp, origin) = &outcome {
         assigned = Assigned::new(stamp, origin);

@@ -221,11 +221,8 @@ impl<'a> Arrival<'a> {
             return Ok(Verdict::Waits);
         }
         let judged = with_heads(|heads| {
-            settle::judge(
-                self.ledger,
-                heads.touch(self.ledger, entry.context)?,
-                &entry.into(),
-            )
+            let head = heads.touch(self.ledger, entry.context)?;
+            head.judge(self.ledger, &entry.into())
         })?;
         Ok(match judged {
             Ok(()) => Verdict::Continues,

@@ -4,7 +4,6 @@
 //! its further entries are in `incident_entries`. What arrives again is recognised. Nothing is decided here.
 
 use super::fields::Fields;
-use super::settle;
 use crate::append::head::with_heads;
 use crate::function::text;
 use crate::ledger::{self, entry, Ledger, Quarantine};
@@ -62,6 +61,7 @@ impl Kind {
 mod incident {
     pub const NUMBER: usize = 1;
     pub const SEQUENCE: usize = 6;
+    pub const LAMPORT: usize = 7;
     pub const LEAF_HASH: usize = 16;
     pub const RESOLVED_AT: usize = 19;
 }
@@ -69,6 +69,7 @@ mod incident {
 /// Columns of `converge_ledger.incident_entries`; those of the row follow the number in the order of `entries`.
 mod member {
     pub const NUMBER: usize = 1;
+    pub const LAMPORT: usize = 3;
     pub const LEAF_HASH: usize = 13;
 }
 
@@ -126,6 +127,24 @@ pub fn keep(
     )
     .warn();
     Ok(kind.is_branch())
+}
+
+/// The greatest Lamport time up to `limit` of what was ever kept of a context.
+pub fn greatest_lamport(context: &str, limit: i64) -> Result<Option<i64>, Failure> {
+    let tables = ledger::quarantine()?;
+    let mut greatest = None;
+    for (table, column) in [
+        (tables.incidents, incident::LAMPORT),
+        (tables.entries, member::LAMPORT),
+    ] {
+        let mut scan = Scan::by_key(table, Sight::Latest, &[Key::Text(1, context)]);
+        while let Some(row) = scan.next() {
+            pgrx::check_for_interrupts!();
+            let lamport = row.datum(column).map(|datum| datum.value() as i64);
+            greatest = greatest.max(lamport.filter(|it| (0..=limit).contains(it)));
+        }
+    }
+    Ok(greatest)
 }
 
 /// The open incident of a branch, if there is one.
@@ -374,8 +393,7 @@ pub fn take_back(ledger: &Ledger, context: &str, sequence: i64) -> Result<bool, 
         if candidate.is_contested && !next.is_takeover() {
             continue;
         }
-        let judged =
-            with_heads(|heads| settle::judge(ledger, heads.touch(ledger, context)?, &next))?;
+        let judged = with_heads(|heads| heads.touch(ledger, context)?.judge(ledger, &next))?;
         if judged.is_err() {
             continue;
         }

@@ -2,18 +2,16 @@
 
 use super::fields::Fields;
 use super::quarantine::{self, Kind};
-use crate::api::tree::Tree;
 use crate::append::blocks;
 use crate::append::head::{with_heads, Certainty, Head, Mark};
 use crate::ledger::{entry, Ledger};
 use crate::report::{self, Failure};
 use crate::store::scan::{Row, Sight};
 use crate::store::{contexts, entries, unix_microseconds, unsettled, write};
-use converge_ledger_core::continuation::{Discontinuity, Predecessor, Successor};
+use converge_ledger_core::continuation::Successor;
 use converge_ledger_core::entry::Entry;
-use converge_ledger_core::hash::{Hash, Tree as Named};
+use converge_ledger_core::hash::Hash;
 use converge_ledger_core::limits::MAX_NUMBER;
-use converge_ledger_core::merkle::{Plan, TreeSize};
 
 /// How many entries the worker judges in one transaction.
 const SLICE: u64 = 16_384;
@@ -27,28 +25,6 @@ pub enum End {
     Gap,
     /// There is more that can be judged at once.
     Unfinished,
-}
-
-/// Whether an entry whose sequence is the next one continues the history that its head ends.
-pub fn judge(
-    ledger: &Ledger,
-    head: &Head,
-    next: &Successor,
-) -> Result<Result<(), Discontinuity>, Failure> {
-    let last = head.now.owner.as_deref().map(|origin| Predecessor {
-        lamport: head.now.lamport,
-        origin,
-    });
-    next.continues(last, || {
-        let tree = Tree {
-            ledger,
-            context: &head.context,
-            sight: Sight::Latest,
-        };
-        let size = TreeSize::try_from(head.now.sequence)
-            .map_err(|_| report::number_out_of_range("size", head.now.sequence))?;
-        Ok(tree.fetch(&Plan::root(size))?.root(Named::Rfc6962))
-    })
 }
 
 /// Moves a head on over an entry that continues its context and is at its place, or will be.
@@ -155,7 +131,7 @@ fn walk(ledger: &Ledger, head: &mut Head, left: &mut u64, source: &str) -> Resul
             .bytes(entry::LEAF_HASH)
             .and_then(Hash::from_slice)
             .ok_or_else(|| report::damaged_hash(&context, "entry", sequence))?;
-        if let Err(discontinuity) = judge(ledger, head, &next)? {
+        if let Err(discontinuity) = head.judge(ledger, &next)? {
             let kind = match discontinuity.is_fork() {
                 true => Kind::Fork,
                 false => Kind::Discontinuity,

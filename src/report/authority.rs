@@ -10,7 +10,40 @@ pub fn not_owner(context: &str, owner: &str, node: &str) -> Failure {
     .detail(format!(
         "Its owner is \"{owner}\", this node is \"{node}\"."
     ))
-    .hint("Append on the owner.")
+    .hint("Append on the owner. If it is gone for good, ledger_takeover makes this node the owner.")
+}
+
+pub fn already_owner(context: &str, node: &str) -> Failure {
+    Failure::new(
+        Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("context \"{context}\" is owned by this node already"),
+    )
+    .detail(format!("This node is \"{node}\"."))
+    .hint("Append to it: there is nothing to take over.")
+}
+
+/// `first` is the first entry that is not in place.
+pub fn takeover_of_unsettled(context: &str, first: i64) -> Failure {
+    Failure::new(
+        Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("context \"{context}\" cannot be taken over before all that has arrived of it is in place"),
+    )
+    .detail(format!(
+        "Entries from sequence {first} on were not judged yet, or wait for missing ones before them."
+    ))
+    .hint(
+        "Retry when the subscriptions have caught up. \
+         Without the library in shared_preload_libraries, ledger_rebuild judges what has arrived.",
+    )
+}
+
+pub fn changed_control_entry(key: &str, reason: &str) -> Failure {
+    Failure::new(
+        Code::ERRCODE_TRIGGERED_ACTION_EXCEPTION,
+        format!("a trigger on converge_ledger.entries changed a {key} entry"),
+    )
+    .detail(format!("It does not hold any more: {reason}."))
+    .hint("Let the trigger pass rows whose key begins with $.")
 }
 
 pub fn foreign_identity(name: &str, changed: &str) -> Failure {

@@ -1,6 +1,7 @@
 //! What the stored or arriving data itself shows to be wrong.
 
 use super::{Code, Failure};
+use converge_ledger_core::continuation::{Discontinuity, Successor};
 use converge_ledger_core::entry::EntryError;
 
 pub fn gap(context: &str, after: i64) -> Failure {
@@ -56,23 +57,33 @@ pub fn invalid_entry(context: &str, sequence: i64, error: EntryError) -> Failure
     unhashable_entry(context, sequence, &error.to_string())
 }
 
-pub fn lamport_not_rising(context: &str, sequence: i64, lamport: i64, previous: i64) -> Failure {
-    Failure::new(
-        Code::ERRCODE_DATA_CORRUPTED,
-        format!("Lamport time of entry {sequence} of context \"{context}\" does not rise"),
-    )
-    .detail(format!("It is {lamport}, the entry before has {previous}."))
-}
-
-pub fn not_in_ownership(context: &str, sequence: i64, origin: &str, owner: &str) -> Failure {
-    Failure::new(
+/// A complete entry that was inserted at the end of a context whose owner is `owner`.
+pub fn discontinuity(
+    context: &str,
+    next: &Successor,
+    owner: &str,
+    reason: Discontinuity,
+) -> Failure {
+    let Successor {
+        sequence, origin, ..
+    } = next;
+    let failure = Failure::new(
         Code::ERRCODE_DATA_CORRUPTED,
         format!("entry {sequence} of context \"{context}\" does not continue it"),
-    )
-    .detail(format!(
-        "Its origin is \"{origin}\", the owner of the context is \"{owner}\"."
-    ))
-    .hint("Only a $takeover entry changes the owner.")
+    );
+    match reason {
+        Discontinuity::ForeignOrigin => failure
+            .detail(format!(
+                "Its origin is \"{origin}\", the owner of the context is \"{owner}\"."
+            ))
+            .hint("Only a $takeover entry changes the owner."),
+        Discontinuity::ClockNotRising { lamport, previous } => Failure::new(
+            Code::ERRCODE_DATA_CORRUPTED,
+            format!("Lamport time of entry {sequence} of context \"{context}\" does not rise"),
+        )
+        .detail(format!("It is {lamport}, the entry before has {previous}.")),
+        other => failure.detail(format!("{other}.")),
+    }
 }
 
 /// A gap that the transaction itself opened.

@@ -7,6 +7,7 @@ pub mod node;
 pub mod pins;
 pub mod scan;
 pub mod subtrees;
+pub mod tree;
 pub mod triggers;
 pub mod unsettled;
 pub mod write;

@@ -6,11 +6,12 @@
 \set ECHO none
 \i :oracle
 \set ECHO all
-create function pg_temp.arriving(context text, sequence bigint, lamport bigint, origin text default 'first', key text default 'facts')
+create function pg_temp.arriving(context text, sequence bigint, lamport bigint, origin text default 'first', key text default 'facts',
+    payload bytea default 'x')
 returns converge_ledger.entries language plpgsql as $$
 declare
     e converge_ledger.entries := row(sequence, lamport, '2026-01-02 03:04:05+00', 1, context, origin,
-        key, '', 'x', '{}', '\x000102030405060708090a0b0c0d0e0f', null, null);
+        key, '', payload, '{}', '\x000102030405060708090a0b0c0d0e0f', null, null);
 begin
     e.leaf_hash := pg_temp.leaf(e);
     return e;
@@ -49,12 +50,26 @@ prepare transaction 'disorder, append';
 select gid from pg_prepared_xacts where gid like 'disorder%' order by gid;
 select format('rollback prepared %L', gid) from pg_prepared_xacts where gid like 'disorder%' order by gid \gexec
 
--- A take-over that arrived early is one, and what follows it belongs to the new owner.
+-- A take-over that arrived early is one if it states the entries that close the gap, and what follows it belongs to the new owner.
+create function pg_temp.takeover(root bytea) returns bytea language sql as $$
+    select convert_to(format('{"size":2,"rfc6962":"%s","previous_owner":"first","reason":"test"}', encode(root, 'hex')), 'UTF8')
+$$;
 begin;
 insert into converge_ledger.entries
-select (pg_temp.arriving('disorder, taken over', s, s, o, k)).*
-  from (values (4, 'second', 'facts'), (3, 'second', '$takeover'), (2, 'first', 'facts'), (1, 'first', 'facts')) as v (s, o, k);
+select (pg_temp.arriving('disorder, taken over', s, s, o, k, p)).*
+  from (values (4, 'second', 'facts', 'x'::bytea),
+               (3, 'second', '$takeover', pg_temp.takeover(sha256('\x01'::bytea
+                    || (pg_temp.arriving('disorder, taken over', 1, 1)).leaf_hash || (pg_temp.arriving('disorder, taken over', 2, 2)).leaf_hash))),
+               (2, 'first', 'facts', 'x'),
+               (1, 'first', 'facts', 'x')) as v (s, o, k, p);
 prepare transaction 'disorder, taken over';
 rollback prepared 'disorder, taken over';
+begin;
+insert into converge_ledger.entries
+select (pg_temp.arriving('disorder, other history', s, s, o, k, p)).*
+  from (values (3, 'second', '$takeover', pg_temp.takeover(sha256('another'))),
+               (2, 'first', 'facts', 'x'),
+               (1, 'first', 'facts', 'x')) as v (s, o, k, p);
+prepare transaction 'disorder, other history';
 select count(*) from converge_ledger.entries where context_id like 'disorder%';
 reset converge_ledger.notify;

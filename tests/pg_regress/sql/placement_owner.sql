@@ -39,8 +39,20 @@ rollback to s;
 -- Other control entries do not change the owner.
 insert into converge_ledger.entries select (pg_temp.arriving('origins', 3, 'second', '$resolve', '{}')).*;
 rollback to s;
+-- Nor does a take-over of another history, of another size, or that states nothing.
 \set VERBOSITY default
--- A take-over does; from then on the new owner's entries continue the context, and the old one's do not.
+insert into converge_ledger.entries
+select (pg_temp.arriving('origins', 3, 'second', '$takeover', convert_to(json_build_object('size', 2, 'rfc6962',
+    encode(ledger_root('origins', 1, 'rfc6962'), 'hex'), 'previous_owner', 'first', 'reason', 'test')::text, 'UTF8'))).*;
+\echo :LAST_ERROR_SQLSTATE
+rollback to s;
+insert into converge_ledger.entries
+select (pg_temp.arriving('origins', 3, 'second', '$takeover', convert_to(json_build_object('size', 1, 'rfc6962',
+    encode(ledger_root('origins', 1, 'rfc6962'), 'hex'), 'previous_owner', 'first', 'reason', 'test')::text, 'UTF8'))).*;
+rollback to s;
+insert into converge_ledger.entries select (pg_temp.arriving('origins', 3, 'second', '$takeover')).*;
+rollback to s;
+-- A true one does; from then on the new owner's entries continue the context, and the old one's do not.
 insert into converge_ledger.entries
 select (pg_temp.arriving('origins', 3, 'second', '$takeover', convert_to(json_build_object('size', 2, 'rfc6962',
     encode(ledger_root('origins', 2, 'rfc6962'), 'hex'), 'previous_owner', 'first', 'reason', 'test')::text, 'UTF8'))).*;

@@ -1,0 +1,110 @@
+//! Takes a context over from an owner that is gone: a `$takeover` entry under this node's name.
+//!
+//! It states size and root of the history that this node holds, so every node can tell whether it continues what it
+//! holds itself. Two nodes may take over at once, and a former owner may come back: that is a fork, which is found where
+//! the entries meet and never merged. It cannot be prevented here, because nobody else is asked.
+
+use super::direct::{Inserter, NewEntry};
+use super::head::{with_heads, Head};
+use super::identity;
+use super::stamp::{self, Outcome, Terms};
+use crate::jsonb;
+use crate::ledger::Ledger;
+use crate::receive;
+use crate::report::{self, Failure};
+use crate::store::scan::Sight;
+use crate::store::tree::StoredTree;
+use crate::store::unsettled;
+use crate::store::write::{bytea, text};
+use converge_ledger_core::continuation::Successor;
+use converge_ledger_core::control::{ControlKey, Takeover};
+use converge_ledger_core::lamport::LamportTime;
+use std::rc::Rc;
+
+/// Makes this node the owner of a context; returns the sequence of the `$takeover`.
+///
+/// Waits for the lock of the context. Errors: 42704 for a context without entries; 55000 when this node owns it already, and
+/// when entries are missing or not judged; those of an append.
+pub fn take_over(ledger: &Ledger, context: &str, reason: &str) -> Result<i64, Failure> {
+    let mut inserter = Inserter::open(ledger)?;
+    let (payload, received) = with_heads(|heads| {
+        let head = heads.touch(ledger, context)?;
+        let owner = settled_owner(ledger, head)?;
+        let tree = StoredTree {
+            ledger,
+            context,
+            sight: Sight::Latest,
+        };
+        let takeover = Takeover {
+            size: head.now.sequence.unsigned_abs(),
+            rfc6962: tree.roots(head.now.sequence)?.rfc6962,
+        };
+        Ok((takeover.to_payload(&owner, reason), greatest_seen(head)?))
+    })?;
+    let new = NewEntry {
+        context: text(context),
+        key: text(ControlKey::Takeover.as_str()),
+        id: text(""),
+        payload: bytea(payload.as_bytes()),
+        metadata: jsonb::empty_object(),
+    };
+    let terms = Terms {
+        received,
+        control: Some(ControlKey::Takeover),
+    };
+    let outcome = inserter.insert(&new, terms)?;
+    inserter.close();
+    match outcome {
+        Outcome::Stamped(stamp, _) => Ok(stamp.sequence),
+        // It has no id.
+        Outcome::Retry { .. } | Outcome::Conflict { .. } => {
+            Err(report::internal("a $takeover was taken for a retry"))
+        }
+    }
+}
+
+/// Readies a context for a `$takeover`; gives the name to append it under.
+///
+/// Judges it as every other node will: triggers of a user have seen the row, and may have changed it.
+pub fn prepare(ledger: &Ledger, head: &mut Head, payload: &[u8]) -> Result<Rc<str>, Failure> {
+    settled_owner(ledger, head)?;
+    let node = identity::name(ledger)?;
+    let next = Successor {
+        sequence: head.now.sequence + 1,
+        lamport: head.now.lamport + 1,
+        origin: &node,
+        key: ControlKey::Takeover.as_str(),
+        payload: Some(payload),
+    };
+    head.judge(ledger, &next)?.map_err(|reason| {
+        report::changed_control_entry(ControlKey::Takeover.as_str(), &reason.to_string())
+    })?;
+    stamp::store_derived(ledger, head)?;
+    Ok(node)
+}
+
+/// The owner of a context that this node can take over.
+fn settled_owner(ledger: &Ledger, head: &mut Head) -> Result<Rc<str>, Failure> {
+    if let Some(first) = unsettled::first(ledger, &head.context, Sight::Latest) {
+        return Err(report::takeover_of_unsettled(&head.context, first));
+    }
+    if head.close_gap(ledger).is_err() {
+        let first = head.now.beyond.unwrap_or(head.now.sequence + 1);
+        return Err(report::takeover_of_unsettled(&head.context, first));
+    }
+    let Some(owner) = head.now.owner.clone() else {
+        return Err(report::unknown_context(&head.context, None));
+    };
+    if *owner == *identity::name(ledger)? {
+        return Err(report::already_owner(&head.context, &owner));
+    }
+    Ok(owner)
+}
+
+/// The greatest Lamport time of the context that was kept aside, as far as its clock may follow.
+fn greatest_seen(head: &Head) -> Result<Option<i64>, Failure> {
+    let own = LamportTime::new(head.now.lamport)
+        .map_err(|error| report::lamport(&head.context, error))?;
+    let limit = LamportTime::limit(Some(own), stamp::clock()?);
+    receive::greatest_lamport(&head.context, limit)
+}
