@@ -6,6 +6,7 @@ mod channel;
 mod check;
 mod literal;
 mod name;
+mod peers;
 mod proof;
 mod read;
 mod status;
