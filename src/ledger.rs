@@ -53,7 +53,15 @@ pub mod node {
     pub const DATABASE_OID: usize = 4;
     pub const TIMELINE: usize = 5;
     pub const NAMED_AT: usize = 6;
-    pub const COUNT: usize = 6;
+    pub const BACKUP: usize = 7;
+    pub const COUNT: usize = 7;
+}
+
+/// Columns of `converge_ledger.added_peers`.
+pub mod added_peer {
+    pub const CONNINFO: usize = 1;
+    pub const NAME: usize = 2;
+    pub const COUNT: usize = 2;
 }
 
 /// A table with the index that it is read by, its primary key if it has one.
@@ -79,6 +87,7 @@ pub struct Ledger {
     pub unsettled: Table,
     /// Which origins subscriptions may deliver.
     pub pins: Table,
+    pub added_peers: Table,
     /// A user added a unique or exclusion constraint: an insert may be given up after it was stamped.
     pub may_swallow: bool,
 }
@@ -103,6 +112,7 @@ unsafe extern "C-unwind" fn forget(_argument: pg_sys::Datum, relation: pg_sys::O
                 known.node,
                 known.unsettled,
                 known.pins,
+                known.added_peers,
             ]
             .iter()
             .any(|table| relation == table.table || relation == table.key)
@@ -180,6 +190,7 @@ fn look_up_damaged() -> Option<Ledger> {
         node: table(c"node", &NODE).unwrap_or(missing),
         unsettled: unsettled(schema).unwrap_or(missing),
         pins: table(c"pinned_origins", &PINS).unwrap_or(missing),
+        added_peers: table(c"added_peers", &ADDED_PEERS).unwrap_or(missing),
         may_swallow: false,
     })
 }
@@ -225,6 +236,7 @@ fn look_up() -> Result<Ledger, Failure> {
         node: derived(c"node", &NODE)?,
         unsettled: unsettled(schema)?,
         pins: table(c"pinned_origins", &PINS)?,
+        added_peers: derived(c"added_peers", &ADDED_PEERS)?,
         may_swallow: !other.is_empty(),
     })
 }
@@ -359,7 +371,9 @@ static NODE: [pg_sys::Oid; node::COUNT] = [
     pg_sys::OIDOID,
     pg_sys::INT4OID,
     pg_sys::TIMESTAMPTZOID,
+    pg_sys::TEXTOID,
 ];
+static ADDED_PEERS: [pg_sys::Oid; added_peer::COUNT] = [pg_sys::TEXTOID; added_peer::COUNT];
 
 /// Refuses a table whose columns are not those that the compiled code reads and writes. Only `entries` may
 /// have more of them.

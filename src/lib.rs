@@ -10,6 +10,7 @@ pub(crate) mod function;
 pub(crate) mod guard;
 pub(crate) mod jsonb;
 pub(crate) mod ledger;
+pub(crate) mod peer;
 pub(crate) mod progress;
 pub(crate) mod receive;
 pub(crate) mod report;
@@ -82,9 +83,14 @@ pgrx::extension_sql_file!(
     requires = ["pinned_origins"]
 );
 pgrx::extension_sql_file!(
+    "../sql/tables/added_peers.sql",
+    name = "added_peers",
+    requires = ["publications"]
+);
+pgrx::extension_sql_file!(
     "../sql/triggers/entries.sql",
     name = "triggers",
-    requires = ["publications"]
+    requires = ["added_peers"]
 );
 pgrx::extension_sql_file!(
     "../sql/functions/incidents.sql",
@@ -162,8 +168,18 @@ pgrx::extension_sql_file!(
     requires = ["takeover"]
 );
 pgrx::extension_sql_file!(
+    "../sql/functions/peers.sql",
+    name = "peer_functions",
+    requires = ["forks"]
+);
+pgrx::extension_sql_file!(
+    "../sql/views/peers.sql",
+    name = "peers",
+    requires = ["peer_functions"]
+);
+pgrx::extension_sql_file!(
     "../sql/privileges.sql",
     name = "privileges",
-    requires = ["forks"],
+    requires = ["peers"],
     finalize
 );

@@ -8,6 +8,7 @@ create table converge_ledger.node (
     database_oid      oid         not null,
     timeline          integer     not null,
     named_at          timestamptz not null default pg_catalog.clock_timestamp(),
+    backup            text        collate "C" not null default '',
     constraint node_pkey primary key (singleton),
     constraint node_singleton_check check (singleton)
 );
@@ -23,8 +24,10 @@ comment on column converge_ledger.node.system_identifier is
 comment on column converge_ledger.node.database_oid is
     'OID of the database';
 comment on column converge_ledger.node.timeline is
-    'timeline on which the identity was written';
+    'timeline on which the identity was written: a promoted standby has another one';
 comment on column converge_ledger.node.named_at is
     'when the identity was written';
+comment on column converge_ledger.node.backup is
+    'base backup that the data directory was started from: its first WAL location and its time; empty for none';
 
 select pg_catalog.pg_extension_config_dump('converge_ledger.node', '');

@@ -56,12 +56,11 @@ fn ledger_set_node(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     // A name may be changed as long as no entry carries it.
     if let Some(row) = entries::all(&ledger, None, Sight::Latest).next() {
         let node = node::read(&ledger);
-        if !node.is_some_and(|node| node.name == name && node.identity == node::identity()) {
+        if !node.is_some_and(|node| node.name == name && identity::is_confirmed(&ledger)) {
             return Err(report::node_has_entries(row.text(entry::ORIGIN)));
         }
     }
-    node::replace(&ledger, name, node::identity());
-    identity::changed(&ledger);
+    identity::assume(&ledger, name)?;
     Ok(text(name))
 }
 
@@ -76,8 +75,7 @@ fn ledger_adopt_node(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
         _ => name,
     };
     check_text(TextField::Origin, name).map_err(report::bad_text)?;
-    node::replace(&ledger, name, node::identity());
-    identity::changed(&ledger);
+    identity::assume(&ledger, name)?;
     Ok(text(name))
 }
 

@@ -7,6 +7,7 @@ mod check;
 mod forks;
 mod literal;
 mod name;
+mod peers;
 mod proof;
 mod read;
 mod status;

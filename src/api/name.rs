@@ -28,9 +28,8 @@ fn recorded_node(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     check_reader(&ledger)?;
     if ledger.node.key != pg_sys::InvalidOid {
         if let Some(node) = node::read(&ledger) {
-            let (recorded, actual) = (node.identity, node::identity());
-            let is_this = recorded.system_identifier == actual.system_identifier
-                && recorded.database_oid == actual.database_oid;
+            let recorded = node.identity;
+            let is_this = (recorded.system_identifier, recorded.database_oid) == node::place();
             rows.push([Some(text(&node.name)), Some(pg_sys::Datum::from(is_this))]);
         }
     }

@@ -8,6 +8,7 @@ use super::ahead::{self, Stamped, Stamper};
 use super::chunk::Chunk;
 use super::direct::{Inserter, NewEntry};
 use super::head::with_heads;
+use super::identity;
 use super::row::{utf8, Assigned, NewRow};
 use super::salt;
 use super::stamp::{self, Outcome, Position, Stamp, Terms};
@@ -118,6 +119,7 @@ fn append_chunks(
         .try_map(|key| checked_key(unsafe { varlena_bytes(key) }))?;
     let metadata = batch.metadata.try_map(stamp::metadata_text)?;
     let salts = salt::many(payloads.len())?;
+    identity::confirm(ledger)?;
     let (origin, position) = with_heads(|heads| {
         let head = heads.touch(ledger, context)?;
         let origin = stamp::prepare(ledger, head)?;

@@ -85,7 +85,7 @@ struct Undo {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Beginning {
     ForOwn,
-    ForComplete,
+    ForComplete { end: i64 },
 }
 
 #[derive(Default)]
@@ -141,9 +141,14 @@ impl Heads {
         self.touch_by(ledger, context, Beginning::ForOwn)
     }
 
-    /// As [`Heads::touch`], for complete entries.
-    pub fn touch_complete(&mut self, ledger: &Ledger, context: &str) -> Result<&mut Head, Failure> {
-        self.touch_by(ledger, context, Beginning::ForComplete)
+    /// As [`Heads::touch`], for complete entries. `end`: the last sequence that can be judged, beside what is noted.
+    pub fn touch_complete(
+        &mut self,
+        ledger: &Ledger,
+        context: &str,
+        end: i64,
+    ) -> Result<&mut Head, Failure> {
+        self.touch_by(ledger, context, Beginning::ForComplete { end })
     }
 
     fn touch_by(
@@ -220,10 +225,11 @@ impl Heads {
         }
         // What is not judged yet has come from other nodes. This one does not own the context then, or waits until it has caught
         // up: the look at the entries themselves is enough for those who append again and again.
-        let known = beginning == Beginning::ForOwn && self.hint(context) > 0;
-        let end = match known {
-            true => MAX_NUMBER,
-            false => unsettled::end(ledger, context, Sight::Latest),
+        let noted = || unsettled::end(ledger, context, Sight::Latest);
+        let end = match beginning {
+            Beginning::ForOwn if self.hint(context) > 0 => MAX_NUMBER,
+            Beginning::ForOwn => noted(),
+            Beginning::ForComplete { end } => end.min(noted()),
         };
         self.read(ledger, context, end, level, locked)
     }

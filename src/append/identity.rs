@@ -1,10 +1,13 @@
 //! Under which name this database appends, and whether it may.
 //!
 //! A database that was restored into another cluster or copied by TEMPLATE has the row of the original; going on
-//! under its name could give the same sequences to different entries. Hence the first append compares.
+//! under its name could give the same sequences to different entries. Hence the first append compares. One whose server was promoted,
+//! or started from a base backup, is the successor of the original, unless it lacks what the original had already handed
+//! to others: hence the first append asks them. docs/design/identity.md says what each case can be told by.
 
-use super::lock;
+use super::lock::{self, IdentityLock};
 use crate::ledger::Ledger;
+use crate::peer::{lost, Among};
 use crate::report::{self, Failure};
 use crate::store::node::{self, Identity, Node};
 use converge_ledger_core::limits::{check_text, TextField};
@@ -14,8 +17,10 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 thread_local! {
-    /// The name, once a committed row was found to fit this database.
+    /// The name, once a row was found to fit this database, or peers have had no objection.
     static NAME: RefCell<Option<Rc<str>>> = const { RefCell::new(None) };
+    /// What was read of the row: the name, and whether the rest of it fits the running server.
+    static STORED: RefCell<Option<(Rc<str>, bool)>> = const { RefCell::new(None) };
 }
 
 /// Forgets the name: the tables of the ledger changed, or the node was adopted.
@@ -25,63 +30,120 @@ pub fn forget() {
             *name = None;
         }
     });
+    STORED.with(|stored| {
+        if let Ok(mut stored) = stored.try_borrow_mut() {
+            *stored = None;
+        }
+    });
 }
 
 /// Makes every session read the node's row again, once this transaction has committed.
-pub fn changed(ledger: &Ledger) {
+fn changed(ledger: &Ledger) {
     // SAFETY: queues an invalidation message for an existing relation; `crate::ledger` hears it everywhere.
     unsafe { pg_sys::CacheInvalidateRelcacheByRelid(ledger.node.table) };
     forget();
 }
 
-/// The name under which this database has appended, if it has one; asks for nothing and writes nothing.
-pub fn known_name(ledger: &Ledger) -> Option<Rc<str>> {
-    if let Some(name) = NAME.with_borrow(Clone::clone) {
-        return Some(name);
+/// What the node's row says: its name, and whether it is that of the running server. Asks for nothing and writes nothing.
+///
+/// Cost: a look at the row and at a file, once in a session.
+fn stored(ledger: &Ledger) -> Option<(Rc<str>, bool)> {
+    if let Some(stored) = STORED.with_borrow(Clone::clone) {
+        return Some(stored);
     }
     let node = node::read(ledger)?;
-    let name: Rc<str> = node.name.into();
-    if node.identity == node::identity() {
-        NAME.set(Some(name.clone()));
-    }
-    Some(name)
+    // A database that cannot tell its identity does not append either.
+    let confirmed = node::identity().is_ok_and(|running| node.identity == running);
+    let stored = (node.name.into(), confirmed);
+    STORED.set(Some(stored.clone()));
+    Some(stored)
 }
 
-/// Whether the node's row is that of the running database.
+/// The name under which this database has appended, if it has one.
+pub fn known_name(ledger: &Ledger) -> Option<Rc<str>> {
+    stored(ledger).map(|(name, _)| name)
+}
+
+/// Whether the node's row is that of the running server. Until it is, peers may bring back entries of this node.
 pub fn is_confirmed(ledger: &Ledger) -> bool {
-    NAME.with_borrow(Option::is_some)
-        || node::read(ledger).is_some_and(|node| node.identity == node::identity())
+    stored(ledger).is_some_and(|(_, confirmed)| confirmed)
+}
+
+/// Makes sure that this database may append, before a lock is taken for which others wait.
+pub fn confirm(ledger: &Ledger) -> Result<(), Failure> {
+    if NAME.with_borrow(Option::is_some) {
+        return Ok(());
+    }
+    name(ledger).map(drop)
 }
 
 /// The name under which this database appends.
 ///
-/// Errors: 55000 when its row was written by another database.
+/// Errors: 55000 when its row was written by another database, or peers hold entries of it that it has lost.
 pub fn name(ledger: &Ledger) -> Result<Rc<str>, Failure> {
     if let Some(name) = NAME.with_borrow(Clone::clone) {
         return Ok(name);
     }
-    let identity = node::identity();
+    let running = node::identity()?;
+    // Keeps out whoever adopts the node meanwhile.
+    lock::enter(ledger);
     if let Some(node) = node::read(ledger) {
-        let name: Rc<str> = check(node, identity)?.into();
+        let confirmed = node.identity == running;
+        let name: Rc<str> = check(node, &running)?.into();
+        if !confirmed {
+            confirm_successor(ledger, &name, &running)?;
+        }
         NAME.set(Some(name.clone()));
         return Ok(name);
     }
-    let name = default_name(identity);
+    let name = default_name(&running);
     // Whoever comes first writes the row; the others do not wait for its transaction and use the same name.
     if lock::node(ledger) {
         match node::read(ledger) {
-            Some(node) => return Ok(check(node, identity)?.into()),
-            None => node::write(ledger, &name, identity),
+            Some(node) => return Ok(check(node, &running)?.into()),
+            None => node::write(ledger, &name, &running),
         }
     }
     Ok(name.into())
 }
 
-fn check(node: Node, identity: Identity) -> Result<String, Failure> {
-    check_text(TextField::Origin, &node.name).map_err(report::bad_text)?;
-    if node.identity == identity {
-        return Ok(node.name);
+/// Goes on under a name after a promotion or a start from a base backup, unless peers hold more of it.
+///
+/// One session asks and writes the row. The others wait for the answer, but not for that transaction's end: as
+/// long as it holds its lock, the answer was good.
+fn confirm_successor(ledger: &Ledger, name: &str, running: &Identity) -> Result<(), Failure> {
+    lock::wait_for_identity(IdentityLock::Asking);
+    if lock::try_identity(IdentityLock::Answered) {
+        // It may have been written since it was read.
+        if node::read(ledger).is_none_or(|node| node.identity != *running) {
+            let answers = lost::ask(ledger, name, Among::Enabled)?;
+            if answers.asked > 0 && answers.answered == 0 {
+                return Err(report::no_peer_answered(name, answers.asked));
+            }
+            write(ledger, name, running);
+        }
     }
+    lock::release_identity(IdentityLock::Asking);
+    Ok(())
+}
+
+/// Gives this database a name, and the identity of the running server. The caller keeps everybody from appending.
+///
+/// Errors: 55000 when a peer holds more entries of that name, or has it itself.
+pub fn assume(ledger: &Ledger, name: &str) -> Result<(), Failure> {
+    lost::ask(ledger, name, Among::All)?;
+    write(ledger, name, &node::identity()?);
+    Ok(())
+}
+
+fn write(ledger: &Ledger, name: &str, running: &Identity) {
+    node::replace(ledger, name, running);
+    changed(ledger);
+}
+
+/// The name in a row that this database wrote; the running server may have another timeline or backup.
+fn check(node: Node, identity: &Identity) -> Result<String, Failure> {
+    check_text(TextField::Origin, &node.name).map_err(report::bad_text)?;
     let mut changed = Vec::new();
     if node.identity.system_identifier != identity.system_identifier {
         changed.push(format!(
@@ -96,15 +158,20 @@ fn check(node: Node, identity: Identity) -> Result<String, Failure> {
             u32::from(identity.database_oid)
         ));
     }
+    if changed.is_empty() {
+        return Ok(node.name);
+    }
     Err(report::foreign_identity(&node.name, &changed.join(" ")))
 }
 
 /// The name of a node that was never given one: the database's name and something that no other node has.
-fn default_name(identity: Identity) -> String {
+fn default_name(identity: &Identity) -> String {
     let database = database_name();
     let mut unique = Sha256::new();
     unique.update(identity.system_identifier.to_be_bytes());
     unique.update(u32::from(identity.database_oid).to_be_bytes());
+    // Copies of a server that never appended are told apart by the backup that they were started from.
+    unique.update(identity.backup.as_bytes());
     let unique = unique.finalize();
     let suffix: String = unique[..4]
         .iter()

@@ -9,8 +9,18 @@ use crate::ledger::Ledger;
 use pgrx::pg_sys;
 use sha2::{Digest, Sha256};
 
-/// Sub-type of the user locks that stand for contexts, as `pg_locks.objsubid` shows it.
+/// Sub-types of the user locks, as `pg_locks.objsubid` shows them: those that stand for contexts, and those of the node's identity.
 const CONTEXT_LOCKS: u16 = 0x6c63;
+const IDENTITY_LOCKS: u16 = 0x6c69;
+
+/// The locks of the node's identity.
+#[derive(Clone, Copy)]
+pub enum IdentityLock {
+    /// Held while peers are asked, and no longer.
+    Asking = 1,
+    /// Held by the one transaction that has had their answer and writes it into the node's row.
+    Answered = 2,
+}
 
 /// Makes this transaction an appender.
 pub fn enter(ledger: &Ledger) {
@@ -50,15 +60,7 @@ fn acquire(context: &str, only_at_once: bool) -> bool {
         u32::from_be_bytes([digest[at], digest[at + 1], digest[at + 2], digest[at + 3]])
     };
     // Two contexts with the same 64 bits would merely wait for each other.
-    let tag = pg_sys::LOCKTAG {
-        // SAFETY: a global that is set once, when the backend connects.
-        locktag_field1: u32::from(unsafe { pg_sys::MyDatabaseId }),
-        locktag_field2: word(0),
-        locktag_field3: word(4),
-        locktag_field4: CONTEXT_LOCKS,
-        locktag_type: pg_sys::LockTagType::LOCKTAG_USERLOCK as u8,
-        locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
-    };
+    let tag = user_lock(CONTEXT_LOCKS, word(0), word(4));
     // SAFETY: the tag is complete and copied by the server; may raise with nothing to undo.
     let result = unsafe {
         pg_sys::LockAcquire(
@@ -92,5 +94,48 @@ pub fn node(ledger: &Ledger) -> bool {
             ledger.node.table,
             pg_sys::ShareRowExclusiveLock as pg_sys::LOCKMODE,
         )
+    }
+}
+
+/// Waits until no other transaction holds the lock.
+pub fn wait_for_identity(lock: IdentityLock) {
+    acquire_identity(lock, false);
+}
+
+/// Takes the lock unless another transaction holds it.
+pub fn try_identity(lock: IdentityLock) -> bool {
+    acquire_identity(lock, true)
+}
+
+fn acquire_identity(lock: IdentityLock, at_once: bool) -> bool {
+    let tag = user_lock(IDENTITY_LOCKS, lock as u32, 0);
+    // SAFETY: as in `context`.
+    let acquired = unsafe {
+        pg_sys::LockAcquire(
+            &tag,
+            pg_sys::ExclusiveLock as pg_sys::LOCKMODE,
+            false,
+            at_once,
+        )
+    };
+    acquired != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
+}
+
+/// Gives up a lock that this (sub)transaction took. An error gives it up too, with the (sub)transaction.
+pub fn release_identity(lock: IdentityLock) {
+    let tag = user_lock(IDENTITY_LOCKS, lock as u32, 0);
+    // SAFETY: the tag is complete; of a lock that is not held the server merely warns.
+    unsafe { pg_sys::LockRelease(&tag, pg_sys::ExclusiveLock as pg_sys::LOCKMODE, false) };
+}
+
+fn user_lock(kind: u16, first: u32, second: u32) -> pg_sys::LOCKTAG {
+    pg_sys::LOCKTAG {
+        // SAFETY: a global that is set once, when the backend connects.
+        locktag_field1: u32::from(unsafe { pg_sys::MyDatabaseId }),
+        locktag_field2: first,
+        locktag_field3: second,
+        locktag_field4: kind,
+        locktag_type: pg_sys::LockTagType::LOCKTAG_USERLOCK as u8,
+        locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
     }
 }

@@ -12,7 +12,7 @@ use crate::report::{self, Failure};
 use crate::store::{contexts, unix_microseconds};
 use converge_ledger_core::entry::{Content, Entry};
 use converge_ledger_core::hash::Hash;
-use converge_ledger_core::limits::{MAX_METADATA_BYTES, SALT_BYTES};
+use converge_ledger_core::limits::{MAX_METADATA_BYTES, MAX_NUMBER, SALT_BYTES};
 use pgrx::pg_sys;
 
 /// Verifies a row that has a leaf hash and takes it in at its place.
@@ -118,7 +118,7 @@ pub fn is_replica_session() -> bool {
 
 fn continue_context(ledger: &Ledger, arrived: &Entry) -> Result<(), Failure> {
     with_heads(|heads| {
-        let head = heads.touch_complete(ledger, arrived.context)?;
+        let head = heads.touch_complete(ledger, arrived.context, MAX_NUMBER)?;
         if head.now.sequence == 0 {
             contexts::register(ledger, arrived.context);
         }

@@ -115,6 +115,7 @@ pub fn stamp(
         metadata: &metadata,
     };
 
+    identity::confirm(ledger)?;
     let outcome = with_heads(|heads: &mut Heads| {
         let head = heads.touch(ledger, context)?;
         if !id.is_empty() {

@@ -141,18 +141,15 @@ fn finish(
 ) -> Result<(), Failure> {
     let by_worker = shared::is_there();
     if delivery.unlocked.is_some() {
+        // What only concerns a fork keeps readers from nothing.
+        let first = delivery.first.unwrap_or(MAX_NUMBER);
         if by_worker {
-            // What only concerns a fork keeps readers from nothing.
-            unsettled::add(
-                ledger,
-                context,
-                delivery.first.unwrap_or(MAX_NUMBER),
-                source,
-            );
+            unsettled::add(ledger, context, first, source);
             LEFT_WORK.set(true);
             return Ok(());
         }
-        with_heads(|heads| heads.touch_complete(ledger, context).map(|_| ()))?;
+        // What this transaction has put there is not judged yet.
+        with_heads(|heads| heads.touch_complete(ledger, context, first - 1).map(|_| ()))?;
     }
     let budget = if by_worker {
         JUDGED_AT_COMMIT

@@ -6,12 +6,14 @@
 mod authority;
 mod damage;
 mod input;
+mod peers;
 mod reading;
 mod schema;
 
 pub use authority::*;
 pub use damage::*;
 pub use input::*;
+pub use peers::*;
 pub use reading::*;
 pub use schema::*;
 
@@ -47,6 +49,11 @@ impl Failure {
     /// Logs it as a warning and goes on.
     pub fn warn(self) {
         self.0.report(PgLogLevel::WARNING);
+    }
+
+    /// Writes it into the server's log, where no client reads it, and goes on.
+    pub fn log(self) {
+        self.0.report(PgLogLevel::LOG_SERVER_ONLY);
     }
 
     /// Raises the error. Call it only where nothing with a destructor is alive.

@@ -68,6 +68,7 @@ pub mod control;
 mod encoding;
 pub mod entry;
 pub mod hash;
+pub mod identity;
 pub mod lamport;
 pub mod limits;
 pub mod merkle;

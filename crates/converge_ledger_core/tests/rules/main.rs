@@ -13,6 +13,7 @@
 mod check;
 mod continuation;
 mod control;
+mod identity;
 mod independent;
 mod proofs;
 mod reference;

@@ -1,0 +1,61 @@
+-- Whom this database hears from, and how far behind it is.
+
+create function converge_ledger.peer_lags()
+    returns table (subscription oid, peer text, lag_entries bigint, lag_seconds double precision, error text)
+    language c volatile parallel restricted
+    as 'MODULE_PATHNAME', 'peer_lags';
+comment on function converge_ledger.peer_lags() is
+    'asks each peer what it has that this database has not, all at once and for two seconds at most';
+
+create view ledger_peers as
+    select subscription.subname as subscription, answer.peer,
+           case when subscription.oid is null then 'added'
+                when not subscription.subenabled then 'disabled'
+                when exists (select from pg_catalog.pg_subscription_rel as relation
+                              where relation.srsubid = subscription.oid and relation.srsubstate not in ('r', 's'))
+                     then 'copying'
+                when worker.pid is null then 'down'
+                when worker.last_msg_receipt_time is null then 'connecting'
+                else 'streaming' end as state,
+           worker.last_msg_receipt_time as received_at, worker.received_lsn, answer.lag_entries, answer.lag_seconds,
+           (select pg_catalog.count(distinct gap.context_id) from converge_ledger.unsettled as gap
+             where gap.source = subscription.subname) as gaps,
+           (select pg_catalog.count(*) from converge_ledger.incidents as incident
+             where incident.source = subscription.subname and incident.resolved_at is null) as quarantined,
+           errors.apply_error_count + errors.sync_error_count as failures, answer.error as last_error
+      from (select s.oid, s.subname, s.subenabled
+              from pg_catalog.pg_subscription as s
+             where s.subdbid = (select d.oid from pg_catalog.pg_database as d
+                                 where d.datname = pg_catalog.current_database())) as subscription
+      full join converge_ledger.peer_lags() as answer on answer.subscription = subscription.oid
+      left join lateral (
+               select w.pid, w.last_msg_receipt_time, w.received_lsn
+                 from pg_catalog.pg_stat_subscription as w
+                where w.subid = subscription.oid and w.relid is null and w.pid is not null
+                order by w.last_msg_receipt_time desc nulls last
+                limit 1) as worker on true
+      left join pg_catalog.pg_stat_subscription_stats as errors on errors.subid = subscription.oid;
+comment on view ledger_peers is
+    'the peers of this database: one row for each of its subscriptions and for each added peer';
+comment on column ledger_peers.subscription is
+    'name of the subscription, null for an added peer';
+comment on column ledger_peers.peer is
+    'name of the node; null while it does not answer or has none';
+comment on column ledger_peers.state is
+    'disabled, down, connecting, copying or streaming; added for an added peer';
+comment on column ledger_peers.received_at is
+    'when the subscription last heard from the peer';
+comment on column ledger_peers.received_lsn is
+    'how far it has received the peer''s WAL';
+comment on column ledger_peers.lag_entries is
+    'entries that the peer has and this database has not; null when it did not answer';
+comment on column ledger_peers.lag_seconds is
+    'age of the oldest of them by the peer''s clock, 0 when there are none';
+comment on column ledger_peers.gaps is
+    'contexts of which the subscription delivered entries that wait to be judged: others are missing before them, or are just being copied';
+comment on column ledger_peers.quarantined is
+    'open incidents about what the subscription delivered';
+comment on column ledger_peers.failures is
+    'failures of the subscription''s workers since its statistics were reset; the server''s log says which';
+comment on column ledger_peers.last_error is
+    'why the peer did not answer';

@@ -1,0 +1,62 @@
+//! Other nodes, and asking them.
+//!
+//! The peers of a database are its subscriptions and what `ledger_add_peer` added ([`list`]). They are asked all at once, by the server's
+//! own client library, within a time limit ([`round`]); a cancel or an error closes every connection. They answer through the
+//! functions of sql/functions/peers.sql, whose names carry the version of the protocol. A peer's answer is a claim. Nothing here
+//! decides what follows from it, and nothing that is shown to anyone holds a connection string.
+
+mod connection;
+mod library;
+pub mod list;
+pub mod lost;
+mod round;
+pub mod status;
+
+pub use connection::Row;
+pub use list::{Among, Peer};
+pub use round::{Round, Statement};
+
+use std::fmt;
+
+/// Why a peer gave no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Problem {
+    /// Its connection string cannot be parsed. Not even the reason is told: it may quote from the string.
+    ConnectionString,
+    /// The owner of the subscription is no superuser, and no password was given or used.
+    PasswordRequired,
+    /// What the library says, which names host and user.
+    Connection(String),
+    /// The peer refused.
+    Refused { sqlstate: String, message: String },
+    /// It did not answer in time.
+    Late,
+    /// Its answer does not end, or is not of the expected form.
+    Answer(&'static str),
+}
+
+impl Problem {
+    /// What anyone may know.
+    pub fn summary(&self) -> String {
+        match self {
+            Problem::Connection(_) => "the connection failed".to_owned(),
+            Problem::Refused { sqlstate, .. } => format!("it refused with SQLSTATE {sqlstate}"),
+            other => other.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Problem::ConnectionString => f.write_str("its connection string is malformed"),
+            Problem::PasswordRequired => {
+                f.write_str("it must be reached with a password in its connection string")
+            }
+            Problem::Connection(message) => f.write_str(message),
+            Problem::Refused { message, .. } => f.write_str(message),
+            Problem::Late => f.write_str("it did not answer in time"),
+            Problem::Answer(what) => write!(f, "its answer {what}"),
+        }
+    }
+}
