@@ -72,7 +72,7 @@ pub extern "C-unwind" fn converge_ledger_notifier(database: pg_sys::Datum) {
             pg_sys::SetConfigOption(
                 name.as_ptr(),
                 value.as_ptr(),
-                pg_sys::GucContext::PGC_USERSET,
+                pg_sys::GucContext::PGC_SUSET,
                 pg_sys::GucSource::PGC_S_OVERRIDE,
             );
         }
