@@ -126,6 +126,11 @@ fn differences(nodes: &[&Server], forked: &[&str]) -> String {
         "SELECT concat_ws(' ', '  context', context_id, 'entries', count(*), 'last', max(sequence))
          FROM converge_ledger.entries WHERE context_id = ANY ($1) OR $1 = '{}'
          GROUP BY context_id ORDER BY context_id LIMIT 20",
+        "SELECT concat_ws(' ', '  head', context_id, 'size', size, 'lamport', lamport, 'owner', owner, rfc6962_root)
+         FROM converge_ledger.contexts, LATERAL ledger_head(context_id)
+         WHERE context_id = ANY ($1) OR $1 = '{}' ORDER BY context_id LIMIT 20",
+        "SELECT concat_ws(' ', '  unsettled', context_id, 'from', first, source, since)
+         FROM converge_ledger.unsettled WHERE context_id = ANY ($1) OR $1 = '{}' LIMIT 20",
         "SELECT concat_ws(' ', '  open incident', context_id, sequence, kind, origin, source, evidence)
          FROM converge_ledger.incidents
          WHERE resolved_at IS NULL AND (context_id = ANY ($1) OR $1 = '{}') LIMIT 20",
