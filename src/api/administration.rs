@@ -6,12 +6,13 @@ use crate::append::{identity, lock};
 use crate::function::{text, Answer, Arguments};
 use crate::ledger::{self, entry, Ledger};
 use crate::progress::{Phase, Progress};
+use crate::receive;
 use crate::report::{self, Failure};
 use crate::scratch::Scratch;
 use crate::store::scan::{Row, Sight};
 use crate::store::{contexts, entries, node, subtrees, triggers};
 use converge_ledger_core::hash::{Hash, NodeHashes};
-use converge_ledger_core::limits::{check_text, TextField};
+use converge_ledger_core::limits::{check_text, TextField, MAX_NUMBER};
 use converge_ledger_core::merkle::{Frontier, NodeId};
 use pgrx::pg_sys;
 
@@ -95,8 +96,13 @@ fn ledger_rebuild(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
             contexts::remove_all(&ledger);
         }
         // Takes the lock of the context.
-        Some(context) => with_heads(|heads| heads.touch(&ledger, context).map(|_| ()))?,
+        Some(context) => with_heads(|heads| {
+            heads
+                .touch_complete(&ledger, context, MAX_NUMBER)
+                .map(|_| ())
+        })?,
     }
+    receive::settle_all(&ledger, only)?;
     let mut progress = Progress::begin(&ledger, only, Phase::RemoveSubtrees, Sight::Latest);
     subtrees::remove(&ledger, only);
     progress.phase(Phase::RebuildSubtrees);

@@ -13,6 +13,7 @@ fn worker_status(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     let Some((launcher, databases)) = shared::status() else {
         let mut row = [None; 9];
         row[0] = Some(pg_sys::Datum::from(false));
+        row[4] = Some(text("not preloaded: nothing announces replicated entries"));
         rows.push(row);
         return rows.end();
     };

@@ -19,6 +19,6 @@ mod transaction;
 
 pub use arrival::{arrive, refuse_change, Fate};
 pub use quarantine::greatest_lamport;
-pub use settle::{settle_slice, Slice};
+pub use settle::{settle_all, settle_slice, Slice};
 pub use source::is_worker;
 pub use transaction::{aborted_subtransaction, at_commit, committed, end};

@@ -206,3 +206,28 @@ pub fn settle_slice(ledger: &Ledger, context: &str, source: &str) -> Result<Slic
         End::Settled | End::Gap => Slice::Finished,
     })
 }
+
+/// Judges all that waits, of one context or of all, however long it takes. The transaction waits for the locks that it needs.
+pub fn settle_all(ledger: &Ledger, only: Option<&str>) -> Result<(), Failure> {
+    let mut behind = String::new();
+    loop {
+        let noted = match only {
+            Some(context) => unsettled::first(ledger, context, Sight::Latest)
+                .map(|_| (context.to_owned(), String::new())),
+            None => unsettled::next(ledger, &behind, Sight::Latest),
+        };
+        let Some((context, source)) = noted else {
+            return Ok(());
+        };
+        with_heads(|heads| {
+            heads
+                .touch_complete(ledger, &context, MAX_NUMBER)
+                .map(|_| ())
+        })?;
+        settle(ledger, &context, &source, u64::MAX)?;
+        if only.is_some() {
+            return Ok(());
+        }
+        behind = context;
+    }
+}
