@@ -54,11 +54,20 @@ fn ledger_set_node(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     check_text(TextField::Origin, name).map_err(report::bad_text)?;
     let ledger = begin_writing()?;
     lock::all_contexts(&ledger);
-    // A name may be changed as long as no entry carries it.
-    if let Some(row) = entries::all(&ledger, None, Sight::Latest).next() {
-        let node = node::read(&ledger);
-        if !node.is_some_and(|node| node.name == name && identity::is_confirmed(&ledger)) {
-            return Err(report::node_has_entries(row.text(entry::ORIGIN)));
+    // A name may be changed as long as no entry carries it, and taken if none does: entries of others may have arrived.
+    let node = node::read(&ledger);
+    let is_current = node
+        .as_ref()
+        .is_some_and(|node| node.name == name && identity::is_confirmed(&ledger));
+    if !is_current {
+        let former = node.map(|node| node.name);
+        let mut scan = entries::all(&ledger, None, Sight::Latest);
+        while let Some(row) = scan.next() {
+            interrupts();
+            let origin = row.text(entry::ORIGIN);
+            if origin == name || Some(origin) == former.as_deref() {
+                return Err(report::node_has_entries(origin));
+            }
         }
     }
     identity::assume(&ledger, name)?;

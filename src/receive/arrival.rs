@@ -6,8 +6,8 @@ use super::settle;
 use super::source::Source;
 use super::transaction::{self, Delivery, Known};
 use crate::append::head::with_heads;
+use crate::append::place;
 use crate::append::row::{Columns, NewRow};
-use crate::append::{identity, place};
 use crate::ledger::{self, entry, Ledger};
 use crate::report::{self, Failure};
 use crate::store::entries;
@@ -129,8 +129,6 @@ struct Arrival<'a> {
     /// End of the contiguous part.
     size: i64,
     owner: Option<Rc<str>>,
-    /// This node's name, if it has one.
-    node: Option<Rc<str>>,
 }
 
 impl<'a> Arrival<'a> {
@@ -142,12 +140,12 @@ impl<'a> Arrival<'a> {
         delivery: &mut Delivery,
     ) -> Result<Arrival<'a>, Failure> {
         let is_new = delivery.highest == MAX_NUMBER;
-        let node = identity::known_name(ledger);
+        let node = &source.node;
         if source.copies && delivery.unlocked.is_none() {
             // A copy is long: it would keep others from the context until its end. Only what this node owns is judged at once,
             // because nothing may be in the way of its own entries.
             let known = Known::read(ledger, entry.context);
-            if node.is_none() || known.owner != node {
+            if node.is_none() || known.owner != *node {
                 delivery.unlocked = Some(known);
             }
         }
@@ -176,7 +174,6 @@ impl<'a> Arrival<'a> {
             locked,
             size,
             owner,
-            node,
         })
     }
 
@@ -195,7 +192,7 @@ impl<'a> Arrival<'a> {
         let refused = |kind, reason: String| Ok(Verdict::Refused(kind, reason));
         // An administrator's session may put back what is missing; a peer only while this node catches up.
         let from_peer = !self.source.subscription.is_empty();
-        if from_peer && self.is_own(Some(entry.origin)) && identity::is_confirmed(self.ledger) {
+        if from_peer && self.is_own(Some(entry.origin)) && !self.source.catches_up {
             let size = self.size;
             return refused(
                 Kind::Rollback,
@@ -235,7 +232,7 @@ impl<'a> Arrival<'a> {
     }
 
     fn is_own(&self, origin: Option<&str>) -> bool {
-        self.node.is_some() && self.node.as_deref() == origin
+        self.source.node.is_some() && self.source.node.as_deref() == origin
     }
 
     fn not_of_owner(&self) -> String {

@@ -1,11 +1,13 @@
 //! Who delivers the rows of this session.
 
+use crate::append::identity;
 use crate::ledger::Ledger;
 use crate::store::pins;
 use crate::store::scan::Sight;
 use pgrx::pg_sys;
 use std::collections::HashSet;
 use std::ffi::{c_char, CStr};
+use std::rc::Rc;
 
 extern "C-unwind" {
     /// src/backend/replication/logical/worker.c; missing in the bindings. Its first member is its OID, in all versions.
@@ -23,6 +25,10 @@ pub struct Source {
     pub copies: bool,
     /// The origins that it may deliver; none for all.
     pins: Option<HashSet<String>>,
+    /// This node's name, if it has one.
+    pub node: Option<Rc<str>>,
+    /// The node's identity is not confirmed: peers may bring back what it has lost.
+    pub catches_up: bool,
 }
 
 /// Whether this process applies changes of a subscription.
@@ -34,18 +40,18 @@ pub fn is_worker() -> bool {
 impl Source {
     /// Looks it up. Call it once per transaction.
     pub fn current(ledger: &Ledger) -> Source {
-        if !is_worker() {
-            return Source::default();
-        }
-        let Some(subscription) = subscription() else {
-            return Source::default();
+        let mut source = Source {
+            node: identity::known_name(ledger),
+            catches_up: !identity::is_confirmed(ledger),
+            ..Source::default()
         };
-        let pins = pins::read(ledger, &subscription, Sight::Latest);
-        Source {
-            subscription,
-            copies: copies(),
-            pins: (!pins.is_empty()).then_some(pins),
+        if let Some(subscription) = is_worker().then(subscription).flatten() {
+            let pins = pins::read(ledger, &subscription, Sight::Latest);
+            source.pins = (!pins.is_empty()).then_some(pins);
+            source.subscription = subscription;
+            source.copies = copies();
         }
+        source
     }
 
     /// Whether the subscription may deliver entries of an origin.

@@ -61,9 +61,9 @@ pub fn foreign_identity(name: &str, changed: &str) -> Failure {
 pub fn node_has_entries(origin: &str) -> Failure {
     Failure::new(
         Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-        "this database already has ledger entries",
+        "the name of this node can no longer be chosen",
     )
-    .detail(format!("The first one carries \"{origin}\" as its origin."))
+    .detail(format!("One of them carries \"{origin}\" as its origin."))
     .hint("ledger_adopt_node changes the name of a node that already appended.")
 }
 
