@@ -55,5 +55,3 @@ comment on column converge_ledger.entries.leaf_hash is
     'SHA-256 leaf hash of the entry, RFC 6962 section 2.1; assigned';
 comment on column converge_ledger.entries.content_digest is
     'digest of payload, metadata and salt, kept when they are erased; else null';
-
-select pg_catalog.pg_extension_config_dump('converge_ledger.entries', '');

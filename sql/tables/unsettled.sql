@@ -23,3 +23,7 @@ comment on column converge_ledger.unsettled.source is
     'subscription that delivered them, empty for a session';
 comment on column converge_ledger.unsettled.since is
     'when they arrived';
+
+-- A dump holds what is judged: a gap could not be restored. What is left out comes again from where it came.
+select pg_catalog.pg_extension_config_dump('converge_ledger.entries', $filter$where not exists (
+    select from converge_ledger.unsettled u where u.context_id = entries.context_id and u.first <= entries.sequence)$filter$);
