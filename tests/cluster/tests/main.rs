@@ -10,6 +10,7 @@ mod dump_restore;
 mod feed_failures;
 mod feeds;
 mod feeds_under_load;
+mod identity;
 mod many_contexts;
 mod network;
 mod prepared;
