@@ -13,6 +13,7 @@ mod feeds_under_load;
 mod identity;
 mod many_contexts;
 mod network;
+mod peers;
 mod prepared;
 mod privileges;
 mod progress;
