@@ -1,20 +1,22 @@
 //! Whether peers show that this node has lost entries of its own.
 
 use super::list::{self, Among};
-use super::{status, Peer, Problem, Round, Row, Statement};
+use super::status::{self, Node};
+use super::{Conversation, Limits, Peer, Problem, Row, Statement};
 use crate::ledger::{entry, Ledger};
 use crate::report::{self, Failure};
 use crate::store::scan::Sight;
 use crate::store::{entries, unsettled};
 use converge_ledger_core::identity::{has_lost, Extent};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// How long a peer may take until it accepts statements.
-const CONNECT: Duration = Duration::from_secs(5);
-/// How long peers may take to answer: they look at each of their contexts.
-const ANSWER: Duration = Duration::from_secs(60);
+/// Peers look at each of their contexts; a first append waits for them.
+const LIMITS: Limits = Limits {
+    connect: Duration::from_secs(5),
+    answer: Duration::from_secs(60),
+};
 
-/// What peers say of a node's entries.
+/// How many peers were asked, and how many have answered.
 pub struct Answers {
     pub asked: usize,
     pub answered: usize,
@@ -25,65 +27,84 @@ pub struct Answers {
 /// Warns of each peer that did not answer. Errors: 55000 when one holds such entries, or is itself a node of that name.
 pub fn ask(ledger: &Ledger, name: &str, among: Among) -> Result<Answers, Failure> {
     let peers = list::peers(ledger, among);
-    if peers.is_empty() {
-        return Ok(Answers {
-            asked: 0,
-            answered: 0,
-        });
+    let mut questions: Vec<_> = peers.iter().map(|_| Question::new(ledger, name)).collect();
+    let problems = match peers.is_empty() {
+        true => Vec::new(),
+        false => super::ask(&peers, &mut questions, LIMITS)?,
+    };
+    let mut answered = 0;
+    for ((peer, question), problem) in peers.iter().zip(&questions).zip(problems) {
+        if let Some(problem) = problem {
+            no_answer(peer, &problem);
+        } else if !question.is_this_one {
+            answered += 1;
+        }
     }
-    let begin = Instant::now();
-    let end = begin + CONNECT + ANSWER;
-    let mut round = Round::connect(&peers, begin + CONNECT, ANSWER)?;
-    let mut twin = None;
-    let mut own = vec![false; peers.len()];
-    round.ask(
-        end,
-        |_| Some(status::who()),
-        |at, row| {
-            let node = status::Node::read(row)?;
-            own[at] = node.is_this_one();
-            if !own[at] && !node.in_recovery && node.name.as_deref() == Some(name) {
-                twin = Some(at);
-            }
-            Ok(())
-        },
-    );
-    let mut found = None;
-    let question = Statement::new(
-        c"select context_id, size, owner, first_origin from converge_ledger.peer_contexts_1($1)",
-        [name],
-    );
-    let ask = |at: usize| (!own[at]).then(|| question.clone());
-    round.ask(end, ask, |at, row| {
-        let lost = compare(ledger, name, row)?;
-        if found.is_none() {
-            found = lost.map(|lost| (at, lost));
+    for (peer, question) in peers.iter().zip(questions) {
+        if question.is_twin {
+            return Err(report::same_node(name, &peer.source));
+        }
+        if let Some(lost) = question.lost {
+            return Err(report::lost_entries(
+                name,
+                &lost.context,
+                lost.own,
+                lost.theirs,
+                &peer.source,
+            ));
+        }
+    }
+    Ok(Answers {
+        asked: peers.len(),
+        answered,
+    })
+}
+
+/// What one peer is asked, and what it has told.
+struct Question<'a> {
+    ledger: &'a Ledger,
+    name: &'a str,
+    /// It is this database itself, which proves nothing.
+    is_this_one: bool,
+    /// Another database appends under the same name.
+    is_twin: bool,
+    /// The first context in which it holds more.
+    lost: Option<Lost>,
+}
+
+impl<'a> Question<'a> {
+    fn new(ledger: &'a Ledger, name: &'a str) -> Question<'a> {
+        Question {
+            ledger,
+            name,
+            is_this_one: false,
+            is_twin: false,
+            lost: None,
+        }
+    }
+}
+
+impl Conversation for Question<'_> {
+    fn next(&mut self, answered: usize) -> Option<Statement> {
+        let contexts = c"
+            select context_id, size, owner, first_origin from converge_ledger.peer_contexts_1($1)";
+        match answered {
+            0 => Some(status::who()),
+            1 if !self.is_this_one => Some(Statement::new(contexts, [self.name])),
+            _ => None,
+        }
+    }
+
+    fn take(&mut self, answered: usize, row: &Row) -> Result<(), Problem> {
+        if answered == 0 {
+            let node = Node::read(row)?;
+            self.is_this_one = node.is_this_one();
+            self.is_twin =
+                !self.is_this_one && !node.in_recovery && node.name.as_deref() == Some(self.name);
+        } else if self.lost.is_none() {
+            self.lost = compare(self.ledger, self.name, row)?;
         }
         Ok(())
-    });
-    let mut answered = 0;
-    for (at, peer) in peers.iter().enumerate() {
-        match round.problem(at) {
-            Some(problem) => no_answer(peer, problem),
-            None => answered += usize::from(!own[at]),
-        }
-    }
-    drop(round);
-    if let Some(at) = twin {
-        return Err(report::same_node(name, &peers[at].source));
-    }
-    match found {
-        Some((at, lost)) => Err(report::lost_entries(
-            name,
-            &lost.context,
-            lost.own,
-            lost.theirs,
-            &peers[at].source,
-        )),
-        None => Ok(Answers {
-            asked: peers.len(),
-            answered,
-        }),
     }
 }
 

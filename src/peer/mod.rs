@@ -14,7 +14,7 @@ pub mod status;
 
 pub use connection::Row;
 pub use list::{Among, Peer};
-pub use round::{Round, Statement};
+pub use round::{ask, Conversation, Limits, Statement};
 
 use std::fmt;
 

@@ -38,102 +38,136 @@ impl Statement {
     }
 }
 
-/// Connections to peers, in the order of the peers.
-pub struct Round {
-    connections: Vec<Result<Connection, Problem>>,
+/// What is asked of one peer, statement by statement, and what becomes of its answers.
+pub trait Conversation {
+    /// The statement that follows so many answered ones; none at the end.
+    fn next(&mut self, answered: usize) -> Option<Statement>;
+
+    /// A row of the answer to the statement after so many answered ones.
+    fn take(&mut self, answered: usize, row: &Row) -> Result<(), Problem>;
 }
 
-impl Round {
-    /// Connects to peers, as far as that succeeds until `end`. Their statements end by themselves after `limit`.
-    ///
-    /// Errors: 0A000 where the server was built without libpq.
-    pub fn connect(peers: &[Peer], end: Instant, limit: Duration) -> Result<Round, Failure> {
-        let library = Library::load().ok_or_else(report::no_client_library)?;
-        let connections = peers.iter().map(|peer| Connection::begin(library, peer));
-        let mut round = Round {
-            connections: connections.collect(),
-        };
-        round.drive(end, Step::Write, &mut |_, connection| connection.connect());
-        // A statement must not do there what the peer's owner did not expect, whatever the connection string sets.
-        let settings = Statement::new(SETTINGS, [&limit.as_millis().to_string()]);
-        round.ask(end, |_| Some(settings.clone()), |_, _| Ok(()));
-        Ok(round)
-    }
+/// Until when peers are waited for.
+#[derive(Clone, Copy)]
+pub struct Limits {
+    /// Until it accepts statements.
+    pub connect: Duration,
+    /// Until it has answered all of them. Its statements end by themselves after that.
+    pub answer: Duration,
+}
 
-    /// Sends to each peer that still answers the statement that is for it, and hands out the rows of the answers, until `end`.
-    pub fn ask(
-        &mut self,
-        end: Instant,
-        statement: impl Fn(usize) -> Option<Statement>,
-        mut take: impl FnMut(usize, &Row) -> Result<(), Problem>,
-    ) {
-        let mut asked = vec![false; self.connections.len()];
-        for (at, connection) in self.connections.iter_mut().enumerate() {
-            let (Ok(open), Some(Statement { text, parameters })) =
-                (&mut *connection, statement(at))
-            else {
+/// Asks each peer its own conversation, all at once; gives for each why it was not held to the end, if it was not.
+///
+/// Errors: 0A000 where the server was built without libpq.
+pub fn ask<C: Conversation>(
+    peers: &[Peer],
+    conversations: &mut [C],
+    limits: Limits,
+) -> Result<Vec<Option<Problem>>, Failure> {
+    let library = Library::load().ok_or_else(report::no_client_library)?;
+    let begin = Instant::now();
+    let settings = Statement::new(SETTINGS, [&limits.answer.as_millis().to_string()]);
+    let mut talks: Vec<Result<Talk<C>, Problem>> = peers
+        .iter()
+        .zip(conversations)
+        .map(|(peer, conversation)| {
+            Ok(Talk {
+                connection: Connection::begin(library, peer)?,
+                stage: Stage::Connect,
+                wait: Step::Write,
+                end: begin + limits.connect,
+                conversation,
+            })
+        })
+        .collect();
+    loop {
+        let now = Instant::now();
+        let mut waiting = Vec::new();
+        let mut left = limits.answer;
+        for (at, talk) in talks.iter_mut().enumerate() {
+            let Ok(open) = talk else { continue };
+            if open.wait == Step::Done {
                 continue;
-            };
-            match open.send(text, &parameters) {
-                Ok(()) => asked[at] = true,
-                Err(problem) => *connection = Err(problem),
             }
-        }
-        self.drive(end, Step::ReadOrWrite, &mut |at, connection| {
-            if asked[at] {
-                connection.receive(&mut |row| take(at, row))
-            } else {
-                Ok(Step::Done)
-            }
-        });
-    }
-
-    /// Why a peer gave no answer, if it gave none.
-    pub fn problem(&self, at: usize) -> Option<&Problem> {
-        self.connections.get(at)?.as_ref().err()
-    }
-
-    /// Takes steps on every connection until each is done or has failed. A step is taken when the socket is ready for
-    /// what the one before waited for, at first for `first`.
-    fn drive(
-        &mut self,
-        end: Instant,
-        first: Step,
-        step: &mut dyn FnMut(usize, &mut Connection) -> Result<Step, Problem>,
-    ) {
-        let mut waits = vec![first; self.connections.len()];
-        loop {
-            let mut waiting = Vec::new();
-            for (at, connection) in self.connections.iter_mut().enumerate() {
-                let Ok(open) = connection else { continue };
-                if waits[at] == Step::Done {
-                    continue;
-                }
-                match open.socket() {
-                    Some(socket) => waiting.push((at, socket, waits[at])),
-                    None => *connection = Err(Problem::Connection("it has no socket".to_owned())),
-                }
-            }
-            if waiting.is_empty() {
-                return;
-            }
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                for (at, ..) in waiting {
-                    self.connections[at] = Err(Problem::Late);
-                }
-                return;
-            }
-            for at in wait(&waiting, left) {
-                let Ok(open) = &mut self.connections[at] else {
-                    continue;
-                };
-                match step(at, open) {
-                    Ok(next) => waits[at] = next,
-                    Err(problem) => self.connections[at] = Err(problem),
+            match open.connection.socket() {
+                _ if open.end <= now => *talk = Err(Problem::Late),
+                None => *talk = Err(Problem::Connection("it has no socket".to_owned())),
+                Some(socket) => {
+                    left = left.min(open.end - now);
+                    waiting.push((at, socket, open.wait));
                 }
             }
         }
+        if waiting.is_empty() {
+            return Ok(talks.into_iter().map(Result::err).collect());
+        }
+        for at in wait(&waiting, left) {
+            if let Ok(open) = &mut talks[at] {
+                if let Err(problem) = open.step(&settings, begin + limits.answer) {
+                    talks[at] = Err(problem);
+                }
+            }
+        }
+    }
+}
+
+/// A conversation that is being held.
+struct Talk<'a, C> {
+    connection: Connection,
+    stage: Stage,
+    /// What the next step waits for.
+    wait: Step,
+    end: Instant,
+    conversation: &'a mut C,
+}
+
+enum Stage {
+    Connect,
+    Settings,
+    Answer(usize),
+}
+
+impl<C: Conversation> Talk<'_, C> {
+    fn step(&mut self, settings: &Statement, end: Instant) -> Result<(), Problem> {
+        let step = match self.stage {
+            Stage::Connect => self.connection.connect()?,
+            Stage::Settings => self.connection.receive(&mut |_| Ok(()))?,
+            Stage::Answer(number) => {
+                let conversation = &mut *self.conversation;
+                self.connection
+                    .receive(&mut |row| conversation.take(number, row))?
+            }
+        };
+        self.wait = step;
+        if step != Step::Done {
+            return Ok(());
+        }
+        self.stage = match self.stage {
+            Stage::Connect => {
+                self.send(settings)?;
+                Stage::Settings
+            }
+            Stage::Settings => {
+                self.end = end;
+                self.go_on(0)?
+            }
+            Stage::Answer(number) => self.go_on(number + 1)?,
+        };
+        Ok(())
+    }
+
+    fn go_on(&mut self, answered: usize) -> Result<Stage, Problem> {
+        if let Some(statement) = self.conversation.next(answered) {
+            self.send(&statement)?;
+        }
+        Ok(Stage::Answer(answered))
+    }
+
+    fn send(&mut self, statement: &Statement) -> Result<(), Problem> {
+        self.connection
+            .send(statement.text, &statement.parameters)?;
+        self.wait = Step::ReadOrWrite;
+        Ok(())
     }
 }
 

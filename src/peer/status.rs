@@ -1,15 +1,18 @@
 //! Who a peer is, and how much of what it has is not here yet.
 
-use super::{list, Among, Peer, Problem, Round, Row, Statement};
+use super::{list, Among, Conversation, Limits, Peer, Problem, Row, Statement};
 use crate::ledger::Ledger;
 use crate::report::Failure;
 use crate::store::scan::Sight;
 use crate::store::{entries, node, unix_microseconds, unsettled};
 use pgrx::pg_sys;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// How long the peers may take, all together: somebody looks at a view.
-const LIMIT: Duration = Duration::from_secs(2);
+/// Somebody looks at a view.
+const LIMITS: Limits = Limits {
+    connect: Duration::from_secs(2),
+    answer: Duration::from_secs(2),
+};
 
 /// Of so many contexts at most, a peer is asked for the time of the first entry that is not here.
 const MAX_DATED: usize = 100_000;
@@ -60,19 +63,11 @@ pub struct Status {
 }
 
 /// What a peer has and this database has not.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub struct Lag {
     pub entries: i64,
     /// Age of the oldest of them by the peer's clock.
     pub seconds: f64,
-}
-
-/// Contexts in which something is lacking, with the first sequence of that.
-#[derive(Default)]
-struct Lacking {
-    entries: i64,
-    contexts: Vec<String>,
-    sequences: Vec<i64>,
 }
 
 /// Asks every peer how far ahead it is.
@@ -81,51 +76,18 @@ pub fn all(ledger: &Ledger) -> Result<Vec<Status>, Failure> {
     if peers.is_empty() {
         return Ok(Vec::new());
     }
-    let end = Instant::now() + LIMIT;
-    let mut round = Round::connect(&peers, end, LIMIT)?;
-    let mut names = vec![None; peers.len()];
-    round.ask(
-        end,
-        |_| Some(who()),
-        |at, row| {
-            names[at] = Node::read(row)?.name;
-            Ok(())
-        },
-    );
-    let mut lacking: Vec<Lacking> = peers.iter().map(|_| Lacking::default()).collect();
-    let contexts = c"select context_id, size from converge_ledger.peer_contexts_1()";
-    round.ask(
-        end,
-        |_| Some(Statement::new(contexts, [])),
-        |at, row| lacking[at].compare(ledger, row),
-    );
-    let mut seconds = vec![0.0; peers.len()];
-    round.ask(
-        end,
-        |at| lacking[at].question(),
-        |at, row| {
-            if let Some(age) = row.text(0)? {
-                seconds[at] = age
-                    .parse()
-                    .map_err(|_| Problem::Answer("has a malformed number"))?;
-            }
-            Ok(())
-        },
-    );
-    let problems: Vec<_> = (0..peers.len())
-        .map(|at| round.problem(at).cloned())
-        .collect();
-    drop(round);
-    let answers = names.into_iter().zip(lacking).zip(seconds).zip(problems);
+    let mut questions: Vec<_> = peers.iter().map(|_| Lacking::new(ledger)).collect();
+    let problems = super::ask(&peers, &mut questions, LIMITS)?;
+    let answers = questions.into_iter().zip(problems);
     Ok(peers
         .into_iter()
         .zip(answers)
-        .map(|(peer, (((name, lacking), seconds), problem))| Status {
+        .map(|(peer, (answer, problem))| Status {
             peer,
-            name,
+            name: answer.name,
             lag: problem.is_none().then_some(Lag {
-                entries: lacking.entries,
-                seconds,
+                entries: answer.entries,
+                seconds: answer.seconds,
             }),
             problem,
         })
@@ -134,29 +96,82 @@ pub fn all(ledger: &Ledger) -> Result<Vec<Status>, Failure> {
 
 /// Asks one peer who it is.
 pub fn node(peer: &Peer) -> Result<Result<Node, Problem>, Failure> {
-    let end = Instant::now() + LIMIT;
-    let mut round = Round::connect(std::slice::from_ref(peer), end, LIMIT)?;
-    let mut node = None;
-    round.ask(
-        end,
-        |_| Some(who()),
-        |_, row| {
-            node = Some(Node::read(row)?);
-            Ok(())
-        },
-    );
-    let problem = round.problem(0).cloned();
-    Ok(match problem {
+    let mut answer = [Who(None)];
+    let problems = super::ask(std::slice::from_ref(peer), &mut answer, LIMITS)?;
+    let [Who(node)] = answer;
+    Ok(match problems.into_iter().flatten().next() {
         Some(problem) => Err(problem),
         None => node.ok_or(Problem::Answer("is empty")),
     })
 }
 
-impl Lacking {
-    fn compare(&mut self, ledger: &Ledger, row: &Row) -> Result<(), Problem> {
+struct Who(Option<Node>);
+
+impl Conversation for Who {
+    fn next(&mut self, answered: usize) -> Option<Statement> {
+        (answered == 0).then(who)
+    }
+
+    fn take(&mut self, _answered: usize, row: &Row) -> Result<(), Problem> {
+        self.0 = Some(Node::read(row)?);
+        Ok(())
+    }
+}
+
+/// Contexts of which a peer has more, with the first sequence that is lacking here.
+struct Lacking<'a> {
+    ledger: &'a Ledger,
+    name: Option<String>,
+    entries: i64,
+    contexts: Vec<String>,
+    sequences: Vec<i64>,
+    seconds: f64,
+}
+
+impl<'a> Lacking<'a> {
+    fn new(ledger: &'a Ledger) -> Lacking<'a> {
+        Lacking {
+            ledger,
+            name: None,
+            entries: 0,
+            contexts: Vec::new(),
+            sequences: Vec::new(),
+            seconds: 0.0,
+        }
+    }
+}
+
+impl Conversation for Lacking<'_> {
+    fn next(&mut self, answered: usize) -> Option<Statement> {
+        let contexts = c"select context_id, size from converge_ledger.peer_contexts_1()";
+        match answered {
+            0 => Some(who()),
+            1 => Some(Statement::new(contexts, [])),
+            2 if !self.contexts.is_empty() => Some(self.how_old()),
+            _ => None,
+        }
+    }
+
+    fn take(&mut self, answered: usize, row: &Row) -> Result<(), Problem> {
+        match answered {
+            0 => self.name = Node::read(row)?.name,
+            1 => self.compare(row)?,
+            _ => {
+                if let Some(age) = row.text(0)? {
+                    let malformed = Problem::Answer("has a malformed number");
+                    self.seconds = age.parse().map_err(|_| malformed)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Lacking<'_> {
+    fn compare(&mut self, row: &Row) -> Result<(), Problem> {
         let (context, theirs) = (row.required(0)?, row.number(1)?);
-        let end = unsettled::end(ledger, context, Sight::Statement);
-        let last = entries::last(ledger, context, 0, end, Sight::Statement).last;
+        let end = unsettled::end(self.ledger, context, Sight::Statement);
+        let last = entries::last(self.ledger, context, 0, end, Sight::Statement).last;
         let own = last.map_or(0, |last| last.sequence);
         if theirs > own {
             self.entries = self.entries.saturating_add(theirs - own);
@@ -169,16 +184,13 @@ impl Lacking {
     }
 
     /// The question how old the oldest of these entries is.
-    fn question(&self) -> Option<Statement> {
+    fn how_old(&self) -> Statement {
         let question = c"
             select greatest(extract(epoch from clock - oldest), 0)
               from converge_ledger.peer_times_1($1, $2)";
-        if self.contexts.is_empty() {
-            return None;
-        }
         let contexts = array(self.contexts.iter().map(|context| quote(context)));
         let sequences = array(self.sequences.iter().map(i64::to_string));
-        Some(Statement::new(question, [&contexts, &sequences]))
+        Statement::new(question, [&contexts, &sequences])
     }
 }
 

@@ -89,6 +89,13 @@ impl Server {
     /// A new server without a ledger.
     pub fn start_empty(options: Options) -> Self {
         let mut server = Self::unstarted(options);
+        server.initialise();
+        server.configure();
+        server.restart();
+        server
+    }
+
+    fn initialise(&self) {
         succeed(
             as_owner("initdb", &[])
                 .args(["--username=postgres", "--auth=trust", "--encoding=UTF8"])
@@ -98,11 +105,8 @@ impl Server {
                     "--no-instructions",
                     "--pgdata",
                 ])
-                .arg(server.data()),
+                .arg(self.data()),
         );
-        server.configure();
-        server.restart();
-        server
     }
 
     /// A hot standby of this server, by base backup and streaming.
@@ -114,6 +118,28 @@ impl Server {
     /// subscriptions and publications.
     pub fn base_backup(&self, options: Options) -> Self {
         self.copy(options, &[])
+    }
+
+    /// The successor of this stopped server, by pg_upgrade into a new cluster of the same version.
+    pub fn upgrade(self) -> Self {
+        assert!(self.postmaster.is_none(), "the server is running");
+        let mut successor = Self::unstarted(self.options.clone());
+        successor.initialise();
+        let mut command = as_owner("pg_upgrade", &[]);
+        command
+            .current_dir(&successor.directory)
+            .args(["--username=postgres", "--no-sync", "--old-bindir"])
+            .arg(binaries())
+            .arg("--old-datadir")
+            .arg(self.data())
+            .arg("--new-datadir")
+            .arg(successor.data())
+            .args(["--old-port", &self.port.to_string()])
+            .args(["--new-port", &successor.port.to_string()]);
+        succeed(&mut command);
+        successor.configure();
+        successor.restart();
+        successor
     }
 
     fn copy(&self, options: Options, arguments: &[&str]) -> Self {
