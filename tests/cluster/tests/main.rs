@@ -11,6 +11,7 @@ mod feed_failures;
 mod feeds;
 mod feeds_under_load;
 mod hostile_peer;
+mod join;
 mod many_contexts;
 mod network;
 mod prepared;
