@@ -6,6 +6,7 @@ mod clock;
 mod concurrency;
 mod crash;
 mod dump_forms;
+mod dump_replication;
 mod dump_restore;
 mod feed_failures;
 mod feeds;
