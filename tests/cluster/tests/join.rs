@@ -24,7 +24,7 @@ fn read_replicas_follow_their_origin() {
     wait_until_equal(&[&a, &r, &s]);
     verify_nodes(&[&a, &r, &s], &[]);
     assert_eq!(pins(&r), [("ledger_r_from_a".into(), "a".into())]);
-    // A replica of the ledger's reader, not of its superuser's: what it publishes is nothing.
+    // Nobody subscribes to a read replica.
     assert_eq!(count(&r, "pg_publication"), 0);
     assert_eq!(count(&a, "pg_subscription"), 0);
 }
@@ -37,13 +37,13 @@ fn a_mesh_grows_to_four_while_its_nodes_append() {
     let mut peers = vec![("a", &a)];
     appending(&[("a", &a)], || {
         for (name, server) in [("b", &b), ("c", &c)] {
-            let own = format!(", conninfo => '{}'", conninfo(server.address()));
+            let own = format!(", conninfo => '{}'", address(server));
             run(&all, &join_sql(&a, &peers, name, &own));
             peers.push((name, server));
         }
     });
     appending(&peers, || {
-        let own = format!(", conninfo => '{}'", conninfo(d.address()));
+        let own = format!(", conninfo => '{}'", address(&d));
         run(&all, &join_sql(&b, &peers, "d", &own));
     });
     append_some(&d, "of d", 10);
@@ -66,7 +66,7 @@ fn joining_through_a_peer_that_lags_behind_loses_nothing() {
     let all: Nodes = [("a", &a), ("b", &b), ("c", &c), ("d", &d)].into();
     let mut peers = vec![("a", &a)];
     for (name, server) in [("b", &b), ("c", &c)] {
-        let own = format!(", conninfo => '{}'", conninfo(server.address()));
+        let own = format!(", conninfo => '{}'", address(server));
         run(&all, &join_sql(&a, &peers, name, &own));
         peers.push((name, server));
     }
@@ -86,7 +86,7 @@ fn joining_through_a_peer_that_lags_behind_loses_nothing() {
             .get(0)
     });
     append_some(&b, "of b", 50);
-    let own = format!(", conninfo => '{}', through => 'a'", conninfo(d.address()));
+    let own = format!(", conninfo => '{}', through => 'a'", address(&d));
     let statements = join_sql(&c, &peers, "d", &own);
     appending(&peers, || {
         thread::scope(|scope| {
@@ -145,8 +145,14 @@ fn servers<const COUNT: usize>() -> [Server; COUNT] {
         let server =
             Server::start_empty(node_options().set("shared_preload_libraries", "converge_ledger"));
         server.create_database("ledger");
+        server.run("CREATE ROLE replica LOGIN REPLICATION");
         server
     })
+}
+
+/// How the others reach a node: as no superuser.
+fn address(server: &Server) -> String {
+    conninfo(server.address()).replace("user=postgres", "user=replica")
 }
 
 /// Makes a first node of a server.
@@ -164,11 +170,12 @@ fn join_sql(
 ) -> Vec<(String, String)> {
     let members: Vec<String> = peers
         .iter()
-        .map(|(name, server)| format!("'{name}', '{}'", conninfo(server.address())))
+        .map(|(name, server)| format!("'{name}', '{}'", address(server)))
         .collect();
     let statement = format!(
         "SELECT run_on, statement
-         FROM ledger_join_sql(jsonb_build_object({}), '{node}' {arguments}) ORDER BY step",
+         FROM ledger_join_sql(jsonb_build_object({}), '{node}', reader => 'replica' {arguments})
+         ORDER BY step",
         members.join(", ")
     );
     let rows = printer.connect().query(&statement, &[]).expect("printed");
