@@ -61,7 +61,7 @@ pub extern "C-unwind" fn converge_ledger_notifier(database: pg_sys::Datum) {
     }
     // SAFETY: connects to the database by OID as the bootstrap superuser, even if it takes no new connections, for those
     // that it has may append and listen. Ends the process if the database is gone. The settings exist in every
-    // server and take these values.
+    // server and take these values; in the context of a superuser, none asks the catalogue for a right to be set.
     unsafe {
         pg_sys::BackgroundWorkerInitializeConnectionByOid(
             oid,
