@@ -2,13 +2,15 @@
 //! a mix of two, and everybody can see which one each node holds.
 
 use converge_ledger_cluster::{
-    append, node, node_options, refused, subscribe, verify_nodes, wait_until, wait_until_equal,
-    Proxy, Server, Shutdown, Subscription,
+    append, node, node_options, refused, subscribe, verify_nodes, wait_or, wait_until_equal, Proxy,
+    Server, Shutdown, Subscription,
 };
 use converge_ledger_core::proof::InclusionProof;
 use converge_ledger_core::{Hash, TreeHead, TreeSize};
 use postgres::error::SqlState;
 use postgres::{Client, Error};
+use std::cell::RefCell;
+use std::fmt::Debug;
 
 const CONTEXT: &str = "orders";
 
@@ -123,9 +125,16 @@ fn runs(expected: &[(&str, i64)]) -> Vec<(String, i64)> {
 }
 
 fn wait_for_history(server: &Server, expected: &[(&str, i64)]) {
-    wait_until(&format!("the node holds {expected:?}"), || {
-        history(server) == runs(expected)
-    });
+    wait_for(|| history(server), &runs(expected));
+}
+
+/// Waits until a look gives what is expected; panics with what it gave instead.
+fn wait_for<T: PartialEq + Debug>(look: impl Fn() -> T, expected: &T) {
+    let last = RefCell::new(None);
+    wait_or(
+        || *last.borrow_mut().insert(look()) == *expected,
+        || format!("{:?} is {expected:?}", last.borrow()),
+    );
 }
 
 /// Of each open fork: origin of the other history, its first sequence, and how many of its entries are kept.
@@ -146,12 +155,7 @@ fn wait_for_forks(server: &Server, expected: &[(&str, i64, i64)]) {
         .iter()
         .map(|(origin, first, kept)| (String::from(*origin), *first, *kept))
         .collect();
-    let mut found = Vec::new();
-    let mut holds = || {
-        found = forks(server);
-        found == expected
-    };
-    wait_until(&format!("the node has the forks {expected:?}"), &mut holds);
+    wait_for(|| forks(server), &expected);
 }
 
 /// Leaf of the entry with which the designated history goes its own way, as the node sees it.
