@@ -2,8 +2,8 @@
 //! a mix of two, and everybody can see which one each node holds.
 
 use converge_ledger_cluster::{
-    append, node, node_options, refused, subscribe, verify_nodes, wait_or, wait_until_equal, Proxy,
-    Server, Shutdown, Subscription,
+    append, node, node_options, refused, subscribe, verify_nodes, wait_or, wait_until_copied,
+    wait_until_equal, Proxy, Server, Shutdown, Subscription,
 };
 use converge_ledger_core::proof::InclusionProof;
 use converge_ledger_core::{Hash, TreeHead, TreeSize};
@@ -68,6 +68,8 @@ impl Nodes {
                 }
             }
         }
+        // A copy that is cut off in the middle does not always begin anew.
+        self.all().into_iter().for_each(wait_until_copied);
     }
 
     /// Cuts a node off from the others, in both directions.
