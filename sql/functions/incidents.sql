@@ -37,12 +37,19 @@ begin
         select i.sequence, i.lamport, i.appended_at, i.format, i.context_id, i.origin, i.key, i.id, i.payload,
                i.metadata, i.salt, i.leaf_hash, i.content_digest
           from converge_ledger.incidents i where i.incident_id = take_back.incident;
+        -- Not taken after all: it stays where it is.
+        if not found then
+            return;
+        end if;
     else
         insert into converge_ledger.entries (sequence, lamport, appended_at, format, context_id, origin, key, id, payload,
                                              metadata, salt, leaf_hash, content_digest)
         select e.sequence, e.lamport, e.appended_at, e.format, e.context_id, e.origin, e.key, e.id, e.payload,
                e.metadata, e.salt, e.leaf_hash, e.content_digest
           from converge_ledger.incident_entries e where e.ctid = take_back.place::tid;
+        if not found then
+            return;
+        end if;
         delete from converge_ledger.incident_entries e where e.ctid = take_back.place::tid;
         return;
     end if;

@@ -85,11 +85,11 @@ pub fn prepare(ledger: &Ledger, head: &mut Head, payload: &[u8]) -> Result<Rc<st
 
 /// The owner of a context that this node can take over.
 fn settled_owner(ledger: &Ledger, head: &mut Head) -> Result<Rc<str>, Failure> {
-    if let Some(first) = unsettled::first(ledger, &head.context, Sight::Latest) {
-        return Err(report::takeover_of_unsettled(&head.context, first));
-    }
-    if head.close_gap(ledger).is_err() {
-        let first = head.now.beyond.unwrap_or(head.now.sequence + 1);
+    let noted = unsettled::first(ledger, &head.context, Sight::Latest);
+    if noted.is_some() || head.close_gap(ledger).is_err() {
+        // A note may lie beyond what is there: then something that was kept aside is to be judged again.
+        let next = head.now.sequence + 1;
+        let first = noted.map_or(next, |noted| noted.min(next));
         return Err(report::takeover_of_unsettled(&head.context, first));
     }
     let Some(owner) = head.now.owner.clone() else {

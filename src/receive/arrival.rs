@@ -89,7 +89,8 @@ pub fn arrive(ledger: &Ledger, row: &NewRow) -> Result<Fate, Failure> {
         Verdict::Refused(kind, reason) => {
             let is_untidy = keep(row, Some(&entry), kind, &reason, &source)?;
             if kind == Kind::Fork {
-                delivery.forked |= is_untidy;
+                // Without the lock, what it was compared with may be old: whoever holds the context may be taking its branch back.
+                delivery.forked |= is_untidy || !arrival.locked;
                 delivery
                     .forks
                     .retain(|(origin, _)| **origin != *entry.origin);

@@ -4,6 +4,7 @@
 //! its further entries are in `incident_entries`. What arrives again is recognised. Nothing is decided here.
 
 use super::fields::Fields;
+use super::transaction;
 use crate::append::head::with_heads;
 use crate::function::text;
 use crate::ledger::{self, entry, Ledger, Quarantine};
@@ -402,6 +403,7 @@ pub fn take_back(ledger: &Ledger, context: &str, sequence: i64) -> Result<bool, 
             let take_back = "SELECT converge_ledger.take_back($1, $2)";
             client.update(take_back, None, &arguments).map(|_| ())
         })?;
+        transaction::forget_forks(context);
         if with_heads(|heads| Ok(heads.touch(ledger, context)?.now.sequence == sequence))? {
             return Ok(true);
         }

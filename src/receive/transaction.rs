@@ -102,6 +102,15 @@ pub fn put(context: &str, delivery: Delivery) {
     });
 }
 
+/// Forgets which forks of a context are open: an entry was taken back from one.
+pub fn forget_forks(context: &str) {
+    DELIVERIES.with_borrow_mut(|deliveries| {
+        if let Some(delivery) = deliveries.contexts.get_mut(context) {
+            delivery.forks.clear();
+        }
+    });
+}
+
 /// Finishes what was delivered, before the commit: judges what can be judged now, and notes the rest.
 pub fn at_commit() -> Result<(), Failure> {
     let deliveries =

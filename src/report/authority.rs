@@ -22,14 +22,14 @@ pub fn already_owner(context: &str, node: &str) -> Failure {
     .hint("Append to it: there is nothing to take over.")
 }
 
-/// `first` is the first entry that is not in place.
+/// `first` is the first sequence at which something is to be judged.
 pub fn takeover_of_unsettled(context: &str, first: i64) -> Failure {
     Failure::new(
         Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
         format!("context \"{context}\" cannot be taken over before all that has arrived of it is in place"),
     )
     .detail(format!(
-        "Entries from sequence {first} on were not judged yet, or wait for missing ones before them."
+        "Entries from sequence {first} on were not judged yet, or are missing."
     ))
     .hint(
         "Retry when the subscriptions have caught up. \

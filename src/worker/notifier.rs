@@ -69,6 +69,7 @@ pub extern "C-unwind" fn converge_ledger_notifier(database: pg_sys::Datum) {
             pg_sys::BGWORKER_BYPASS_ALLOWCONN,
         );
         for (name, value) in SETTINGS {
+            // Unlike PGC_USERSET, this looks up no right of the role, for which there would have to be a transaction.
             pg_sys::SetConfigOption(
                 name.as_ptr(),
                 value.as_ptr(),

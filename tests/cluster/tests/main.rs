@@ -24,6 +24,7 @@ mod readme;
 mod receiving;
 mod replica_campaign;
 mod standby;
+mod takeover;
 mod tamper;
 mod terminate;
 mod topologies;

@@ -51,6 +51,10 @@ fn a_hot_standby_reads_and_proves_but_does_not_append() {
         on_standby.batch_execute(FILL),
         SqlState::READ_ONLY_SQL_TRANSACTION,
     );
+    refused(
+        on_standby.batch_execute("SELECT ledger_takeover('orders', 'the primary is gone')"),
+        SqlState::READ_ONLY_SQL_TRANSACTION,
+    );
 }
 
 #[test]
