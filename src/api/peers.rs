@@ -7,6 +7,7 @@ use crate::ledger::{self, added_peer, entry, Ledger};
 use crate::peer::list::{self, Source};
 use crate::peer::{status, Problem};
 use crate::report;
+use crate::scratch::Scratch;
 use crate::shared;
 use crate::store::scan::{Key, Scan, Sight};
 use crate::store::{contexts, entries, node, write};
@@ -52,24 +53,30 @@ fn peer_contexts_1(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     let mut rows = Rows::begin(arguments);
     let ledger = ledger::ledger()?;
     check_reader(&ledger)?;
+    let mut scratch = Scratch::new();
     contexts::each(&ledger, Sight::Statement, |context| {
         interrupts();
-        let Some(last) = last(&ledger, context, 0) else {
-            return;
-        };
-        let first = entries::with_entry(&ledger, context, 1, Sight::Statement, |row| {
-            row.text(entry::ORIGIN).to_owned()
+        scratch.during(|| {
+            let Some(last) = last(&ledger, context, 0) else {
+                return;
+            };
+            let first = match last.sequence {
+                1 => None,
+                _ => entries::with_entry(&ledger, context, 1, Sight::Statement, |row| {
+                    row.text(entry::ORIGIN).to_owned()
+                }),
+            };
+            let first = first.as_deref().unwrap_or(&last.origin);
+            if origin.is_none_or(|origin| origin == first || origin == last.origin) {
+                rows.push([
+                    Some(text(context)),
+                    Some(pg_sys::Datum::from(last.sequence)),
+                    Some(pg_sys::Datum::from(last.lamport)),
+                    Some(text(&last.origin)),
+                    Some(text(first)),
+                ]);
+            }
         });
-        let first = first.unwrap_or_default();
-        if origin.is_none_or(|origin| origin == first || origin == last.origin) {
-            rows.push([
-                Some(text(context)),
-                Some(pg_sys::Datum::from(last.sequence)),
-                Some(pg_sys::Datum::from(last.lamport)),
-                Some(text(&last.origin)),
-                Some(text(&first)),
-            ]);
-        }
     });
     rows.end()
 }

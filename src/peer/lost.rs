@@ -5,6 +5,7 @@ use super::status::{self, Node};
 use super::{Conversation, Limits, Peer, Problem, Row, Statement};
 use crate::ledger::{entry, Ledger};
 use crate::report::{self, Failure};
+use crate::scratch::Scratch;
 use crate::store::scan::Sight;
 use crate::store::{entries, unsettled};
 use converge_ledger_core::identity::{has_lost, Extent};
@@ -64,6 +65,7 @@ pub fn ask(ledger: &Ledger, name: &str, among: Among) -> Result<Answers, Failure
 struct Question<'a> {
     ledger: &'a Ledger,
     name: &'a str,
+    scratch: Scratch,
     /// It is this database itself, which proves nothing.
     is_this_one: bool,
     /// Another database appends under the same name.
@@ -77,6 +79,7 @@ impl<'a> Question<'a> {
         Question {
             ledger,
             name,
+            scratch: Scratch::new(),
             is_this_one: false,
             is_twin: false,
             lost: None,
@@ -102,7 +105,8 @@ impl Conversation for Question<'_> {
             self.is_twin =
                 !self.is_this_one && !node.in_recovery && node.name.as_deref() == Some(self.name);
         } else if self.lost.is_none() {
-            self.lost = compare(self.ledger, self.name, row)?;
+            let Question { ledger, name, .. } = *self;
+            self.lost = self.scratch.during(|| compare(ledger, name, row))?;
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 use super::{list, Among, Conversation, Limits, Peer, Problem, Row, Statement};
 use crate::ledger::Ledger;
 use crate::report::Failure;
+use crate::scratch::Scratch;
 use crate::store::scan::Sight;
 use crate::store::{entries, node, unix_microseconds, unsettled};
 use pgrx::pg_sys;
@@ -121,6 +122,7 @@ impl Conversation for Who {
 /// Contexts of which a peer has more, with the first sequence that is lacking here.
 struct Lacking<'a> {
     ledger: &'a Ledger,
+    scratch: Scratch,
     name: Option<String>,
     entries: i64,
     contexts: Vec<String>,
@@ -132,6 +134,7 @@ impl<'a> Lacking<'a> {
     fn new(ledger: &'a Ledger) -> Lacking<'a> {
         Lacking {
             ledger,
+            scratch: Scratch::new(),
             name: None,
             entries: 0,
             contexts: Vec::new(),
@@ -170,8 +173,11 @@ impl Conversation for Lacking<'_> {
 impl Lacking<'_> {
     fn compare(&mut self, row: &Row) -> Result<(), Problem> {
         let (context, theirs) = (row.required(0)?, row.number(1)?);
-        let end = unsettled::end(self.ledger, context, Sight::Statement);
-        let last = entries::last(self.ledger, context, 0, end, Sight::Statement).last;
+        let ledger = self.ledger;
+        let last = self.scratch.during(|| {
+            let end = unsettled::end(ledger, context, Sight::Statement);
+            entries::last(ledger, context, 0, end, Sight::Statement).last
+        });
         let own = last.map_or(0, |last| last.sequence);
         if theirs > own {
             self.entries = self.entries.saturating_add(theirs - own);
