@@ -94,10 +94,11 @@ struct Entry {
     sequence: i64,
     lamport: i64,
     origin: String,
-    leaf: Vec<u8>,
+    leaf: String,
 }
 
-const COLUMNS: &str = "context_id, sequence, lamport, origin, leaf_hash, ledger_text(payload)";
+const COLUMNS: &str =
+    "context_id, sequence, lamport, origin, encode(leaf_hash, 'hex'), ledger_text(payload)";
 
 impl Entry {
     fn new(row: &Row) -> Self {
