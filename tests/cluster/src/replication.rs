@@ -5,7 +5,8 @@ use crate::server::{Options, Server};
 use crate::wait::wait_until;
 use std::net::SocketAddr;
 
-/// What a server needs to be a node among others; it notices a silent network within seconds.
+/// What a server needs to be a node among others; it notices a silent network within seconds. So it does for connections
+/// that have not said who they are: a server does not stop before those have ended.
 pub fn node_options() -> Options {
     Options::default()
         .tcp()
@@ -17,6 +18,7 @@ pub fn node_options() -> Options {
         .set("wal_retrieve_retry_interval", "200ms")
         .set("wal_sender_timeout", "5s")
         .set("wal_receiver_timeout", "5s")
+        .set("authentication_timeout", "5s")
 }
 
 /// A new node of this name, which publishes what it originates as `ledger`.

@@ -6,7 +6,7 @@
 //! which a dump is restored has; only a standby and a base backup share that of their original.
 
 use crate::programs::{as_owner, binaries, create_owned_directory, succeed};
-use crate::wait::wait_until;
+use crate::wait::{wait_or, wait_until};
 use postgres::{Client, Config, NoTls};
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -245,9 +245,17 @@ impl Server {
             Shutdown::Fast => "-INT",
             Shutdown::Immediate => "-QUIT",
         };
-        send(signal, postmaster.id());
-        wait_until("the server has stopped", || {
-            postmaster.try_wait().expect("own child").is_some()
+        let pid = postmaster.id();
+        send(signal, pid);
+        let has_stopped = || postmaster.try_wait().expect("own child").is_some();
+        wait_or(has_stopped, || {
+            let mut processes = Command::new("ps");
+            processes.args(["-o", "pid,stat,wchan,args", "--ppid", &pid.to_string()]);
+            let left = processes.output().expect("ps").stdout;
+            format!(
+                "the server has stopped:\n{}",
+                String::from_utf8_lossy(&left)
+            )
         });
     }
 

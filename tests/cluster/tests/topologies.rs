@@ -215,17 +215,14 @@ fn a_dead_origin_that_comes_back_with_more_is_a_fork() {
                   UNION ALL
                   SELECT incident_id, leaf_hash, NULL, NULL FROM converge_ledger.incident_entries)";
         let mut client = node.connect();
-        let mut seen = (String::new(), 0_i64, 0_i64);
+        let mut seen = || -> (Option<String>, i64, i64) {
+            let row = client.query_one(&format!("{kept} AS kept"), &[]);
+            let row = row.expect("incidents");
+            (row.get(0), row.get(1), row.get(2))
+        };
+        let expected = (Some(format!("fork of {branch}")), 1, entries);
         wait_until("the whole of the other branch is in one incident", || {
-            let row = client
-                .query_one(&format!("{kept} AS kept"), &[])
-                .expect("incidents");
-            seen = (
-                row.get::<_, Option<_>>(0).unwrap_or_default(),
-                row.get(1),
-                row.get(2),
-            );
-            seen == (format!("fork of {branch}"), 1, entries)
+            seen() == expected
         });
     }
     wait_until_equal(&[&b, &c]);

@@ -12,7 +12,7 @@ pub struct Known {
     stored: BTreeMap<(String, i64), Entry>,
     /// In incidents: each says its context and sequence.
     kept: Vec<Entry>,
-    kept_leaves: BTreeSet<Vec<u8>>,
+    kept_leaves: BTreeSet<String>,
     payloads: Vec<String>,
 }
 
@@ -35,10 +35,10 @@ impl Known {
 
     fn read(client: &mut Client) -> Self {
         let kept = "
-            SELECT context_id, sequence, lamport, origin, leaf_hash FROM converge_ledger.incidents
+            SELECT context_id, sequence, lamport, origin, encode(leaf_hash, 'hex') FROM converge_ledger.incidents
             WHERE leaf_hash IS NOT NULL
             UNION ALL
-            SELECT context_id, sequence, lamport, origin, leaf_hash FROM converge_ledger.incident_entries";
+            SELECT context_id, sequence, lamport, origin, encode(leaf_hash, 'hex') FROM converge_ledger.incident_entries";
         let stored = format!("SELECT {COLUMNS}, key FROM converge_ledger.entries");
         let mut read = |statement| client.query(statement, &[]).expect("a readable ledger");
         let kept: Vec<_> = read(kept).iter().map(Entry::new).collect();

@@ -94,10 +94,11 @@ struct Entry {
     sequence: i64,
     lamport: i64,
     origin: String,
-    leaf: Vec<u8>,
+    leaf: String,
 }
 
-const COLUMNS: &str = "context_id, sequence, lamport, origin, leaf_hash, ledger_text(payload)";
+const COLUMNS: &str =
+    "context_id, sequence, lamport, origin, encode(leaf_hash, 'hex'), ledger_text(payload)";
 
 impl Entry {
     fn new(row: &Row) -> Self {
@@ -122,11 +123,11 @@ fn nodes_converge_whatever_fails() {
         );
     };
     let random = seeded();
-    let [right, ahead] = [node_options(), wrong];
+    let library = ("shared_preload_libraries", "converge_ledger");
     let mut nodes = vec![
-        node(NAMES[0], right.clone()),
-        node(NAMES[1], right),
-        node(NAMES[2], ahead),
+        node(NAMES[0], node_options()),
+        node(NAMES[1], node_options().set(library.0, library.1)),
+        node(NAMES[2], wrong.set(library.0, library.1)),
     ];
     let members: Vec<_> = NAMES.into_iter().zip(&nodes).collect();
     let mut network = mesh_through_proxies(&members);
