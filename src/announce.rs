@@ -85,13 +85,13 @@ pub fn at_prepare() -> Result<(), Failure> {
     at_commit()
 }
 
-/// How this transaction announces. One that applies what a peer sends never does it itself: a NOTIFY would keep it from being prepared,
-/// for ever.
+/// How this transaction announces, if it has appended. One that applies what a peer sends never does it itself: a NOTIFY would keep it
+/// from being prepared, for ever.
 fn announcing() -> Announcing {
     match settings::announcing() {
+        mode if !receive::is_worker() => mode,
         Announcing::ByWorker if shared::is_there() && shared::has_room() => Announcing::ByWorker,
-        _ if receive::is_worker() => Announcing::Never,
-        mode => mode,
+        _ => Announcing::Never,
     }
 }
 
