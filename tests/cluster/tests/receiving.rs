@@ -40,6 +40,46 @@ fn a_copy_of_what_is_there_changes_nothing() {
 }
 
 #[test]
+fn what_is_copied_gets_its_registry_and_its_subtrees() {
+    let origin = node("origin", node_options());
+    origin.run(FILL);
+    for (size, library) in [(600_i64, ""), (601, "converge_ledger")] {
+        let replica = Server::start(node_options().set("shared_preload_libraries", library));
+        subscribe(
+            &replica,
+            &format!("replica_{}", library.len()),
+            &origin,
+            Subscription::default(),
+        );
+        wait_until_equal(&[&origin, &replica]);
+        let mut client = replica.connect();
+        wait_until("the subtrees of both contexts are stored", || {
+            let stored = "SELECT count(*) FROM converge_ledger.subtrees";
+            client
+                .query_one(stored, &[])
+                .expect("a count")
+                .get::<_, i64>(0)
+                == 4
+        });
+        let waiting = "SELECT (SELECT count(*) FROM converge_ledger.unsettled), (SELECT count(*) FROM converge_ledger.contexts)";
+        let row = client.query_one(waiting, &[]).expect("counts");
+        assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (0, 2));
+        // And a session that waits for the next entry gets it.
+        let mut watcher = replica.connect();
+        let watched = std::thread::spawn(move || {
+            let statement = "SELECT sequence FROM ledger_watch('orders', $1)";
+            watcher
+                .query_one(statement, &[&size])
+                .expect("the next entry")
+                .get::<_, i64>(0)
+        });
+        append(&mut origin.connect(), "orders", "next").expect("appended");
+        assert_eq!(watched.join().expect("it ended"), size + 1);
+        verify_nodes(&[&replica], &[]);
+    }
+}
+
+#[test]
 fn entries_may_arrive_in_any_order() {
     let origin = node("origin", node_options());
     origin.run(FILL);
