@@ -82,13 +82,13 @@ pub struct Open {
     leaf: Option<Vec<u8>>,
 }
 
-/// Keeps a row; says whether the incidents of its branch must be put in order ([`tidy`]). `digest`: that of its content,
-/// where it is known.
+/// Keeps a row; says whether the incidents of its branch must be put in order ([`tidy`]). `digest`: that of its content
+/// and up to which sequence the context is judged. A branch that is judged to be another one need not keep all content.
 pub fn keep(
     fields: &Fields,
     kind: Kind,
     reason: &str,
-    digest: Option<Hash>,
+    digest: Option<(Hash, i64)>,
     source: &str,
 ) -> Result<bool, Failure> {
     let tables = ledger::quarantine()?;
@@ -100,14 +100,15 @@ pub fn keep(
         if let Some(open) = find(&tables, &context, kind, &origin) {
             let again = Some(open.sequence) == sequence && open.leaf.as_deref() == leaf;
             if !again && !is_kept(&tables, &context, &open, sequence, leaf) {
-                let far = sequence.unwrap_or(0) - open.sequence >= CONTENT_KEPT;
+                let far = sequence.unwrap_or(0).saturating_sub(open.sequence) >= CONTENT_KEPT;
+                let spare = digest.filter(|(_, judged)| far && open.sequence <= *judged);
                 add(
                     &tables,
                     &context,
                     &origin,
                     &open,
                     fields,
-                    digest.filter(|_| far),
+                    spare.map(|(digest, _)| digest),
                     source,
                 );
             }
@@ -335,18 +336,22 @@ fn evidence(reason: &str) -> Result<pg_sys::Datum, Failure> {
     })
 }
 
-/// Whether a context has had a fork.
-fn has_forks(tables: &Quarantine, context: &str) -> bool {
-    let keys = [Key::Text(1, context), Key::Text(2, Kind::Fork.as_str())];
-    Scan::by_key(tables.incidents, Sight::Latest, &keys)
-        .next()
-        .is_some()
+/// Whether a context has an open incident of a kind.
+fn has_open(tables: &Quarantine, context: &str, kind: Kind) -> bool {
+    let keys = [Key::Text(1, context), Key::Text(2, kind.as_str())];
+    let mut scan = Scan::by_key(tables.incidents, Sight::Latest, &keys);
+    while let Some(row) = scan.next() {
+        if row.datum(incident::RESOLVED_AT).is_none() {
+            return true;
+        }
+    }
+    false
 }
 
 /// Puts the forks of a context in order: one incident for each origin, with its first entry. The caller holds the lock of
 /// the context, without which two who deliver may each begin an incident.
 pub fn tidy(context: &str) -> Result<(), Failure> {
-    if !has_forks(&ledger::quarantine()?, context) {
+    if !has_open(&ledger::quarantine()?, context, Kind::Fork) {
         return Ok(());
     }
     call(|client| {
@@ -355,16 +360,26 @@ pub fn tidy(context: &str) -> Result<(), Failure> {
     })
 }
 
-/// Puts an entry back that was kept aside because its place was taken, or because it came before what it continues. Says
-/// whether there was one that continues the context now. The caller holds the lock of the context.
-pub fn take_back(ledger: &Ledger, context: &str, sequence: i64) -> Result<bool, Failure> {
-    if !has_forks(&ledger::quarantine()?, context) {
+/// Puts entries back that were kept aside because their places were taken, or because they came before what they continue:
+/// the one with `sequence`, and those of its branch that follow it, `most` together. Says whether there was one that
+/// continues the context now. The caller holds the lock of the context.
+pub fn take_back(
+    ledger: &Ledger,
+    context: &str,
+    sequence: i64,
+    most: u64,
+) -> Result<bool, Failure> {
+    let tables = ledger::quarantine()?;
+    if ![Kind::Fork, Kind::DuplicateId]
+        .iter()
+        .any(|kind| has_open(&tables, context, *kind))
+    {
         return Ok(false);
     }
     let mut candidates = Vec::new();
     call(|client| {
         let rows = client.select(
-            "SELECT incident_id, place, lamport, origin, key, payload, contested
+            "SELECT incident_id, lamport, origin, key, payload, contested
                FROM converge_ledger.fork_entries($1, $2)",
             None,
             &[context.into(), sequence.into()],
@@ -372,12 +387,11 @@ pub fn take_back(ledger: &Ledger, context: &str, sequence: i64) -> Result<bool, 
         for row in rows {
             candidates.push(Candidate {
                 incident: row.get(1)?.unwrap_or_default(),
-                place: row.get(2)?,
-                lamport: row.get(3)?.unwrap_or_default(),
-                origin: row.get(4)?.unwrap_or_default(),
-                key: row.get(5)?.unwrap_or_default(),
-                payload: row.get(6)?.unwrap_or_default(),
-                is_contested: row.get(7)?.unwrap_or(true),
+                lamport: row.get(2)?.unwrap_or_default(),
+                origin: row.get(3)?.unwrap_or_default(),
+                key: row.get(4)?.unwrap_or_default(),
+                payload: row.get(5)?.unwrap_or_default(),
+                is_contested: row.get(6)?.unwrap_or(true),
             });
         }
         Ok(())
@@ -398,13 +412,14 @@ pub fn take_back(ledger: &Ledger, context: &str, sequence: i64) -> Result<bool, 
         if judged.is_err() {
             continue;
         }
+        transaction::forget_forks(context);
         call(|client| {
-            let arguments = [candidate.incident.into(), candidate.place.as_deref().into()];
-            let take_back = "SELECT converge_ledger.take_back($1, $2)";
+            let most = i64::try_from(most).unwrap_or(i64::MAX);
+            let arguments = [candidate.incident.into(), sequence.into(), most.into()];
+            let take_back = "SELECT converge_ledger.take_back($1, $2, $3)";
             client.update(take_back, None, &arguments).map(|_| ())
         })?;
-        transaction::forget_forks(context);
-        if with_heads(|heads| Ok(heads.touch(ledger, context)?.now.sequence == sequence))? {
+        if with_heads(|heads| Ok(heads.touch(ledger, context)?.now.sequence >= sequence))? {
             return Ok(true);
         }
     }
@@ -414,8 +429,6 @@ pub fn take_back(ledger: &Ledger, context: &str, sequence: i64) -> Result<bool, 
 /// An entry that was kept aside.
 struct Candidate {
     incident: i64,
-    /// Where it is in `incident_entries`; none for the incident's own.
-    place: Option<String>,
     lamport: i64,
     origin: String,
     key: String,

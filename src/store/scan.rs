@@ -31,6 +31,8 @@ pub enum Sight {
     Latest,
     /// What a new statement of this transaction would see.
     Transaction,
+    /// As `Latest`, and what other transactions are about to commit.
+    Dirty,
 }
 
 impl Sight {
@@ -42,8 +44,19 @@ impl Sight {
                 Sight::Latest => &raw mut pg_sys::SnapshotSelfData,
                 Sight::Statement => pg_sys::GetActiveSnapshot(),
                 Sight::Transaction => pg_sys::GetTransactionSnapshot(),
+                Sight::Dirty => dirty_snapshot(),
             }
         }
+    }
+}
+
+/// A snapshot into which a scan writes who is about to insert or delete the row that it found.
+fn dirty_snapshot() -> pg_sys::Snapshot {
+    // SAFETY: zeros are a valid value of the structure; the type is all that is set in one of this kind.
+    unsafe {
+        let snapshot: pg_sys::Snapshot = pg_sys::palloc0(size_of::<pg_sys::SnapshotData>()).cast();
+        (*snapshot).snapshot_type = pg_sys::SnapshotType::SNAPSHOT_DIRTY;
+        snapshot
     }
 }
 
@@ -145,6 +158,18 @@ impl Scan {
                 source: Source::Sort(sort),
                 slot,
             }
+        }
+    }
+
+    /// The transaction that is about to insert the row that `advance` moved to, of a scan with [`Sight::Dirty`].
+    pub fn inserter(&self) -> Option<pg_sys::TransactionId> {
+        match self.source {
+            // SAFETY: the snapshot lives as long as the scan, which set it when it found the row.
+            Source::Index { scan, .. } => unsafe {
+                let inserter = (*(*scan).xs_snapshot).xmin;
+                (inserter != pg_sys::InvalidTransactionId).then_some(inserter)
+            },
+            Source::Sort(_) => None,
         }
     }
 
