@@ -9,7 +9,7 @@ use crate::append::head::with_heads;
 use crate::function::text;
 use crate::ledger::{self, entry, Ledger, Quarantine};
 use crate::report::{self, Failure};
-use crate::store::scan::{Key, Row, Scan, Sight};
+use crate::store::scan::{Key, Scan, Sight};
 use crate::store::write;
 use converge_ledger_core::continuation::Successor;
 use converge_ledger_core::hash::Hash;
@@ -71,7 +71,6 @@ mod incident {
 mod member {
     pub const NUMBER: usize = 1;
     pub const LAMPORT: usize = 3;
-    pub const LEAF_HASH: usize = 13;
 }
 
 /// An open incident.
@@ -95,7 +94,7 @@ pub fn keep(
     let context = fields.indexable(entry::CONTEXT_ID);
     let origin = fields.indexable(entry::ORIGIN);
     let sequence = fields.int8(entry::SEQUENCE);
-    let leaf = fields.bytes(entry::LEAF_HASH);
+    let leaf = fields.indexable_leaf();
     if kind.is_branch() {
         if let Some(open) = find(&tables, &context, kind, &origin) {
             let again = Some(open.sequence) == sequence && open.leaf.as_deref() == leaf;
@@ -114,7 +113,7 @@ pub fn keep(
             }
             return Ok(sequence.is_some_and(|sequence| sequence < open.sequence));
         }
-    } else if is_known(&tables, &context, kind, &origin, sequence, leaf) {
+    } else if is_known(&tables, &context, kind, &origin, fields) {
         return Ok(false);
     }
     let number = begin(&tables, &context, &origin, kind, fields, reason, source)?;
@@ -174,36 +173,27 @@ fn find(tables: &Quarantine, context: &str, kind: Kind, origin: &str) -> Option<
 }
 
 /// Whether a single row is an incident already, resolved or not.
-fn is_known(
-    tables: &Quarantine,
-    context: &str,
-    kind: Kind,
-    origin: &str,
-    sequence: Option<i64>,
-    leaf: Option<&[u8]>,
-) -> bool {
-    let (from, to) = sequence.map_or((i64::MIN, i64::MAX), |sequence| (sequence, sequence));
+fn is_known(tables: &Quarantine, context: &str, kind: Kind, origin: &str, fields: &Fields) -> bool {
     let keys = [
         Key::Text(1, context),
         Key::Text(2, kind.as_str()),
-        Key::Text(3, origin),
-        Key::AtLeast(4, from),
-        Key::AtMost(4, to),
+        match fields.bytes(entry::ORIGIN) {
+            Some(_) => Key::Text(3, origin),
+            None => Key::Null(3),
+        },
+        fields
+            .int8(entry::SEQUENCE)
+            .map_or(Key::Null(4), |sequence| Key::Int8(4, sequence)),
+        fields
+            .indexable_leaf()
+            .map_or(Key::Null(5), |leaf| Key::Bytes(5, leaf)),
     ];
-    // A row without a sequence is not recognised: an index key finds no nulls.
-    let mut scan = Scan::by_key(tables.incidents, Sight::Latest, &keys);
-    while let Some(row) = scan.next() {
-        let number = |row: &Row| {
-            row.datum(incident::SEQUENCE)
-                .map(|datum| datum.value() as i64)
-        };
-        if number(&row) == sequence && row.bytes(incident::LEAF_HASH) == leaf {
-            return true;
-        }
-    }
-    false
+    Scan::by_key(tables.incidents, Sight::Latest, &keys)
+        .next()
+        .is_some()
 }
 
+/// Whether an entry is among the further ones of an incident.
 fn is_kept(
     tables: &Quarantine,
     context: &str,
@@ -211,30 +201,31 @@ fn is_kept(
     sequence: Option<i64>,
     leaf: Option<&[u8]>,
 ) -> bool {
-    let Some(sequence) = sequence else {
-        return true; // a branch is of entries that have one
+    let (Some(sequence), Some(leaf)) = (sequence, leaf) else {
+        return true; // a branch is of entries that have both
     };
     let keys = [
         Key::Text(1, context),
-        Key::AtLeast(2, sequence),
-        Key::AtMost(2, sequence),
+        Key::Int8(2, sequence),
+        Key::Bytes(3, leaf),
     ];
     let mut scan = Scan::by_key(tables.entries, Sight::Latest, &keys);
     while let Some(row) = scan.next() {
-        if row.int8(member::NUMBER) == open.number && row.bytes(member::LEAF_HASH) == leaf {
+        if row.int8(member::NUMBER) == open.number {
             return true;
         }
     }
     false
 }
 
-/// The row's own columns with a context and an origin that the indexes can hold.
+/// The row's own columns with a context, an origin and a leaf hash that the indexes can hold.
 fn stored(fields: &Fields, context: &str, origin: &str) -> Fields {
     let mut stored = *fields;
     stored.0[entry::CONTEXT_ID - 1] = Some(write::text(context));
     if stored.0[entry::ORIGIN - 1].is_some() {
         stored.0[entry::ORIGIN - 1] = Some(write::text(origin));
     }
+    stored.0[entry::LEAF_HASH - 1] = fields.indexable_leaf().map(write::bytea);
     stored
 }
 

@@ -14,7 +14,10 @@ pub enum Key<'a> {
     Text(i16, &'a str),
     /// Greater than a text.
     Beyond(i16, &'a str),
+    Bytes(i16, &'a [u8]),
+    Null(i16),
     Int2(i16, i16),
+    Int8(i16, i64),
     AtLeast(i16, i64),
     AtMost(i16, i64),
 }
@@ -223,10 +226,41 @@ impl Key<'_> {
                 pg_sys::F_TEXT_GT,
                 super::write::text(text),
             ),
+            Key::Bytes(column, bytes) => (
+                column,
+                BTEqualStrategyNumber,
+                pg_sys::F_BYTEAEQ,
+                super::write::bytea(bytes),
+            ),
+            Key::Null(column) => {
+                let flags = pg_sys::SK_ISNULL | pg_sys::SK_SEARCHNULL;
+                let (none, no_type) = (0, pg_sys::InvalidOid);
+                let nothing = pg_sys::Datum::from(0);
+                // SAFETY: fills the given struct; a search for null has neither function nor argument.
+                unsafe {
+                    pg_sys::ScanKeyEntryInitialize(
+                        scan_key,
+                        flags as i32,
+                        column,
+                        none,
+                        no_type,
+                        no_type,
+                        no_type,
+                        nothing,
+                    );
+                }
+                return;
+            }
             Key::Int2(column, value) => (
                 column,
                 BTEqualStrategyNumber,
                 pg_sys::F_INT2EQ,
+                pg_sys::Datum::from(value),
+            ),
+            Key::Int8(column, value) => (
+                column,
+                BTEqualStrategyNumber,
+                pg_sys::F_INT8EQ,
                 pg_sys::Datum::from(value),
             ),
             Key::AtLeast(column, value) => (

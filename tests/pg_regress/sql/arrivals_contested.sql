@@ -79,5 +79,10 @@ select * from pg_temp.state('ids');
 insert into converge_ledger.entries select (pg_temp.arriving('clock', i, lamport => case i when 2 then 1 end)).* from unnest(array[2, 3, 4, 1]) as i;
 insert into converge_ledger.entries select (pg_temp.arriving('clock', 2)).*;
 select * from pg_temp.state('clock');
+
+-- Rows that are no entries are recognised when they come again, whatever they lack, and whatever is too long for an index.
+insert into converge_ledger.entries select null, lamport, appended_at, 1, context_id, null, key, id, payload, metadata, salt, leaf.hash, null
+  from pg_temp.arriving('damaged', 1), generate_series(1, 2), (values (sha256('x')), (convert_to(repeat('x', 100000), 'UTF8'))) as leaf (hash);
+select kind, sequence, origin, length(leaf_hash) from converge_ledger.incidents where context_id = 'damaged' order by length(leaf_hash);
 \c :home
 drop database regress_contested;
