@@ -267,11 +267,11 @@ fn indexed(
 /// Where what cannot be accepted is kept.
 #[derive(Clone, Copy)]
 pub struct Quarantine {
-    /// Read by (context_id, kind, origin, sequence).
+    /// Read by (context_id, kind, origin, sequence, leaf_hash).
     pub incidents: Table,
     /// Gives the numbers of incidents.
     pub numbers: pg_sys::Oid,
-    /// Read by (context_id, sequence).
+    /// Read by (context_id, sequence, leaf_hash).
     pub entries: Table,
 }
 

@@ -1,70 +1,84 @@
 -- What the compiled code does with incidents where speed does not matter. Called under the lock of the context.
 
 create function converge_ledger.fork_entries(context text, "sequence" bigint)
-    returns table (incident_id bigint, place text, lamport bigint, origin text, key text, payload bytea, contested boolean)
+    returns table (incident_id bigint, lamport bigint, origin text, key text, payload bytea, contested boolean)
     language sql stable parallel unsafe
 begin atomic
-    select candidate.incident_id, candidate.place, candidate.lamport, candidate.origin, candidate.key, candidate.payload,
-           exists (
+    select candidate.incident_id, candidate.lamport, candidate.origin, candidate.key, candidate.payload,
+           candidate.kind = 'fork' and exists (
                select from converge_ledger.entries as live
                 where live.context_id = fork_entries.context and live.sequence = candidate.first
                   and live.origin = candidate.origin)
       from (
-          select i.incident_id, null::text as place, i.lamport, i.origin, i.key, i.payload, i.sequence as first
+          select i.incident_id, i.kind, i.lamport, i.origin, i.key, i.id, i.payload, i.sequence as first
             from converge_ledger.incidents i
-           where i.context_id = fork_entries.context and i.kind = 'fork' and i.sequence = fork_entries.sequence
-             and i.resolved_at is null and i.payload is not null
+           where i.context_id = fork_entries.context and i.kind in ('fork', 'duplicate id')
+             and i.sequence = fork_entries.sequence and i.resolved_at is null and i.payload is not null
           union all
-          select i.incident_id, e.ctid::text, e.lamport, e.origin, e.key, e.payload, i.sequence
+          select i.incident_id, i.kind, e.lamport, e.origin, e.key, e.id, e.payload, i.sequence
             from converge_ledger.incident_entries e
             join converge_ledger.incidents i on i.incident_id = e.incident_id
            where e.context_id = fork_entries.context and e.sequence = fork_entries.sequence
              and i.kind = 'fork' and i.resolved_at is null and e.payload is not null
       ) as candidate
+     -- The id of an entry before it is taken; one behind it gives way.
+     where candidate.id = ''
+        or not exists (
+               select from converge_ledger.entries as live
+                where live.context_id = fork_entries.context and live.id = candidate.id
+                  and live.sequence < fork_entries.sequence)
      order by candidate.lamport, candidate.origin;
 end;
 comment on function converge_ledger.fork_entries(text, bigint) is
     'quarantined entries with this place in a context, whose content is kept';
 
-create function converge_ledger.take_back(incident bigint, place text) returns void
+create function converge_ledger.take_back(incident bigint, "from" bigint, most bigint) returns void
     language plpgsql volatile parallel unsafe
     set search_path = pg_catalog, pg_temp
 as $function$
+declare
+    context text;
+    last bigint;
 begin
-    if place is null then
-        insert into converge_ledger.entries (sequence, lamport, appended_at, format, context_id, origin, key, id, payload,
-                                             metadata, salt, leaf_hash, content_digest)
-        select i.sequence, i.lamport, i.appended_at, i.format, i.context_id, i.origin, i.key, i.id, i.payload,
-               i.metadata, i.salt, i.leaf_hash, i.content_digest
-          from converge_ledger.incidents i where i.incident_id = take_back.incident;
-        -- Not taken after all: it stays where it is.
-        if not found then
-            return;
-        end if;
-    else
-        insert into converge_ledger.entries (sequence, lamport, appended_at, format, context_id, origin, key, id, payload,
-                                             metadata, salt, leaf_hash, content_digest)
-        select e.sequence, e.lamport, e.appended_at, e.format, e.context_id, e.origin, e.key, e.id, e.payload,
-               e.metadata, e.salt, e.leaf_hash, e.content_digest
-          from converge_ledger.incident_entries e where e.ctid = take_back.place::tid;
-        if not found then
-            return;
-        end if;
-        delete from converge_ledger.incident_entries e where e.ctid = take_back.place::tid;
-        return;
-    end if;
-    -- The incident goes on with the next entry of its branch.
-    if not converge_ledger.begin_incident_with_first(incident) then
+    -- The incident's own entry is treated like the others of its branch.
+    perform converge_ledger.add_to_incident(incident, incident);
+    select i.context_id into context from converge_ledger.incidents i where i.incident_id = incident;
+    select max(run.sequence) into last
+      from (
+          select e.sequence, dense_rank() over (order by e.sequence) as place
+            from (
+                select m.sequence
+                  from converge_ledger.incident_entries m
+                 where m.context_id = context and m.sequence >= "from" and m.sequence - "from" < most
+                   and m.incident_id = incident and m.payload is not null
+            ) as e
+      ) as run
+     where run.sequence = "from" + run.place - 1;
+    -- The incident goes on with what is left, so that those that are put back are not taken for a part of it.
+    if not converge_ledger.begin_incident_with_first(incident, "from", last) then
         update converge_ledger.incidents i
            set resolved_at = clock_timestamp(), resolution = 'continues the context after all'
-         where i.incident_id = take_back.incident;
+         where i.incident_id = incident;
     end if;
+    -- Those that are refused are kept again.
+    with taken as (
+        delete from converge_ledger.incident_entries e
+         where e.context_id = context and e.sequence between "from" and last and e.incident_id = incident
+     returning e.*
+    )
+    insert into converge_ledger.entries (sequence, lamport, appended_at, format, context_id, origin, key, id, payload,
+                                         metadata, salt, leaf_hash, content_digest)
+    select t.sequence, t.lamport, t.appended_at, t.format, t.context_id, t.origin, t.key, t.id, t.payload,
+           t.metadata, t.salt, t.leaf_hash, t.content_digest
+      from taken t
+     order by t.sequence;
 end
 $function$;
-comment on function converge_ledger.take_back(bigint, text) is
-    'puts a quarantined entry at its place, through the trigger that judges it';
+comment on function converge_ledger.take_back(bigint, bigint, bigint) is
+    'puts quarantined entries of one branch that follow each other back at their places, through the trigger that judges them';
 
-create function converge_ledger.begin_incident_with_first(incident bigint) returns boolean
+create function converge_ledger.begin_incident_with_first(incident bigint, taken_from bigint default null, taken_to bigint default null)
+    returns boolean
     language plpgsql volatile parallel unsafe
     set search_path = pg_catalog, pg_temp
 as $function$
@@ -75,6 +89,7 @@ begin
       from converge_ledger.incidents i
       join converge_ledger.incident_entries e on e.context_id = i.context_id and e.incident_id = i.incident_id
      where i.incident_id = incident
+       and (taken_from is null or e.sequence not between taken_from and taken_to)
      order by e.sequence limit 1;
     if not found then
         return false;
@@ -88,8 +103,8 @@ begin
     return true;
 end
 $function$;
-comment on function converge_ledger.begin_incident_with_first(bigint) is
-    'makes the first further entry of an incident its own; false if it has none';
+comment on function converge_ledger.begin_incident_with_first(bigint, bigint, bigint) is
+    'makes the first further entry of an incident its own, not one of those that are taken; false if there is none';
 
 create function converge_ledger.add_to_incident(incident bigint, added bigint) returns void
     language sql volatile parallel unsafe

@@ -51,7 +51,7 @@ comment on column converge_ledger.incidents.evidence is 'what was found, as JSON
 comment on column converge_ledger.incidents.resolved_at is 'when it was resolved, null while it is open';
 comment on column converge_ledger.incidents.resolution is 'how it was resolved';
 
-create index incidents_branch on converge_ledger.incidents (context_id, kind, origin, sequence);
+create index incidents_branch on converge_ledger.incidents (context_id, kind, origin, sequence, leaf_hash);
 comment on index converge_ledger.incidents_branch is
     'recognises what arrives again';
 
@@ -75,7 +75,7 @@ create table converge_ledger.incident_entries (
     arrived_at     timestamptz not null
 );
 
-create index incident_entries_place on converge_ledger.incident_entries (context_id, sequence);
+create index incident_entries_place on converge_ledger.incident_entries (context_id, sequence, leaf_hash);
 comment on index converge_ledger.incident_entries_place is
     'finds what may stand at a place of a context';
 

@@ -9,7 +9,7 @@ use super::leaves::Leaves;
 use super::lock;
 use crate::ledger::{entry, Ledger};
 use crate::report::{self, Failure};
-use crate::store::entries::{self, Last};
+use crate::store::entries::{self, Last, Located};
 use crate::store::scan::Sight;
 use crate::store::tree::StoredTree;
 use crate::store::unsettled;
@@ -181,21 +181,27 @@ impl Heads {
         Ok(head)
     }
 
-    /// As [`Heads::touch`], for an entry that arrives from another node: does not wait for the lock, and takes none if the
-    /// transaction has many. None without the lock.
+    /// Whether the transaction has touched a context.
+    pub fn holds(&self, context: &str) -> bool {
+        self.find(context).is_some()
+    }
+
+    /// As [`Heads::touch_complete`], for an entry that arrives from another node: does not wait for the lock, and takes none if
+    /// the transaction has many. None without the lock.
     pub fn touch_arriving(
         &mut self,
         ledger: &Ledger,
         context: &str,
+        end: i64,
     ) -> Result<Option<&mut Head>, Failure> {
         if self.find(context).is_none() {
             let many = self.escalated_at.is_none() && self.locked >= MOST_ARRIVING;
             if many || !lock::try_enter(ledger) || !lock::try_context(context) {
                 return Ok(None);
             }
-            let end = unsettled::end(ledger, context, Sight::Latest);
             let locked = self.escalated_at.is_none();
-            self.read(ledger, context, end, nest_level(), locked)?;
+            let located = self.locate(ledger, context, end);
+            self.hold(context, located, nest_level(), locked);
         }
         self.touch(ledger, context).map(Some)
     }
@@ -225,34 +231,49 @@ impl Heads {
         }
         // What is not judged yet has come from other nodes. This one does not own the context then, or waits until it has caught
         // up: the look at the entries themselves is enough for those who append again and again.
-        let noted = || unsettled::end(ledger, context, Sight::Latest);
-        let end = match beginning {
-            Beginning::ForOwn if self.hint(context) > 0 => MAX_NUMBER,
-            Beginning::ForOwn => noted(),
-            Beginning::ForComplete { end } => end.min(noted()),
+        let (located, noted) = match (beginning, self.hint(context)) {
+            (Beginning::ForOwn, hint @ 1..) => {
+                let located = entries::last(ledger, context, hint, MAX_NUMBER, Sight::Latest);
+                (located, None)
+            }
+            (Beginning::ForOwn, _) => self.locate(ledger, context, MAX_NUMBER),
+            (Beginning::ForComplete { end }, _) => self.locate(ledger, context, end),
         };
-        self.read(ledger, context, end, level, locked)
-    }
-
-    /// Makes the head of a context whose lock is held.
-    fn read(
-        &mut self,
-        ledger: &Ledger,
-        context: &str,
-        end: i64,
-        level: i32,
-        locked: bool,
-    ) -> Result<usize, Failure> {
-        self.locked += usize::from(locked);
-        let hint = self.hint(context);
-        let mut located = entries::last(ledger, context, hint, end, Sight::Latest);
-        if end < MAX_NUMBER && located.beyond.is_none() {
-            let last = located.last.as_ref().map_or(0, |last| last.sequence);
-            located.beyond = entries::next_after(ledger, context, last, Sight::Latest);
-        }
         if let Some(last) = &located.last {
             check_snapshot(ledger, context, last.sequence)?;
         }
+        Ok(self.hold(context, (located, noted), level, locked))
+    }
+
+    /// Finds the last entry of a context that is judged, at most `end`; and from where on entries are not.
+    pub fn locate(&self, ledger: &Ledger, context: &str, end: i64) -> (Located, Option<i64>) {
+        let hint = self.hint(context);
+        let mut end = end.min(unsettled::end(ledger, context, Sight::Latest));
+        loop {
+            let mut located = entries::last(ledger, context, hint, end, Sight::Latest);
+            // Whoever delivers without the lock may have committed an entry and its note since the notes were read.
+            let noted = unsettled::end(ledger, context, Sight::Latest);
+            if noted < end {
+                end = noted;
+                continue;
+            }
+            if end < MAX_NUMBER && located.beyond.is_none() {
+                let last = located.last.as_ref().map_or(0, |last| last.sequence);
+                located.beyond = entries::next_after(ledger, context, last, Sight::Latest);
+            }
+            return (located, (end < MAX_NUMBER).then_some(end + 1));
+        }
+    }
+
+    /// Makes the head of a context whose lock is held.
+    fn hold(
+        &mut self,
+        context: &str,
+        (located, noted): (Located, Option<i64>),
+        level: i32,
+        locked: bool,
+    ) -> usize {
+        self.locked += usize::from(locked);
         let context: Rc<str> = context.into();
         let slot = self.heads.len();
         self.heads.push(Some(Head {
@@ -263,7 +284,7 @@ impl Heads {
             block: Leaves::new(slot < ESCALATE_AT),
             saved_at: level,
             locked,
-            noted: (end < MAX_NUMBER).then_some(end + 1),
+            noted,
         }));
         self.by_context.insert(context, slot);
         if level > 1 {
@@ -273,7 +294,7 @@ impl Heads {
                 mark: None,
             });
         }
-        Ok(slot)
+        slot
     }
 
     /// Whether the next entry of a context ends a block whose leaves were not kept: then they are read from the table.

@@ -43,20 +43,20 @@ enum Verdict {
 pub fn arrive(ledger: &Ledger, row: &NewRow) -> Result<Fate, Failure> {
     let source = transaction::source(ledger);
     if row.datum(entry::LEAF_HASH).is_none() {
-        keep(row, None, Kind::Damaged, "it has no leaf hash", &source)?;
+        keep(row, Kind::Damaged, "it has no leaf hash", &source)?;
         return Ok(Fate::Dropped);
     }
     let mut metadata = String::new();
     let (entry, leaf) = match place::read(row, &mut metadata) {
         Ok(read) => read,
         Err(failure) => {
-            keep(row, None, Kind::Damaged, &failure.reason(), &source)?;
+            keep(row, Kind::Damaged, &failure.reason(), &source)?;
             return Ok(Fate::Dropped);
         }
     };
     if !source.may_deliver(entry.origin) {
         let reason = String::from("its subscription is pinned to other origins");
-        keep(row, Some(&entry), Kind::Unpinned, &reason, &source)?;
+        keep_entry(row, &entry, MAX_NUMBER, Kind::Unpinned, &reason, &source)?;
         return Ok(Fate::Dropped);
     }
     let mut delivery = match transaction::take(entry.context) {
@@ -66,7 +66,17 @@ pub fn arrive(ledger: &Ledger, row: &NewRow) -> Result<Fate, Failure> {
             ..Delivery::default()
         },
     };
-    let arrival = Arrival::begin(ledger, &entry, leaf, &source, &mut delivery)?;
+    let mut arrival = Arrival::begin(ledger, &entry, leaf, &source, &mut delivery)?;
+    if arrival.is_contested(&delivery) {
+        settle::settle(
+            ledger,
+            entry.context,
+            &source.subscription,
+            transaction::budget(),
+        )?;
+        delivery = delivery.remains();
+        arrival = Arrival::begin(ledger, &entry, leaf, &source, &mut delivery)?;
+    }
     let verdict = arrival.judge(&mut delivery)?;
     let fate = match verdict {
         Verdict::Duplicate => Fate::Dropped,
@@ -87,9 +97,9 @@ pub fn arrive(ledger: &Ledger, row: &NewRow) -> Result<Fate, Failure> {
             Fate::Stored
         }
         Verdict::Refused(kind, reason) => {
-            let is_untidy = keep(row, Some(&entry), kind, &reason, &source)?;
-            if kind == Kind::Fork {
-                // Without the lock, what it was compared with may be old: whoever holds the context may be taking its branch back.
+            let is_untidy = keep_entry(row, &entry, arrival.size, kind, &reason, &source)?;
+            if kind == Kind::Fork || kind == Kind::DuplicateId {
+                // Without the lock it may be wanted at its place by now.
                 delivery.forked |= is_untidy || !arrival.locked;
                 delivery
                     .forks
@@ -102,21 +112,23 @@ pub fn arrive(ledger: &Ledger, row: &NewRow) -> Result<Fate, Failure> {
     Ok(fate)
 }
 
-fn keep(
+fn keep(row: &NewRow, kind: Kind, reason: &str, source: &Source) -> Result<bool, Failure> {
+    let fields = Fields::of_new(row);
+    quarantine::keep(&fields, kind, reason, None, &source.subscription)
+}
+
+/// Keeps an entry of a context of which `size` entries are judged.
+fn keep_entry(
     row: &NewRow,
-    entry: Option<&Entry>,
+    entry: &Entry,
+    size: i64,
     kind: Kind,
     reason: &str,
     source: &Source,
 ) -> Result<bool, Failure> {
-    let digest = entry.map(Entry::content_digest);
-    quarantine::keep(
-        &Fields::of_new(row),
-        kind,
-        reason,
-        digest,
-        &source.subscription,
-    )
+    let fields = Fields::of_new(row);
+    let digest = Some((entry.content_digest(), size));
+    quarantine::keep(&fields, kind, reason, digest, &source.subscription)
 }
 
 /// An entry and what is known of its context.
@@ -141,27 +153,32 @@ impl<'a> Arrival<'a> {
         delivery: &mut Delivery,
     ) -> Result<Arrival<'a>, Failure> {
         let is_new = delivery.highest == MAX_NUMBER;
-        let node = &source.node;
-        if source.copies && delivery.unlocked.is_none() {
-            // A copy is long: it would keep others from the context until its end. Only what this node owns is judged at once,
-            // because nothing may be in the way of its own entries.
-            let known = Known::read(ledger, entry.context);
-            if node.is_none() || known.owner != *node {
+        let is_takeover = entry.key == ControlKey::Takeover.as_str();
+        if delivery.unlocked.is_none() && !with_heads(|heads| heads.holds(entry.context)) {
+            let known = Known::read(ledger, entry.context, delivery.end());
+            // What arrives for a context that this node owns is there already, or refused, whatever else arrives or is appended:
+            // its appends need not wait. A copy is long: it would keep others from the context until its end.
+            let without_lock = match source.is_own(known.owner.as_deref()) {
+                true => source.is_peer() && !source.catches_up && !is_takeover,
+                false => source.copies,
+            };
+            if without_lock {
                 delivery.unlocked = Some(known);
             }
         }
         let head = match &delivery.unlocked {
             None => with_heads(|heads| {
-                let head = heads.touch_arriving(ledger, entry.context)?;
+                let head = heads.touch_arriving(ledger, entry.context, delivery.end())?;
                 Ok(head.map(|head| (head.now.sequence, head.now.owner.clone())))
             })?,
             Some(_) => None,
         };
         let locked = head.is_some();
+        let end = delivery.end();
         let (size, owner) = head.unwrap_or_else(|| {
             let known = delivery
                 .unlocked
-                .get_or_insert_with(|| Known::read(ledger, entry.context));
+                .get_or_insert_with(|| Known::read(ledger, entry.context, end));
             (known.sequence, known.owner.clone())
         });
         if is_new && entries::next_after(ledger, entry.context, size, Sight::Latest).is_none() {
@@ -178,22 +195,49 @@ impl<'a> Arrival<'a> {
         })
     }
 
+    /// Whether it is the next one and another entry, which nobody has judged, has its place.
+    fn is_contested(&self, delivery: &Delivery) -> bool {
+        let Entry {
+            context, sequence, ..
+        } = *self.entry;
+        let is_next = self.locked && sequence == self.size + 1;
+        is_next
+            && !transaction::is_settling()
+            && sequence <= delivery.highest
+            && entries::with_entry(self.ledger, context, sequence, Sight::Latest, |row| {
+                row.bytes(entry::LEAF_HASH) != Some(self.leaf.as_bytes())
+            }) == Some(true)
+    }
+
     fn judge(&self, delivery: &mut Delivery) -> Result<Verdict, Failure> {
         let entry = self.entry;
         let next = self.size + 1;
         let is_next = entry.sequence == next;
-        if entry.sequence < next || entry.sequence <= delivery.highest {
-            if let Some(verdict) = self.compare() {
+        let is_own = self.source.is_own(Some(entry.origin));
+        if self.source.copies {
+            entries::await_place(self.ledger, entry.context, entry.sequence);
+        }
+        let may_be_there = entry.sequence < next || entry.sequence <= delivery.highest;
+        if may_be_there || is_own || self.source.copies {
+            if let Some(verdict) = self.compare(Sight::Latest) {
                 return Ok(verdict);
             }
         }
-        if let Some(verdict) = self.compare_id() {
-            return Ok(verdict);
+        // What was appended here may come back before its commit can be seen.
+        if is_own {
+            if let Some(Verdict::Duplicate) = self.compare(Sight::Dirty) {
+                return Ok(Verdict::Duplicate);
+            }
+        }
+        let holder = self.find_id();
+        let can_yield = holder.is_some_and(|holder| self.locked && is_next && holder > next);
+        if let Some(holder) = holder.filter(|_| !can_yield) {
+            let reason = format!("entry {holder} has its id");
+            return Ok(Verdict::Refused(Kind::DuplicateId, reason));
         }
         let refused = |kind, reason: String| Ok(Verdict::Refused(kind, reason));
         // An administrator's session may put back what is missing; a peer only while this node catches up.
-        let from_peer = !self.source.subscription.is_empty();
-        if from_peer && self.is_own(Some(entry.origin)) && !self.source.catches_up {
+        if self.source.is_peer() && is_own && !self.source.catches_up {
             let size = self.size;
             return refused(
                 Kind::Rollback,
@@ -208,7 +252,7 @@ impl<'a> Arrival<'a> {
             .is_some_and(|owner| owner != entry.origin);
         let is_takeover = entry.key == ControlKey::Takeover.as_str();
         // What continues this node's own entries must not be in the way of the next one.
-        let in_the_way = foreign && self.is_own(self.owner.as_deref());
+        let in_the_way = foreign && self.source.is_own(self.owner.as_deref());
         if in_the_way && !(is_next && is_takeover && self.locked) {
             return refused(Kind::Fork, self.not_of_owner());
         }
@@ -223,17 +267,25 @@ impl<'a> Arrival<'a> {
             head.judge(self.ledger, &entry.into())
         })?;
         Ok(match judged {
-            Ok(()) => Verdict::Continues,
+            Ok(()) => {
+                if let Some(holder) = holder {
+                    // Nobody has judged that one, and behind this one it is wrong.
+                    settle::evict_one(
+                        self.ledger,
+                        entry.context,
+                        holder,
+                        &self.source.subscription,
+                    )?;
+                    delivery.forked = true;
+                }
+                Verdict::Continues
+            }
             Err(discontinuity) if discontinuity.is_fork() => Verdict::Refused(
                 Kind::Fork,
                 format!("{discontinuity}, which has {} entries here", self.size),
             ),
             Err(discontinuity) => Verdict::Refused(Kind::Discontinuity, discontinuity.to_string()),
         })
-    }
-
-    fn is_own(&self, origin: Option<&str>) -> bool {
-        self.source.node.is_some() && self.source.node.as_deref() == origin
     }
 
     fn not_of_owner(&self) -> String {
@@ -245,11 +297,11 @@ impl<'a> Arrival<'a> {
     }
 
     /// Compares with the entry that has the place already.
-    fn compare(&self) -> Option<Verdict> {
+    fn compare(&self, sight: Sight) -> Option<Verdict> {
         let Entry {
             context, sequence, ..
         } = *self.entry;
-        entries::with_entry(self.ledger, context, sequence, Sight::Latest, |row| {
+        entries::with_entry(self.ledger, context, sequence, sight, |row| {
             if row.bytes(entry::LEAF_HASH) == Some(self.leaf.as_bytes()) {
                 return Verdict::Duplicate;
             }
@@ -262,14 +314,13 @@ impl<'a> Arrival<'a> {
     }
 
     /// Finds another entry with the same id.
-    fn compare_id(&self) -> Option<Verdict> {
+    fn find_id(&self) -> Option<i64> {
         let Entry { context, id, .. } = *self.entry;
         if id.is_empty() {
             return None;
         }
         entries::with_id(self.ledger, context, id, Sight::Latest, |row| {
-            let other = row.int8(entry::SEQUENCE);
-            Verdict::Refused(Kind::DuplicateId, format!("entry {other} has its id"))
+            row.int8(entry::SEQUENCE)
         })
     }
 
@@ -317,6 +368,6 @@ pub unsafe fn refuse_change(operation: &str, data: &pg_sys::TriggerData) -> Resu
         let row = NewRow::deform(data.tg_trigtuple, descriptor, &mut columns);
         let source = transaction::source(&ledger);
         let reason = format!("the peer's {operation} of this entry was not carried out");
-        keep(&row, None, Kind::Change, &reason, &source).map(|_| ())
+        keep(&row, Kind::Change, &reason, &source).map(|_| ())
     }
 }

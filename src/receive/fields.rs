@@ -6,6 +6,9 @@ use crate::store::scan::{varlena_bytes, Row};
 use converge_ledger_core::limits::{MAX_CONTEXT_BYTES, MAX_ORIGIN_BYTES};
 use pgrx::pg_sys;
 
+/// How much is kept of what stands for a leaf hash, which has 32 bytes.
+const MAX_LEAF_BYTES: usize = 64;
+
 /// The values of the ledger's own columns, in their order.
 #[derive(Clone, Copy)]
 pub struct Fields(pub [Option<pg_sys::Datum>; entry::COUNT]);
@@ -27,6 +30,12 @@ impl Fields {
     pub fn bytes(&self, column: usize) -> Option<&[u8]> {
         // SAFETY: these columns are varlenas, which live as long as the row.
         self.0[column - 1].map(|datum| unsafe { varlena_bytes(datum) })
+    }
+
+    /// The leaf hash, if there is one, as far as an index can hold it: a sound one is shorter.
+    pub fn indexable_leaf(&self) -> Option<&[u8]> {
+        let leaf = self.bytes(entry::LEAF_HASH)?;
+        Some(&leaf[..leaf.len().min(MAX_LEAF_BYTES)])
     }
 
     /// A text that an index can hold: cut where it is longer than an entry may have it, for a row may bring anything.

@@ -9,7 +9,7 @@ use crate::append::head::with_heads;
 use crate::function::text;
 use crate::ledger::{self, entry, Ledger, Quarantine};
 use crate::report::{self, Failure};
-use crate::store::scan::{Key, Row, Scan, Sight};
+use crate::store::scan::{Key, Scan, Sight};
 use crate::store::write;
 use converge_ledger_core::continuation::Successor;
 use converge_ledger_core::hash::Hash;
@@ -71,7 +71,6 @@ mod incident {
 mod member {
     pub const NUMBER: usize = 1;
     pub const LAMPORT: usize = 3;
-    pub const LEAF_HASH: usize = 13;
 }
 
 /// An open incident.
@@ -82,38 +81,39 @@ pub struct Open {
     leaf: Option<Vec<u8>>,
 }
 
-/// Keeps a row; says whether the incidents of its branch must be put in order ([`tidy`]). `digest`: that of its content,
-/// where it is known.
+/// Keeps a row; says whether the incidents of its branch must be put in order ([`tidy`]). `digest`: that of its content
+/// and up to which sequence the context is judged. A branch that is judged to be another one need not keep all content.
 pub fn keep(
     fields: &Fields,
     kind: Kind,
     reason: &str,
-    digest: Option<Hash>,
+    digest: Option<(Hash, i64)>,
     source: &str,
 ) -> Result<bool, Failure> {
     let tables = ledger::quarantine()?;
     let context = fields.indexable(entry::CONTEXT_ID);
     let origin = fields.indexable(entry::ORIGIN);
     let sequence = fields.int8(entry::SEQUENCE);
-    let leaf = fields.bytes(entry::LEAF_HASH);
+    let leaf = fields.indexable_leaf();
     if kind.is_branch() {
         if let Some(open) = find(&tables, &context, kind, &origin) {
             let again = Some(open.sequence) == sequence && open.leaf.as_deref() == leaf;
             if !again && !is_kept(&tables, &context, &open, sequence, leaf) {
-                let far = sequence.unwrap_or(0) - open.sequence >= CONTENT_KEPT;
+                let far = sequence.unwrap_or(0).saturating_sub(open.sequence) >= CONTENT_KEPT;
+                let spare = digest.filter(|(_, judged)| far && open.sequence <= *judged);
                 add(
                     &tables,
                     &context,
                     &origin,
                     &open,
                     fields,
-                    digest.filter(|_| far),
+                    spare.map(|(digest, _)| digest),
                     source,
                 );
             }
             return Ok(sequence.is_some_and(|sequence| sequence < open.sequence));
         }
-    } else if is_known(&tables, &context, kind, &origin, sequence, leaf) {
+    } else if is_known(&tables, &context, kind, &origin, fields) {
         return Ok(false);
     }
     let number = begin(&tables, &context, &origin, kind, fields, reason, source)?;
@@ -173,36 +173,27 @@ fn find(tables: &Quarantine, context: &str, kind: Kind, origin: &str) -> Option<
 }
 
 /// Whether a single row is an incident already, resolved or not.
-fn is_known(
-    tables: &Quarantine,
-    context: &str,
-    kind: Kind,
-    origin: &str,
-    sequence: Option<i64>,
-    leaf: Option<&[u8]>,
-) -> bool {
-    let (from, to) = sequence.map_or((i64::MIN, i64::MAX), |sequence| (sequence, sequence));
+fn is_known(tables: &Quarantine, context: &str, kind: Kind, origin: &str, fields: &Fields) -> bool {
     let keys = [
         Key::Text(1, context),
         Key::Text(2, kind.as_str()),
-        Key::Text(3, origin),
-        Key::AtLeast(4, from),
-        Key::AtMost(4, to),
+        match fields.bytes(entry::ORIGIN) {
+            Some(_) => Key::Text(3, origin),
+            None => Key::Null(3),
+        },
+        fields
+            .int8(entry::SEQUENCE)
+            .map_or(Key::Null(4), |sequence| Key::Int8(4, sequence)),
+        fields
+            .indexable_leaf()
+            .map_or(Key::Null(5), |leaf| Key::Bytes(5, leaf)),
     ];
-    // A row without a sequence is not recognised: an index key finds no nulls.
-    let mut scan = Scan::by_key(tables.incidents, Sight::Latest, &keys);
-    while let Some(row) = scan.next() {
-        let number = |row: &Row| {
-            row.datum(incident::SEQUENCE)
-                .map(|datum| datum.value() as i64)
-        };
-        if number(&row) == sequence && row.bytes(incident::LEAF_HASH) == leaf {
-            return true;
-        }
-    }
-    false
+    Scan::by_key(tables.incidents, Sight::Latest, &keys)
+        .next()
+        .is_some()
 }
 
+/// Whether an entry is among the further ones of an incident.
 fn is_kept(
     tables: &Quarantine,
     context: &str,
@@ -210,30 +201,31 @@ fn is_kept(
     sequence: Option<i64>,
     leaf: Option<&[u8]>,
 ) -> bool {
-    let Some(sequence) = sequence else {
-        return true; // a branch is of entries that have one
+    let (Some(sequence), Some(leaf)) = (sequence, leaf) else {
+        return true; // a branch is of entries that have both
     };
     let keys = [
         Key::Text(1, context),
-        Key::AtLeast(2, sequence),
-        Key::AtMost(2, sequence),
+        Key::Int8(2, sequence),
+        Key::Bytes(3, leaf),
     ];
     let mut scan = Scan::by_key(tables.entries, Sight::Latest, &keys);
     while let Some(row) = scan.next() {
-        if row.int8(member::NUMBER) == open.number && row.bytes(member::LEAF_HASH) == leaf {
+        if row.int8(member::NUMBER) == open.number {
             return true;
         }
     }
     false
 }
 
-/// The row's own columns with a context and an origin that the indexes can hold.
+/// The row's own columns with a context, an origin and a leaf hash that the indexes can hold.
 fn stored(fields: &Fields, context: &str, origin: &str) -> Fields {
     let mut stored = *fields;
     stored.0[entry::CONTEXT_ID - 1] = Some(write::text(context));
     if stored.0[entry::ORIGIN - 1].is_some() {
         stored.0[entry::ORIGIN - 1] = Some(write::text(origin));
     }
+    stored.0[entry::LEAF_HASH - 1] = fields.indexable_leaf().map(write::bytea);
     stored
 }
 
@@ -335,18 +327,22 @@ fn evidence(reason: &str) -> Result<pg_sys::Datum, Failure> {
     })
 }
 
-/// Whether a context has had a fork.
-fn has_forks(tables: &Quarantine, context: &str) -> bool {
-    let keys = [Key::Text(1, context), Key::Text(2, Kind::Fork.as_str())];
-    Scan::by_key(tables.incidents, Sight::Latest, &keys)
-        .next()
-        .is_some()
+/// Whether a context has an open incident of a kind.
+fn has_open(tables: &Quarantine, context: &str, kind: Kind) -> bool {
+    let keys = [Key::Text(1, context), Key::Text(2, kind.as_str())];
+    let mut scan = Scan::by_key(tables.incidents, Sight::Latest, &keys);
+    while let Some(row) = scan.next() {
+        if row.datum(incident::RESOLVED_AT).is_none() {
+            return true;
+        }
+    }
+    false
 }
 
 /// Puts the forks of a context in order: one incident for each origin, with its first entry. The caller holds the lock of
 /// the context, without which two who deliver may each begin an incident.
 pub fn tidy(context: &str) -> Result<(), Failure> {
-    if !has_forks(&ledger::quarantine()?, context) {
+    if !has_open(&ledger::quarantine()?, context, Kind::Fork) {
         return Ok(());
     }
     call(|client| {
@@ -355,16 +351,26 @@ pub fn tidy(context: &str) -> Result<(), Failure> {
     })
 }
 
-/// Puts an entry back that was kept aside because its place was taken, or because it came before what it continues. Says
-/// whether there was one that continues the context now. The caller holds the lock of the context.
-pub fn take_back(ledger: &Ledger, context: &str, sequence: i64) -> Result<bool, Failure> {
-    if !has_forks(&ledger::quarantine()?, context) {
+/// Puts entries back that were kept aside because their places were taken, or because they came before what they continue:
+/// the one with `sequence`, and those of its branch that follow it, `most` together. Says whether there was one that
+/// continues the context now. The caller holds the lock of the context.
+pub fn take_back(
+    ledger: &Ledger,
+    context: &str,
+    sequence: i64,
+    most: u64,
+) -> Result<bool, Failure> {
+    let tables = ledger::quarantine()?;
+    if ![Kind::Fork, Kind::DuplicateId]
+        .iter()
+        .any(|kind| has_open(&tables, context, *kind))
+    {
         return Ok(false);
     }
     let mut candidates = Vec::new();
     call(|client| {
         let rows = client.select(
-            "SELECT incident_id, place, lamport, origin, key, payload, contested
+            "SELECT incident_id, lamport, origin, key, payload, contested
                FROM converge_ledger.fork_entries($1, $2)",
             None,
             &[context.into(), sequence.into()],
@@ -372,12 +378,11 @@ pub fn take_back(ledger: &Ledger, context: &str, sequence: i64) -> Result<bool, 
         for row in rows {
             candidates.push(Candidate {
                 incident: row.get(1)?.unwrap_or_default(),
-                place: row.get(2)?,
-                lamport: row.get(3)?.unwrap_or_default(),
-                origin: row.get(4)?.unwrap_or_default(),
-                key: row.get(5)?.unwrap_or_default(),
-                payload: row.get(6)?.unwrap_or_default(),
-                is_contested: row.get(7)?.unwrap_or(true),
+                lamport: row.get(2)?.unwrap_or_default(),
+                origin: row.get(3)?.unwrap_or_default(),
+                key: row.get(4)?.unwrap_or_default(),
+                payload: row.get(5)?.unwrap_or_default(),
+                is_contested: row.get(6)?.unwrap_or(true),
             });
         }
         Ok(())
@@ -398,13 +403,14 @@ pub fn take_back(ledger: &Ledger, context: &str, sequence: i64) -> Result<bool, 
         if judged.is_err() {
             continue;
         }
+        transaction::forget_forks(context);
         call(|client| {
-            let arguments = [candidate.incident.into(), candidate.place.as_deref().into()];
-            let take_back = "SELECT converge_ledger.take_back($1, $2)";
+            let most = i64::try_from(most).unwrap_or(i64::MAX);
+            let arguments = [candidate.incident.into(), sequence.into(), most.into()];
+            let take_back = "SELECT converge_ledger.take_back($1, $2, $3)";
             client.update(take_back, None, &arguments).map(|_| ())
         })?;
-        transaction::forget_forks(context);
-        if with_heads(|heads| Ok(heads.touch(ledger, context)?.now.sequence == sequence))? {
+        if with_heads(|heads| Ok(heads.touch(ledger, context)?.now.sequence >= sequence))? {
             return Ok(true);
         }
     }
@@ -414,8 +420,6 @@ pub fn take_back(ledger: &Ledger, context: &str, sequence: i64) -> Result<bool, 
 /// An entry that was kept aside.
 struct Candidate {
     incident: i64,
-    /// Where it is in `incident_entries`; none for the incident's own.
-    place: Option<String>,
     lamport: i64,
     origin: String,
     key: String,

@@ -2,6 +2,7 @@
 
 use super::fields::Fields;
 use super::quarantine::{self, Kind};
+use super::transaction;
 use crate::append::blocks;
 use crate::append::head::{with_heads, Certainty, Head, Mark};
 use crate::ledger::{entry, Ledger};
@@ -15,6 +16,9 @@ use converge_ledger_core::limits::MAX_NUMBER;
 
 /// How many entries the worker judges in one transaction.
 const SLICE: u64 = 16_384;
+
+/// How many entries are put back at once.
+const TAKEN_BACK: u64 = 1_024;
 
 /// How far the judging of a context came.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -65,9 +69,11 @@ fn move_on(
 /// Judges what follows the contiguous part of a context, at most `budget` entries, and notes what is left. The transaction
 /// holds the lock of the context.
 pub fn settle(ledger: &Ledger, context: &str, source: &str, budget: u64) -> Result<End, Failure> {
+    write::make_deletable();
     // Those who deliver meanwhile without the lock leave notes of their own, which stay.
     let notes = unsettled::notes(ledger, context);
     let mut left = budget;
+    transaction::set_settling(true);
     let mut end = loop {
         let step =
             with_heads(|heads| walk(ledger, heads.touch(ledger, context)?, &mut left, source))?;
@@ -75,12 +81,18 @@ pub fn settle(ledger: &Ledger, context: &str, source: &str, budget: u64) -> Resu
             Step::Evicted => {}
             Step::Exhausted => break End::Unfinished,
             Step::Missing(sequence) => {
-                if !quarantine::take_back(ledger, context, sequence)? {
+                let most = left.min(TAKEN_BACK);
+                if !quarantine::take_back(ledger, context, sequence, most)? {
                     break End::Settled;
+                }
+                left -= most;
+                if left == 0 {
+                    break End::Unfinished;
                 }
             }
         }
     };
+    transaction::set_settling(false);
     quarantine::tidy(context)?;
     with_heads(|heads| {
         let head = heads.touch(ledger, context)?;
@@ -160,7 +172,7 @@ fn successor<'a>(row: &'a Row) -> Successor<'a> {
     }
 }
 
-/// Moves the entry at which a scan stands to the incidents, with those of the same origin that follow it.
+/// Moves the entry at which a scan stands to the incidents; of another branch also those of the same origin that follow it.
 fn evict(
     ledger: &Ledger,
     scan: &mut crate::store::scan::Scan,
@@ -168,6 +180,7 @@ fn evict(
     reason: &str,
     source: &str,
 ) -> Result<(), Failure> {
+    write::make_deletable();
     let origin = scan.row().text(entry::ORIGIN).to_owned();
     let mut expected = scan.row().int8(entry::SEQUENCE);
     loop {
@@ -179,10 +192,30 @@ fn evict(
         write::delete_entry(ledger.entries, row.place());
         expected += 1;
         pgrx::check_for_interrupts!();
-        if !scan.advance() {
+        if kind != Kind::Fork || !scan.advance() {
             return Ok(());
         }
     }
+}
+
+/// Moves an entry that nobody has judged to the incidents, because one before it has its id.
+pub fn evict_one(
+    ledger: &Ledger,
+    context: &str,
+    sequence: i64,
+    source: &str,
+) -> Result<(), Failure> {
+    let mut scan = entries::range(ledger, context, sequence, sequence, Sight::Latest);
+    if !scan.advance() {
+        return Ok(());
+    }
+    evict(
+        ledger,
+        &mut scan,
+        Kind::DuplicateId,
+        "an entry before it has its id",
+        source,
+    )
 }
 
 /// What became of a slice.
@@ -197,7 +230,8 @@ pub enum Slice {
 
 /// Judges some entries of a context that is noted in `unsettled`. Waits for nobody.
 pub fn settle_slice(ledger: &Ledger, context: &str, source: &str) -> Result<Slice, Failure> {
-    let held = with_heads(|heads| Ok(heads.touch_arriving(ledger, context)?.is_some()))?;
+    let held =
+        with_heads(|heads| Ok(heads.touch_arriving(ledger, context, MAX_NUMBER)?.is_some()))?;
     if !held {
         return Ok(Slice::Busy);
     }

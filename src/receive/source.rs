@@ -54,6 +54,16 @@ impl Source {
         source
     }
 
+    /// Whether it is a subscription, and not an administrator's session.
+    pub fn is_peer(&self) -> bool {
+        !self.subscription.is_empty()
+    }
+
+    /// Whether an origin is this node.
+    pub fn is_own(&self, origin: Option<&str>) -> bool {
+        self.node.is_some() && self.node.as_deref() == origin
+    }
+
     /// Whether the subscription may deliver entries of an origin.
     pub fn may_deliver(&self, origin: &str) -> bool {
         self.pins.as_ref().is_none_or(|pins| pins.contains(origin))

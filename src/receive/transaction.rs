@@ -6,8 +6,7 @@ use crate::append::head::with_heads;
 use crate::ledger::{self, Ledger};
 use crate::report::Failure;
 use crate::shared;
-use crate::store::scan::Sight;
-use crate::store::{entries, unsettled};
+use crate::store::unsettled;
 use converge_ledger_core::limits::MAX_NUMBER;
 use pgrx::pg_sys;
 use std::cell::{Cell, RefCell};
@@ -34,7 +33,7 @@ pub struct Delivery {
 
 impl Delivery {
     /// What stays true of it whatever is rolled back.
-    fn remains(&self) -> Delivery {
+    pub fn remains(&self) -> Delivery {
         Delivery {
             first: self.first,
             forked: self.forked,
@@ -42,19 +41,22 @@ impl Delivery {
             ..Delivery::default()
         }
     }
+
+    /// Up to where entries are judged, as far as this transaction is concerned.
+    pub fn end(&self) -> i64 {
+        self.first.map_or(MAX_NUMBER, |first| first - 1)
+    }
 }
 
-/// The contiguous part of a context as it was when the transaction first looked.
+/// The judged part of a context as it was when the transaction first looked.
 pub struct Known {
     pub sequence: i64,
     pub owner: Option<Rc<str>>,
 }
 
 impl Known {
-    pub fn read(ledger: &Ledger, context: &str) -> Known {
-        let end = unsettled::end(ledger, context, Sight::Latest);
-        let hint = with_heads(|heads| heads.hint(context));
-        let last = entries::last(ledger, context, hint, end, Sight::Latest).last;
+    pub fn read(ledger: &Ledger, context: &str, end: i64) -> Known {
+        let last = with_heads(|heads| heads.locate(ledger, context, end).0.last);
         Known {
             sequence: last.as_ref().map_or(0, |last| last.sequence),
             owner: last.map(|last| last.origin.into()),
@@ -66,6 +68,8 @@ impl Known {
 struct Deliveries {
     source: Option<Rc<Source>>,
     contexts: HashMap<Box<str>, Delivery>,
+    /// Entries are being judged; what arrives meanwhile is put back by that.
+    settling: bool,
 }
 
 thread_local! {
@@ -80,6 +84,12 @@ pub fn source(ledger: &Ledger) -> Rc<Source> {
         return source;
     }
     let source = Rc::new(Source::current(ledger));
+    if source.is_peer() {
+        // A role or database whose transactions are read only by default: rows arrive nevertheless, and what is wrong with
+        // them must be written down.
+        // SAFETY: a variable of the running transaction, which its end resets.
+        unsafe { pg_sys::XactReadOnly = false };
+    }
     DELIVERIES.with_borrow_mut(|deliveries| deliveries.source = Some(source.clone()));
     source
 }
@@ -102,7 +112,17 @@ pub fn put(context: &str, delivery: Delivery) {
     });
 }
 
-/// Forgets which forks of a context are open: an entry was taken back from one.
+/// Whether entries are being judged in this session.
+pub fn is_settling() -> bool {
+    DELIVERIES.with_borrow(|deliveries| deliveries.settling)
+}
+
+/// Begins or ends the judging of entries; the end of the (sub)transaction that it fails in ends it as well.
+pub fn set_settling(settling: bool) {
+    DELIVERIES.with_borrow_mut(|deliveries| deliveries.settling = settling);
+}
+
+/// Forgets which forks a context has: they change.
 pub fn forget_forks(context: &str) {
     DELIVERIES.with_borrow_mut(|deliveries| {
         if let Some(delivery) = deliveries.contexts.get_mut(context) {
@@ -148,27 +168,32 @@ fn finish(
     delivery: &Delivery,
     source: &str,
 ) -> Result<(), Failure> {
-    let by_worker = shared::is_there();
-    if delivery.unlocked.is_some() {
+    if delivery.unlocked.is_some() && shared::is_there() {
         // What only concerns a fork keeps readers from nothing.
         let first = delivery.first.unwrap_or(MAX_NUMBER);
-        if by_worker {
-            unsettled::add(ledger, context, first, source);
-            LEFT_WORK.set(true);
-            return Ok(());
-        }
-        // What this transaction has put there is not judged yet.
-        with_heads(|heads| heads.touch_complete(ledger, context, first - 1).map(|_| ()))?;
+        unsettled::add(ledger, context, first, source);
+        LEFT_WORK.set(true);
+        return Ok(());
     }
-    let budget = if by_worker {
-        JUDGED_AT_COMMIT
-    } else {
-        u64::MAX
-    };
-    if settle::settle(ledger, context, source, budget)? == End::Unfinished {
+    // What this transaction has put there is not judged yet, even if it now gets a lock that it had not, or had and lost.
+    with_heads(|heads| {
+        heads
+            .touch_complete(ledger, context, delivery.end())
+            .map(|_| ())
+    })?;
+    if settle::settle(ledger, context, source, budget())? == End::Unfinished {
         LEFT_WORK.set(true);
     }
     Ok(())
+}
+
+/// How many entries of a context this transaction judges at most: what is left needs a worker.
+pub fn budget() -> u64 {
+    if shared::is_there() {
+        JUDGED_AT_COMMIT
+    } else {
+        u64::MAX
+    }
 }
 
 /// Runs `work` under a snapshot: what is stored outside its row cannot be read without.
@@ -203,6 +228,7 @@ pub fn end() {
 pub fn aborted_subtransaction() {
     DELIVERIES.with(|deliveries| {
         if let Ok(mut deliveries) = deliveries.try_borrow_mut() {
+            deliveries.settling = false;
             for delivery in deliveries.contexts.values_mut() {
                 *delivery = delivery.remains();
             }

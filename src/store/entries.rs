@@ -104,6 +104,21 @@ pub fn exists(ledger: &Ledger, context: &str, sequence: i64, sight: Sight) -> bo
         .is_some()
 }
 
+/// Waits until nobody is about to insert an entry: a unique index would wait as well, and then raise an error.
+pub fn await_place(ledger: &Ledger, context: &str, sequence: i64) {
+    loop {
+        let mut scan = range(ledger, context, sequence, sequence, Sight::Dirty);
+        let inserter = scan.advance().then(|| scan.inserter()).flatten();
+        drop(scan);
+        let Some(inserter) = inserter else { return };
+        // SAFETY: waits for the lock of a running transaction; if it raises, nothing here has a destructor.
+        unsafe {
+            let (relation, row) = (std::ptr::null_mut(), std::ptr::null_mut());
+            pg_sys::XactLockTableWait(inserter, relation, row, pg_sys::XLTW_Oper::XLTW_None);
+        }
+    }
+}
+
 /// Calls `with` on one entry, if it exists.
 pub fn with_entry<T>(
     ledger: &Ledger,

@@ -14,7 +14,10 @@ pub enum Key<'a> {
     Text(i16, &'a str),
     /// Greater than a text.
     Beyond(i16, &'a str),
+    Bytes(i16, &'a [u8]),
+    Null(i16),
     Int2(i16, i16),
+    Int8(i16, i64),
     AtLeast(i16, i64),
     AtMost(i16, i64),
 }
@@ -31,6 +34,8 @@ pub enum Sight {
     Latest,
     /// What a new statement of this transaction would see.
     Transaction,
+    /// As `Latest`, and what other transactions are about to commit.
+    Dirty,
 }
 
 impl Sight {
@@ -42,8 +47,19 @@ impl Sight {
                 Sight::Latest => &raw mut pg_sys::SnapshotSelfData,
                 Sight::Statement => pg_sys::GetActiveSnapshot(),
                 Sight::Transaction => pg_sys::GetTransactionSnapshot(),
+                Sight::Dirty => dirty_snapshot(),
             }
         }
+    }
+}
+
+/// A snapshot into which a scan writes who is about to insert or delete the row that it found.
+fn dirty_snapshot() -> pg_sys::Snapshot {
+    // SAFETY: zeros are a valid value of the structure; the type is all that is set in one of this kind.
+    unsafe {
+        let snapshot: pg_sys::Snapshot = pg_sys::palloc0(size_of::<pg_sys::SnapshotData>()).cast();
+        (*snapshot).snapshot_type = pg_sys::SnapshotType::SNAPSHOT_DIRTY;
+        snapshot
     }
 }
 
@@ -148,6 +164,18 @@ impl Scan {
         }
     }
 
+    /// The transaction that is about to insert the row that `advance` moved to, of a scan with [`Sight::Dirty`].
+    pub fn inserter(&self) -> Option<pg_sys::TransactionId> {
+        match self.source {
+            // SAFETY: the snapshot lives as long as the scan, which set it when it found the row.
+            Source::Index { scan, .. } => unsafe {
+                let inserter = (*(*scan).xs_snapshot).xmin;
+                (inserter != pg_sys::InvalidTransactionId).then_some(inserter)
+            },
+            Source::Sort(_) => None,
+        }
+    }
+
     /// Moves to the next row; false at the end.
     pub fn advance(&mut self) -> bool {
         // SAFETY: source and slot are open until drop; the slot fits what the source gives.
@@ -198,10 +226,41 @@ impl Key<'_> {
                 pg_sys::F_TEXT_GT,
                 super::write::text(text),
             ),
+            Key::Bytes(column, bytes) => (
+                column,
+                BTEqualStrategyNumber,
+                pg_sys::F_BYTEAEQ,
+                super::write::bytea(bytes),
+            ),
+            Key::Null(column) => {
+                let flags = pg_sys::SK_ISNULL | pg_sys::SK_SEARCHNULL;
+                let (none, no_type) = (0, pg_sys::InvalidOid);
+                let nothing = pg_sys::Datum::from(0);
+                // SAFETY: fills the given struct; a search for null has neither function nor argument.
+                unsafe {
+                    pg_sys::ScanKeyEntryInitialize(
+                        scan_key,
+                        flags as i32,
+                        column,
+                        none,
+                        no_type,
+                        no_type,
+                        no_type,
+                        nothing,
+                    );
+                }
+                return;
+            }
             Key::Int2(column, value) => (
                 column,
                 BTEqualStrategyNumber,
                 pg_sys::F_INT2EQ,
+                pg_sys::Datum::from(value),
+            ),
+            Key::Int8(column, value) => (
+                column,
+                BTEqualStrategyNumber,
+                pg_sys::F_INT8EQ,
                 pg_sys::Datum::from(value),
             ),
             Key::AtLeast(column, value) => (

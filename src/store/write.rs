@@ -79,6 +79,12 @@ pub fn insert_row(table: Table, values: impl Iterator<Item = Option<pg_sys::Datu
     }
 }
 
+/// Lets this transaction delete rows that it has inserted: PostgreSQL refuses to delete those of the running command.
+pub fn make_deletable() {
+    // SAFETY: begins a new command in the running transaction; an outer statement goes on with its own number.
+    unsafe { pg_sys::CommandCounterIncrement() };
+}
+
 /// Deletes the row at `place`, which the caller just read and keeps others from changing.
 pub fn delete(table: Table, mut place: pg_sys::ItemPointerData) {
     // SAFETY: as in `insert`; the place is that of a visible row.

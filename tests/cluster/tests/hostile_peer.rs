@@ -40,20 +40,20 @@ const DAMAGE: [&str; 19] = [
     "salt = '\\x00', content_digest = sha256('x')",
 ];
 
-fn peer() -> Server {
+pub fn peer() -> Server {
     let peer = Server::start_empty(node_options());
     peer.create_database("ledger");
     peer.run(TABLE);
     peer
 }
 
-fn replica() -> Server {
+pub fn replica() -> Server {
     let options: Options = node_options().set("shared_preload_libraries", "converge_ledger");
     node("replica", options)
 }
 
 /// An INSERT of an entry that is sound by itself.
-fn insert(context: &str, sequence: i64, origin: &str, id: &str, payload: &str) -> String {
+pub fn insert(context: &str, sequence: i64, origin: &str, id: &str, payload: &str) -> String {
     let salt = [7; 16];
     let entry = Entry {
         context,
@@ -84,7 +84,7 @@ fn insert(context: &str, sequence: i64, origin: &str, id: &str, payload: &str) -
 }
 
 /// Sends damaged rows, each with a sound one of another context in its transaction; returns how many.
-fn send_damage(peer: &Server) -> i64 {
+pub fn send_damage(peer: &Server) -> i64 {
     for (number, damage) in DAMAGE.iter().enumerate() {
         let number = number as i64 + 1;
         peer.run(&format!(
@@ -103,14 +103,14 @@ fn send_damage(peer: &Server) -> i64 {
     DAMAGE.len() as i64
 }
 
-fn count(client: &mut Client, from: &str) -> i64 {
+pub fn count(client: &mut Client, from: &str) -> i64 {
     client
         .query_one(&format!("SELECT count(*) FROM {from}"), &[])
         .expect("a count")
         .get(0)
 }
 
-fn wait_for_size(client: &mut Client, context: &str, size: i64) {
+pub fn wait_for_size(client: &mut Client, context: &str, size: i64) {
     wait_until("the sound entries have arrived", || {
         let statement = "SELECT count(*) FROM ledger_get($1)";
         let found: i64 = client
@@ -122,7 +122,7 @@ fn wait_for_size(client: &mut Client, context: &str, size: i64) {
 }
 
 /// No worker of a subscription has met an error, and what is there is sound.
-fn assert_undisturbed(replica: &Server) {
+pub fn assert_undisturbed(replica: &Server) {
     let failures: Vec<String> = replica
         .log()
         .lines()

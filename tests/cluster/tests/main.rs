@@ -22,6 +22,7 @@ mod privileges;
 mod progress;
 mod readme;
 mod receiving;
+mod receiving_races;
 mod replica_campaign;
 mod standby;
 mod takeover;
