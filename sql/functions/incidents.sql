@@ -8,14 +8,15 @@ begin atomic
            candidate.kind = 'fork' and exists (
                select from converge_ledger.entries as live
                 where live.context_id = fork_entries.context and live.sequence = candidate.first
-                  and live.origin = candidate.origin)
+                  and live.origin = candidate.origin and live.leaf_hash is distinct from candidate.first_leaf)
       from (
-          select i.incident_id, i.kind, i.lamport, i.origin, i.key, i.id, i.payload, i.sequence as first
+          select i.incident_id, i.kind, i.lamport, i.origin, i.key, i.id, i.payload, i.sequence as first,
+                 i.leaf_hash as first_leaf
             from converge_ledger.incidents i
            where i.context_id = fork_entries.context and i.kind in ('fork', 'duplicate id')
              and i.sequence = fork_entries.sequence and i.resolved_at is null and i.payload is not null
           union all
-          select i.incident_id, i.kind, e.lamport, e.origin, e.key, e.id, e.payload, i.sequence
+          select i.incident_id, i.kind, e.lamport, e.origin, e.key, e.id, e.payload, i.sequence, i.leaf_hash
             from converge_ledger.incident_entries e
             join converge_ledger.incidents i on i.incident_id = e.incident_id
            where e.context_id = fork_entries.context and e.sequence = fork_entries.sequence
@@ -106,6 +107,21 @@ $function$;
 comment on function converge_ledger.begin_incident_with_first(bigint, bigint, bigint) is
     'makes the first further entry of an incident its own, not one of those that are taken; false if there is none';
 
+create function converge_ledger.end_incident_entry(incident bigint) returns void
+    language plpgsql volatile parallel unsafe
+    set search_path = pg_catalog, pg_temp
+as $function$
+begin
+    if not converge_ledger.begin_incident_with_first(incident) then
+        update converge_ledger.incidents i
+           set resolved_at = clock_timestamp(), resolution = 'continues the context after all'
+         where i.incident_id = incident;
+    end if;
+end
+$function$;
+comment on function converge_ledger.end_incident_entry(bigint) is
+    'the context holds the first entry of an incident: it goes on with the next entry of its branch, or is resolved';
+
 create function converge_ledger.add_to_incident(incident bigint, added bigint) returns void
     language sql volatile parallel unsafe
 begin atomic
@@ -138,6 +154,58 @@ begin
          where e.context_id = context and e.incident_id = fork.incident_id;
         perform converge_ledger.add_to_incident(fork.kept, fork.incident_id);
         delete from converge_ledger.incidents i where i.incident_id = fork.incident_id;
+    end loop;
+    -- Who had no lock may have added to an incident that is gone, or at its end, by now.
+    for fork in
+        select e.origin, min(e.sequence) as first,
+               (select min(i.incident_id) from converge_ledger.incidents i
+                 where i.context_id = context and i.kind = 'fork' and i.origin = e.origin and i.resolved_at is null) as kept
+          from converge_ledger.incident_entries e
+          left join converge_ledger.incidents i on i.incident_id = e.incident_id
+         where e.context_id = context and (i.incident_id is null or i.resolution = 'continues the context after all')
+         group by e.origin
+    loop
+        if fork.kept is null then
+            insert into converge_ledger.incidents (kind, source, context_id, sequence, lamport, appended_at, format, origin, key,
+                                                   id, payload, metadata, salt, leaf_hash, content_digest, evidence)
+            select 'fork', e.source, e.context_id, e.sequence, e.lamport, e.appended_at, e.format, e.origin, e.key,
+                   e.id, e.payload, e.metadata, e.salt, e.leaf_hash, e.content_digest,
+                   '{"reason": "its branch forked off before"}'
+              from converge_ledger.incident_entries e
+             where e.context_id = context and e.origin = fork.origin and e.sequence = fork.first
+             limit 1
+         returning incident_id into fork.kept;
+        end if;
+        update converge_ledger.incident_entries e
+           set incident_id = fork.kept
+         where e.context_id = context and e.origin = fork.origin
+           and not exists (
+                   select from converge_ledger.incidents i
+                    where i.incident_id = e.incident_id
+                      and i.resolution is distinct from 'continues the context after all');
+    end loop;
+    -- Both may have kept the same entry.
+    delete from converge_ledger.incident_entries e
+     using converge_ledger.incident_entries other
+     where e.context_id = context and other.context_id = e.context_id and other.incident_id = e.incident_id
+       and other.sequence = e.sequence and other.leaf_hash = e.leaf_hash and other.ctid < e.ctid;
+    delete from converge_ledger.incident_entries e
+     using converge_ledger.incidents i
+     where e.context_id = context and i.incident_id = e.incident_id and i.sequence = e.sequence and i.leaf_hash = e.leaf_hash
+       and i.kind = 'fork' and i.resolved_at is null;
+    -- What was kept aside may have come again, and to its place.
+    delete from converge_ledger.incident_entries e
+     using converge_ledger.incidents i, converge_ledger.entries held
+     where e.context_id = context and i.incident_id = e.incident_id and i.kind = 'fork' and i.resolved_at is null
+       and held.context_id = e.context_id and held.sequence = e.sequence and held.leaf_hash = e.leaf_hash;
+    for fork in
+        select i.incident_id
+          from converge_ledger.incidents i
+          join converge_ledger.entries held
+            on held.context_id = i.context_id and held.sequence = i.sequence and held.leaf_hash = i.leaf_hash
+         where i.context_id = context and i.kind = 'fork' and i.resolved_at is null
+    loop
+        perform converge_ledger.end_incident_entry(fork.incident_id);
     end loop;
     -- What came later may stand before what came first.
     for fork in

@@ -11,7 +11,7 @@ use crate::append::row::{Columns, NewRow};
 use crate::ledger::{self, entry, Ledger};
 use crate::report::{self, Failure};
 use crate::store::entries;
-use crate::store::scan::Sight;
+use crate::store::scan::{Row, Sight};
 use converge_ledger_core::control::ControlKey;
 use converge_ledger_core::entry::Entry;
 use converge_ledger_core::hash::Hash;
@@ -73,6 +73,7 @@ pub fn arrive(ledger: &Ledger, row: &NewRow) -> Result<Fate, Failure> {
             entry.context,
             &source.subscription,
             transaction::budget(),
+            false,
         )?;
         delivery = delivery.remains();
         arrival = Arrival::begin(ledger, &entry, leaf, &source, &mut delivery)?;
@@ -85,6 +86,10 @@ pub fn arrive(ledger: &Ledger, row: &NewRow) -> Result<Fate, Failure> {
                 settle::advance(ledger, heads.touch(ledger, entry.context)?, &entry, leaf)
             })?;
             delivery.highest = delivery.highest.max(entry.sequence);
+            // What was kept aside may continue the context now, or has just come again.
+            delivery.forked |= has_aside(entry.context, &mut delivery)?
+                && (quarantine::is_aside(entry.context, entry.sequence)?
+                    || quarantine::is_aside(entry.context, entry.sequence + 1)?);
             Fate::Stored
         }
         Verdict::Waits => {
@@ -99,6 +104,7 @@ pub fn arrive(ledger: &Ledger, row: &NewRow) -> Result<Fate, Failure> {
         Verdict::Refused(kind, reason) => {
             let is_untidy = keep_entry(row, &entry, arrival.size, kind, &reason, &source)?;
             if kind == Kind::Fork || kind == Kind::DuplicateId {
+                delivery.has_aside = Some(true);
                 // Without the lock it may be wanted at its place by now.
                 delivery.forked |= is_untidy || !arrival.locked;
                 delivery
@@ -327,29 +333,43 @@ impl<'a> Arrival<'a> {
     /// Whether an entry belongs to a branch that is known to be another one. Entries do not say which one they follow, so
     /// where both branches are of one origin nothing more is accepted of it.
     fn is_of_fork(&self, foreign: bool, delivery: &mut Delivery) -> Result<bool, Failure> {
+        if !has_aside(self.entry.context, delivery)? {
+            return Ok(false);
+        }
         let origin = self.entry.origin;
         let known = delivery.forks.iter().find(|(of, _)| **of == *origin);
-        let first = match known {
-            Some((_, first)) => *first,
+        let open = match known {
+            Some((_, open)) => open.clone(),
             None => {
                 let open = quarantine::open_branch(self.entry.context, Kind::Fork, origin)?;
-                let first = open.map(|open| open.sequence);
-                delivery.forks.push((origin.into(), first));
-                first
+                let open = open.map(Rc::new);
+                delivery.forks.push((origin.into(), open.clone()));
+                open
             }
         };
-        let Some(first) = first.filter(|first| *first <= self.entry.sequence) else {
+        let Some(open) = open.filter(|open| open.sequence <= self.entry.sequence) else {
             return Ok(false);
         };
         if foreign || self.owner.is_none() {
             return Ok(true);
         }
         let context = self.entry.context;
-        let of_same = entries::with_entry(self.ledger, context, first, Sight::Latest, |row| {
-            row.text(entry::ORIGIN) == origin
-        });
-        Ok(of_same == Some(true))
+        let contested = |row: &Row| {
+            row.text(entry::ORIGIN) == origin && row.bytes(entry::LEAF_HASH) != open.leaf.as_deref()
+        };
+        let first = open.sequence;
+        let held = entries::with_entry(self.ledger, context, first, Sight::Latest, contested);
+        Ok(held == Some(true))
     }
+}
+
+fn has_aside(context: &str, delivery: &mut Delivery) -> Result<bool, Failure> {
+    if let Some(known) = delivery.has_aside {
+        return Ok(known);
+    }
+    let found = quarantine::has_aside(context)?;
+    delivery.has_aside = Some(found);
+    Ok(found)
 }
 
 /// Keeps a note of a peer's UPDATE or DELETE of an entry, which is not carried out.

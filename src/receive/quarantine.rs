@@ -58,6 +58,9 @@ impl Kind {
     }
 }
 
+/// Whose entries are put back when they turn out to continue their context.
+const TAKEN_BACK: [Kind; 2] = [Kind::Fork, Kind::DuplicateId];
+
 /// Columns of `converge_ledger.incidents` before those of the row.
 mod incident {
     pub const NUMBER: usize = 1;
@@ -78,7 +81,7 @@ pub struct Open {
     pub number: i64,
     /// Sequence of its row.
     pub sequence: i64,
-    leaf: Option<Vec<u8>>,
+    pub leaf: Option<Vec<u8>>,
 }
 
 /// Keeps a row; says whether the incidents of its branch must be put in order ([`tidy`]). `digest`: that of its content
@@ -327,6 +330,38 @@ fn evidence(reason: &str) -> Result<pg_sys::Datum, Failure> {
     })
 }
 
+/// Whether entries of a context are kept aside that may yet find their places.
+pub fn has_aside(context: &str) -> Result<bool, Failure> {
+    let tables = ledger::quarantine()?;
+    let mut kinds = TAKEN_BACK.iter();
+    Ok(kinds.any(|kind| has_open(&tables, context, *kind)))
+}
+
+/// Whether an entry with this place in its context is kept aside.
+pub fn is_aside(context: &str, sequence: i64) -> Result<bool, Failure> {
+    let tables = ledger::quarantine()?;
+    let place = [
+        Key::Text(1, context),
+        Key::AtLeast(2, sequence),
+        Key::AtMost(2, sequence),
+    ];
+    let mut members = Scan::by_key(tables.entries, Sight::Latest, &place);
+    if members.next().is_some() {
+        return Ok(true);
+    }
+    Ok(TAKEN_BACK.iter().any(|kind| {
+        let keys = [Key::Text(1, context), Key::Text(2, kind.as_str())];
+        let mut scan = Scan::by_key(tables.incidents, Sight::Latest, &keys);
+        while let Some(row) = scan.next() {
+            let is_open = row.datum(incident::RESOLVED_AT).is_none();
+            if is_open && row.int8(incident::SEQUENCE) == sequence {
+                return true;
+            }
+        }
+        false
+    }))
+}
+
 /// Whether a context has an open incident of a kind.
 fn has_open(tables: &Quarantine, context: &str, kind: Kind) -> bool {
     let keys = [Key::Text(1, context), Key::Text(2, kind.as_str())];
@@ -339,16 +374,24 @@ fn has_open(tables: &Quarantine, context: &str, kind: Kind) -> bool {
     false
 }
 
-/// Puts the forks of a context in order: one incident for each origin, with its first entry. The caller holds the lock of
-/// the context, without which two who deliver may each begin an incident.
+/// Puts the forks of a context in order: one incident for each origin, with its first entry, and nothing that the context holds.
+/// The caller holds the lock of the context, without which two who deliver may each begin an incident.
 pub fn tidy(context: &str) -> Result<(), Failure> {
-    if !has_open(&ledger::quarantine()?, context, Kind::Fork) {
+    let tables = ledger::quarantine()?;
+    let has_members = || {
+        let keys = [Key::Text(1, context)];
+        let mut members = Scan::by_key(tables.entries, Sight::Latest, &keys);
+        members.next().is_some()
+    };
+    if !has_open(&tables, context, Kind::Fork) && !has_members() {
         return Ok(());
     }
     call(|client| {
         let tidy = "SELECT converge_ledger.tidy_forks($1)";
         client.update(tidy, None, &[context.into()]).map(|_| ())
-    })
+    })?;
+    transaction::forget_forks(context);
+    Ok(())
 }
 
 /// Puts entries back that were kept aside because their places were taken, or because they came before what they continue:
@@ -360,11 +403,7 @@ pub fn take_back(
     sequence: i64,
     most: u64,
 ) -> Result<bool, Failure> {
-    let tables = ledger::quarantine()?;
-    if ![Kind::Fork, Kind::DuplicateId]
-        .iter()
-        .any(|kind| has_open(&tables, context, *kind))
-    {
+    if !is_aside(context, sequence)? {
         return Ok(false);
     }
     let mut candidates = Vec::new();

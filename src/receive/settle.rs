@@ -67,18 +67,25 @@ fn move_on(
 }
 
 /// Judges what follows the contiguous part of a context, at most `budget` entries, and notes what is left. The transaction
-/// holds the lock of the context.
-pub fn settle(ledger: &Ledger, context: &str, source: &str, budget: u64) -> Result<End, Failure> {
+/// holds the lock of the context. `forked`: its forks are to be put in order as well.
+pub fn settle(
+    ledger: &Ledger,
+    context: &str,
+    source: &str,
+    budget: u64,
+    forked: bool,
+) -> Result<End, Failure> {
     write::make_deletable();
     // Those who deliver meanwhile without the lock leave notes of their own, which stay.
     let notes = unsettled::notes(ledger, context);
+    let mut forked = forked || notes.iter().any(|note| note.first == unsettled::OF_FORK);
     let mut left = budget;
     transaction::set_settling(true);
     let mut end = loop {
         let step =
             with_heads(|heads| walk(ledger, heads.touch(ledger, context)?, &mut left, source))?;
         match step {
-            Step::Evicted => {}
+            Step::Evicted => forked = true,
             Step::Exhausted => break End::Unfinished,
             Step::Missing(sequence) => {
                 let most = left.min(TAKEN_BACK);
@@ -93,7 +100,12 @@ pub fn settle(ledger: &Ledger, context: &str, source: &str, budget: u64) -> Resu
         }
     };
     transaction::set_settling(false);
-    quarantine::tidy(context)?;
+    if forked && quarantine::has_aside(context)? {
+        with_heads(|heads| sweep(ledger, heads.touch(ledger, context)?, source))?;
+    }
+    if forked {
+        quarantine::tidy(context)?;
+    }
     with_heads(|heads| {
         let head = heads.touch(ledger, context)?;
         let beyond = entries::next_after(ledger, context, head.now.sequence, Sight::Latest);
@@ -102,12 +114,14 @@ pub fn settle(ledger: &Ledger, context: &str, source: &str, budget: u64) -> Resu
         }
         head.now.beyond = beyond;
         head.noted = beyond;
-        if notes.len() != 1 || notes.first().map(|note| note.first) != beyond {
+        // What is left may be kept aside only.
+        let left = beyond.or((end == End::Unfinished).then_some(unsettled::OF_FORK));
+        if notes.len() != 1 || notes.first().map(|note| note.first) != left {
             notes
                 .into_iter()
                 .for_each(|note| unsettled::remove(ledger, note));
-            if let Some(beyond) = beyond {
-                unsettled::add(ledger, context, beyond, source);
+            if let Some(left) = left {
+                unsettled::add(ledger, context, left, source);
             }
         }
         Ok(end)
@@ -218,6 +232,38 @@ pub fn evict_one(
     )
 }
 
+/// Moves entries of branches that are known to be other ones to their incidents: they came before it was known, and stand behind a
+/// missing entry, where they would stay for ever.
+fn sweep(ledger: &Ledger, head: &Head, source: &str) -> Result<(), Failure> {
+    let mut branches: Vec<(String, Option<i64>)> = Vec::new();
+    let from = head.now.sequence + 1;
+    let mut scan = entries::range(ledger, &head.context, from, MAX_NUMBER, Sight::Latest);
+    for _ in 0..SLICE {
+        pgrx::check_for_interrupts!();
+        let Some(row) = scan.next() else { break };
+        let origin = row.text(entry::ORIGIN);
+        if head.now.owner.as_deref() == Some(origin) {
+            continue;
+        }
+        let known = branches.iter().find(|(of, _)| of == origin);
+        let first = match known {
+            Some((_, first)) => *first,
+            None => {
+                let open = quarantine::open_branch(&head.context, Kind::Fork, origin)?;
+                let first = open.map(|open| open.sequence);
+                branches.push((origin.to_owned(), first));
+                first
+            }
+        };
+        if first.is_some_and(|first| first <= row.int8(entry::SEQUENCE)) {
+            let reason = "its branch forked off before";
+            quarantine::keep(&Fields::of_stored(&row), Kind::Fork, reason, None, source)?;
+            write::delete_entry(ledger.entries, row.place());
+        }
+    }
+    Ok(())
+}
+
 /// What became of a slice.
 pub enum Slice {
     /// There is more of the context that can be judged at once.
@@ -235,7 +281,7 @@ pub fn settle_slice(ledger: &Ledger, context: &str, source: &str) -> Result<Slic
     if !held {
         return Ok(Slice::Busy);
     }
-    Ok(match settle(ledger, context, source, SLICE)? {
+    Ok(match settle(ledger, context, source, SLICE, true)? {
         End::Unfinished => Slice::Unfinished,
         End::Settled | End::Gap => Slice::Finished,
     })
@@ -258,7 +304,7 @@ pub fn settle_all(ledger: &Ledger, only: Option<&str>) -> Result<(), Failure> {
                 .touch_complete(ledger, &context, MAX_NUMBER)
                 .map(|_| ())
         })?;
-        settle(ledger, &context, &source, u64::MAX)?;
+        settle(ledger, &context, &source, u64::MAX, true)?;
         if only.is_some() {
             return Ok(());
         }

@@ -1,5 +1,6 @@
 //! What a transaction that delivers entries has done so far, in backend memory, and what is left to do at its end.
 
+use super::quarantine::Open;
 use super::settle::{self, End};
 use super::source::Source;
 use crate::append::head::with_heads;
@@ -25,9 +26,11 @@ pub struct Delivery {
     pub highest: i64,
     /// The first entry that was put at its place without being judged.
     pub first: Option<i64>,
-    /// First sequences of open forks by origin, as far as they were looked up.
-    pub forks: Vec<(Box<str>, Option<i64>)>,
-    /// Something was added to a fork.
+    /// Open forks by origin, as far as they were looked up.
+    pub forks: Vec<(Box<str>, Option<Rc<Open>>)>,
+    /// Whether entries of it are kept aside that may yet find their places, once that was looked up.
+    pub has_aside: Option<bool>,
+    /// Its forks are to be looked at when the transaction ends.
     pub forked: bool,
 }
 
@@ -127,6 +130,7 @@ pub fn forget_forks(context: &str) {
     DELIVERIES.with_borrow_mut(|deliveries| {
         if let Some(delivery) = deliveries.contexts.get_mut(context) {
             delivery.forks.clear();
+            delivery.has_aside = None;
         }
     });
 }
@@ -169,9 +173,12 @@ fn finish(
     source: &str,
 ) -> Result<(), Failure> {
     if delivery.unlocked.is_some() && shared::is_there() {
-        // What only concerns a fork keeps readers from nothing.
-        let first = delivery.first.unwrap_or(MAX_NUMBER);
-        unsettled::add(ledger, context, first, source);
+        if let Some(first) = delivery.first {
+            unsettled::add(ledger, context, first, source);
+        }
+        if delivery.forked {
+            unsettled::add(ledger, context, unsettled::OF_FORK, source);
+        }
         LEFT_WORK.set(true);
         return Ok(());
     }
@@ -181,7 +188,9 @@ fn finish(
             .touch_complete(ledger, context, delivery.end())
             .map(|_| ())
     })?;
-    if settle::settle(ledger, context, source, budget())? == End::Unfinished {
+    // Without the lock it may not have been seen that a fork has begun.
+    let forked = delivery.forked || delivery.unlocked.is_some();
+    if settle::settle(ledger, context, source, budget(), forked)? == End::Unfinished {
         LEFT_WORK.set(true);
     }
     Ok(())

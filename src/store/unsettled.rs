@@ -6,6 +6,9 @@ use crate::ledger::{unsettled, Ledger};
 use converge_ledger_core::limits::MAX_NUMBER;
 use pgrx::pg_sys;
 
+/// Noted of a context whose forks are to be put in order. It keeps readers from nothing.
+pub const OF_FORK: i64 = MAX_NUMBER;
+
 /// From which sequence on the entries of a context are not judged; none if all are.
 pub fn first(ledger: &Ledger, context: &str, sight: Sight) -> Option<i64> {
     Scan::by_key(ledger.unsettled, sight, &[Key::Text(1, context)])

@@ -2,6 +2,7 @@
 //! role. Each module is one behaviour; `tests/README.md` says when to write a test here.
 
 mod announce;
+mod arrival_orders;
 mod clock;
 mod concurrency;
 mod crash;
