@@ -8,18 +8,21 @@ begin atomic
            candidate.kind = 'fork' and exists (
                select from converge_ledger.entries as live
                 where live.context_id = fork_entries.context and live.sequence = candidate.first
-                  and live.origin = candidate.origin)
+                  and live.origin = candidate.origin and live.leaf_hash <> candidate.first_leaf)
       from (
-          select i.incident_id, i.kind, i.lamport, i.origin, i.key, i.id, i.payload, i.sequence as first
+          select i.incident_id, i.kind, i.lamport, i.origin, i.key, i.id, i.payload, i.sequence as first, i.leaf_hash as first_leaf
             from converge_ledger.incidents i
            where i.context_id = fork_entries.context and i.kind in ('fork', 'duplicate id')
              and i.sequence = fork_entries.sequence and i.resolved_at is null and i.payload is not null
           union all
-          select i.incident_id, i.kind, e.lamport, e.origin, e.key, e.id, e.payload, i.sequence
+          select i.incident_id, i.kind, e.lamport, e.origin, e.key, e.id, e.payload, i.sequence, i.leaf_hash
             from converge_ledger.incident_entries e
             join converge_ledger.incidents i on i.incident_id = e.incident_id
            where e.context_id = fork_entries.context and e.sequence = fork_entries.sequence
-             and i.kind = 'fork' and i.resolved_at is null and e.payload is not null
+             and i.kind = 'fork' and e.payload is not null
+             -- Who delivered without the lock may have added it after its incident was closed here.
+             and (i.resolved_at is null
+                  or i.resolution in ('continues the context after all', 'joined with another incident of its fork'))
       ) as candidate
      -- The id of an entry before it is taken; one behind it gives way.
      where candidate.id = ''
@@ -38,11 +41,14 @@ create function converge_ledger.take_back(incident bigint, "from" bigint, most b
 as $function$
 declare
     context text;
+    is_open boolean;
     last bigint;
 begin
     -- The incident's own entry is treated like the others of its branch.
-    perform converge_ledger.add_to_incident(incident, incident);
-    select i.context_id into context from converge_ledger.incidents i where i.incident_id = incident;
+    select i.context_id, i.resolved_at is null into context, is_open from converge_ledger.incidents i where i.incident_id = incident;
+    if is_open then
+        perform converge_ledger.add_to_incident(incident, incident);
+    end if;
     select max(run.sequence) into last
       from (
           select e.sequence, dense_rank() over (order by e.sequence) as place
@@ -97,14 +103,14 @@ begin
     update converge_ledger.incidents i
        set sequence = first.sequence, lamport = first.lamport, appended_at = first.appended_at, format = first.format,
            key = first.key, id = first.id, payload = first.payload, metadata = first.metadata, salt = first.salt,
-           leaf_hash = first.leaf_hash, content_digest = first.content_digest
+           leaf_hash = first.leaf_hash, content_digest = first.content_digest, resolved_at = null, resolution = null
      where i.incident_id = incident;
     delete from converge_ledger.incident_entries e where e.ctid = first.place;
     return true;
 end
 $function$;
 comment on function converge_ledger.begin_incident_with_first(bigint, bigint, bigint) is
-    'makes the first further entry of an incident its own, not one of those that are taken; false if there is none';
+    'makes the first further entry of an incident its own, not one of those that are taken, and opens it; false if there is none';
 
 create function converge_ledger.add_to_incident(incident bigint, added bigint) returns void
     language sql volatile parallel unsafe
@@ -125,6 +131,18 @@ as $function$
 declare
     fork record;
 begin
+    -- Who delivered without the lock may have added to one after it was closed here.
+    for fork in
+        select i.incident_id
+          from converge_ledger.incidents i
+         where i.context_id = context and i.kind = 'fork'
+           and i.resolution in ('continues the context after all', 'joined with another incident of its fork')
+           and exists (
+                   select from converge_ledger.incident_entries e
+                    where e.context_id = i.context_id and e.incident_id = i.incident_id)
+    loop
+        perform converge_ledger.begin_incident_with_first(fork.incident_id);
+    end loop;
     -- Two who delivered at once may have begun one each.
     for fork in
         select i.incident_id,
@@ -137,7 +155,9 @@ begin
            set incident_id = fork.kept
          where e.context_id = context and e.incident_id = fork.incident_id;
         perform converge_ledger.add_to_incident(fork.kept, fork.incident_id);
-        delete from converge_ledger.incidents i where i.incident_id = fork.incident_id;
+        update converge_ledger.incidents i
+           set resolved_at = clock_timestamp(), resolution = 'joined with another incident of its fork'
+         where i.incident_id = fork.incident_id;
     end loop;
     -- What came later may stand before what came first.
     for fork in

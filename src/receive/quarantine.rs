@@ -327,22 +327,18 @@ fn evidence(reason: &str) -> Result<pg_sys::Datum, Failure> {
     })
 }
 
-/// Whether a context has an open incident of a kind.
-fn has_open(tables: &Quarantine, context: &str, kind: Kind) -> bool {
+/// Whether a context has had an incident of a kind.
+fn has_had(tables: &Quarantine, context: &str, kind: Kind) -> bool {
     let keys = [Key::Text(1, context), Key::Text(2, kind.as_str())];
-    let mut scan = Scan::by_key(tables.incidents, Sight::Latest, &keys);
-    while let Some(row) = scan.next() {
-        if row.datum(incident::RESOLVED_AT).is_none() {
-            return true;
-        }
-    }
-    false
+    Scan::by_key(tables.incidents, Sight::Latest, &keys)
+        .next()
+        .is_some()
 }
 
 /// Puts the forks of a context in order: one incident for each origin, with its first entry. The caller holds the lock of
 /// the context, without which two who deliver may each begin an incident.
 pub fn tidy(context: &str) -> Result<(), Failure> {
-    if !has_open(&ledger::quarantine()?, context, Kind::Fork) {
+    if !has_had(&ledger::quarantine()?, context, Kind::Fork) {
         return Ok(());
     }
     call(|client| {
@@ -363,7 +359,7 @@ pub fn take_back(
     let tables = ledger::quarantine()?;
     if ![Kind::Fork, Kind::DuplicateId]
         .iter()
-        .any(|kind| has_open(&tables, context, *kind))
+        .any(|kind| has_had(&tables, context, *kind))
     {
         return Ok(false);
     }
