@@ -8,10 +8,9 @@ begin atomic
            candidate.kind = 'fork' and exists (
                select from converge_ledger.entries as live
                 where live.context_id = fork_entries.context and live.sequence = candidate.first
-                  and live.origin = candidate.origin and live.leaf_hash is distinct from candidate.first_leaf)
+                  and live.origin = candidate.origin and live.leaf_hash <> candidate.first_leaf)
       from (
-          select i.incident_id, i.kind, i.lamport, i.origin, i.key, i.id, i.payload, i.sequence as first,
-                 i.leaf_hash as first_leaf
+          select i.incident_id, i.kind, i.lamport, i.origin, i.key, i.id, i.payload, i.sequence as first, i.leaf_hash as first_leaf
             from converge_ledger.incidents i
            where i.context_id = fork_entries.context and i.kind in ('fork', 'duplicate id')
              and i.sequence = fork_entries.sequence and i.resolved_at is null and i.payload is not null
@@ -20,7 +19,10 @@ begin atomic
             from converge_ledger.incident_entries e
             join converge_ledger.incidents i on i.incident_id = e.incident_id
            where e.context_id = fork_entries.context and e.sequence = fork_entries.sequence
-             and i.kind = 'fork' and i.resolved_at is null and e.payload is not null
+             and i.kind = 'fork' and e.payload is not null
+             -- Who delivered without the lock may have added it after its incident was closed here.
+             and (i.resolved_at is null
+                  or i.resolution in ('continues the context after all', 'joined with another incident of its fork'))
       ) as candidate
      -- The id of an entry before it is taken; one behind it gives way.
      where candidate.id = ''
@@ -39,11 +41,14 @@ create function converge_ledger.take_back(incident bigint, "from" bigint, most b
 as $function$
 declare
     context text;
+    is_open boolean;
     last bigint;
 begin
     -- The incident's own entry is treated like the others of its branch.
-    perform converge_ledger.add_to_incident(incident, incident);
-    select i.context_id into context from converge_ledger.incidents i where i.incident_id = incident;
+    select i.context_id, i.resolved_at is null into context, is_open from converge_ledger.incidents i where i.incident_id = incident;
+    if is_open then
+        perform converge_ledger.add_to_incident(incident, incident);
+    end if;
     select max(run.sequence) into last
       from (
           select e.sequence, dense_rank() over (order by e.sequence) as place
@@ -98,14 +103,14 @@ begin
     update converge_ledger.incidents i
        set sequence = first.sequence, lamport = first.lamport, appended_at = first.appended_at, format = first.format,
            key = first.key, id = first.id, payload = first.payload, metadata = first.metadata, salt = first.salt,
-           leaf_hash = first.leaf_hash, content_digest = first.content_digest
+           leaf_hash = first.leaf_hash, content_digest = first.content_digest, resolved_at = null, resolution = null
      where i.incident_id = incident;
     delete from converge_ledger.incident_entries e where e.ctid = first.place;
     return true;
 end
 $function$;
 comment on function converge_ledger.begin_incident_with_first(bigint, bigint, bigint) is
-    'makes the first further entry of an incident its own, not one of those that are taken; false if there is none';
+    'makes the first further entry of an incident its own, not one of those that are taken, and opens it; false if there is none';
 
 create function converge_ledger.end_incident_entry(incident bigint) returns void
     language plpgsql volatile parallel unsafe
@@ -141,6 +146,18 @@ as $function$
 declare
     fork record;
 begin
+    -- Who delivered without the lock may have added to one after it was closed here.
+    for fork in
+        select i.incident_id
+          from converge_ledger.incidents i
+         where i.context_id = context and i.kind = 'fork'
+           and i.resolution in ('continues the context after all', 'joined with another incident of its fork')
+           and exists (
+                   select from converge_ledger.incident_entries e
+                    where e.context_id = i.context_id and e.incident_id = i.incident_id)
+    loop
+        perform converge_ledger.begin_incident_with_first(fork.incident_id);
+    end loop;
     -- Two who delivered at once may have begun one each.
     for fork in
         select i.incident_id,
@@ -153,36 +170,9 @@ begin
            set incident_id = fork.kept
          where e.context_id = context and e.incident_id = fork.incident_id;
         perform converge_ledger.add_to_incident(fork.kept, fork.incident_id);
-        delete from converge_ledger.incidents i where i.incident_id = fork.incident_id;
-    end loop;
-    -- Who had no lock may have added to an incident that is gone, or at its end, by now.
-    for fork in
-        select e.origin, min(e.sequence) as first,
-               (select min(i.incident_id) from converge_ledger.incidents i
-                 where i.context_id = context and i.kind = 'fork' and i.origin = e.origin and i.resolved_at is null) as kept
-          from converge_ledger.incident_entries e
-          left join converge_ledger.incidents i on i.incident_id = e.incident_id
-         where e.context_id = context and (i.incident_id is null or i.resolution = 'continues the context after all')
-         group by e.origin
-    loop
-        if fork.kept is null then
-            insert into converge_ledger.incidents (kind, source, context_id, sequence, lamport, appended_at, format, origin, key,
-                                                   id, payload, metadata, salt, leaf_hash, content_digest, evidence)
-            select 'fork', e.source, e.context_id, e.sequence, e.lamport, e.appended_at, e.format, e.origin, e.key,
-                   e.id, e.payload, e.metadata, e.salt, e.leaf_hash, e.content_digest,
-                   '{"reason": "its branch forked off before"}'
-              from converge_ledger.incident_entries e
-             where e.context_id = context and e.origin = fork.origin and e.sequence = fork.first
-             limit 1
-         returning incident_id into fork.kept;
-        end if;
-        update converge_ledger.incident_entries e
-           set incident_id = fork.kept
-         where e.context_id = context and e.origin = fork.origin
-           and not exists (
-                   select from converge_ledger.incidents i
-                    where i.incident_id = e.incident_id
-                      and i.resolution is distinct from 'continues the context after all');
+        update converge_ledger.incidents i
+           set resolved_at = clock_timestamp(), resolution = 'joined with another incident of its fork'
+         where i.incident_id = fork.incident_id;
     end loop;
     -- Both may have kept the same entry.
     delete from converge_ledger.incident_entries e

@@ -15,6 +15,7 @@ use pgrx::pg_sys;
 use sha2::{Digest, Sha256};
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Instant;
 
 thread_local! {
     /// The name, once a row was found to fit this database, or peers have had no objection.
@@ -112,10 +113,16 @@ pub fn name(ledger: &Ledger) -> Result<Rc<str>, Failure> {
 /// One session asks and writes the row. The others wait for the answer, but not for that transaction's end: as
 /// long as it holds its lock, the answer was good.
 fn confirm_successor(ledger: &Ledger, name: &str, running: &Identity) -> Result<(), Failure> {
+    let begun = Instant::now();
     lock::wait_for_identity(IdentityLock::Asking);
+    let waited = begun.elapsed();
     if lock::try_identity(IdentityLock::Answered) {
         // It may have been written since it was read.
         if node::read(ledger).is_none_or(|node| node.identity != *running) {
+            // Whoever has waited for as long as silent peers take would only let the next one wait as much longer.
+            if waited >= lost::SILENCE {
+                return Err(report::asked_in_vain(name, waited));
+            }
             let answers = lost::ask(ledger, name, Among::Enabled)?;
             if answers.asked > 0 && answers.answered == 0 {
                 return Err(report::no_peer_answered(name, answers.asked));

@@ -11,9 +11,12 @@ use crate::store::{entries, unsettled};
 use converge_ledger_core::identity::{has_lost, Extent};
 use std::time::Duration;
 
+/// How long silent peers keep waiting who asks them.
+pub const SILENCE: Duration = Duration::from_secs(5);
+
 /// Peers look at each of their contexts; a first append waits for them.
 const LIMITS: Limits = Limits {
-    connect: Duration::from_secs(5),
+    connect: SILENCE,
     answer: Duration::from_secs(60),
 };
 

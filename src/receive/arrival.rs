@@ -93,6 +93,8 @@ pub fn arrive(ledger: &Ledger, row: &NewRow) -> Result<Fate, Failure> {
             Fate::Stored
         }
         Verdict::Waits => {
+            delivery.forked |= has_aside(entry.context, &mut delivery)?
+                && quarantine::is_aside(entry.context, entry.sequence)?;
             delivery.first = Some(
                 delivery
                     .first

@@ -334,7 +334,7 @@ fn evidence(reason: &str) -> Result<pg_sys::Datum, Failure> {
 pub fn has_aside(context: &str) -> Result<bool, Failure> {
     let tables = ledger::quarantine()?;
     let mut kinds = TAKEN_BACK.iter();
-    Ok(kinds.any(|kind| has_open(&tables, context, *kind)))
+    Ok(kinds.any(|kind| has_had(&tables, context, *kind)))
 }
 
 /// Whether an entry with this place in its context is kept aside.
@@ -362,28 +362,18 @@ pub fn is_aside(context: &str, sequence: i64) -> Result<bool, Failure> {
     }))
 }
 
-/// Whether a context has an open incident of a kind.
-fn has_open(tables: &Quarantine, context: &str, kind: Kind) -> bool {
+/// Whether a context has had an incident of a kind.
+fn has_had(tables: &Quarantine, context: &str, kind: Kind) -> bool {
     let keys = [Key::Text(1, context), Key::Text(2, kind.as_str())];
-    let mut scan = Scan::by_key(tables.incidents, Sight::Latest, &keys);
-    while let Some(row) = scan.next() {
-        if row.datum(incident::RESOLVED_AT).is_none() {
-            return true;
-        }
-    }
-    false
+    Scan::by_key(tables.incidents, Sight::Latest, &keys)
+        .next()
+        .is_some()
 }
 
 /// Puts the forks of a context in order: one incident for each origin, with its first entry, and nothing that the context holds.
 /// The caller holds the lock of the context, without which two who deliver may each begin an incident.
 pub fn tidy(context: &str) -> Result<(), Failure> {
-    let tables = ledger::quarantine()?;
-    let has_members = || {
-        let keys = [Key::Text(1, context)];
-        let mut members = Scan::by_key(tables.entries, Sight::Latest, &keys);
-        members.next().is_some()
-    };
-    if !has_open(&tables, context, Kind::Fork) && !has_members() {
+    if !has_had(&ledger::quarantine()?, context, Kind::Fork) {
         return Ok(());
     }
     call(|client| {

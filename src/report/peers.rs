@@ -55,6 +55,18 @@ pub fn peer_problem(peer: impl Display, problem: impl Display) -> Failure {
     )
 }
 
+pub fn asked_in_vain(name: &str, waited: std::time::Duration) -> Failure {
+    Failure::new(
+        Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("another session asked the peers in vain whether this database has all entries of node \"{name}\""),
+    )
+    .detail(format!(
+        "This session waited {} s for the answer.",
+        waited.as_secs()
+    ))
+    .hint("The other session's error and the server's log say why. A session that appends when nobody asks, asks itself.")
+}
+
 pub fn no_peer_answered(name: &str, asked: usize) -> Failure {
     Failure::new(
         Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,

@@ -228,6 +228,37 @@ fn without_any_answer_only_an_administrator_goes_on() {
 }
 
 #[test]
+fn sessions_do_not_queue_behind_peers_that_keep_silent() {
+    let [a, b] = ["a", "b"].map(|name| node(name, node_options()));
+    let network = Proxy::start(&b);
+    let how = Subscription {
+        proxy: Some(&network),
+        ..Subscription::default()
+    };
+    subscribe(&a, "a_from_b", &b, how);
+    append(&mut a.connect(), "orders", "first").expect("appended");
+    let successor = promoted(a);
+    network.stall(converge_ledger_cluster::Direction::FromServer);
+    let begun = Instant::now();
+    let sessions: Vec<_> = (0..8)
+        .map(|_| {
+            let mut client = successor.connect();
+            std::thread::spawn(move || append(&mut client, "orders", "second"))
+        })
+        .collect();
+    for session in sessions {
+        let result = session.join().expect("joined");
+        refused(result, SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE);
+    }
+    // One or two ask, five seconds each, and not all of them.
+    assert!(begun.elapsed() < Duration::from_secs(25));
+    network.heal();
+    let mut client = successor.connect();
+    assert_eq!(append(&mut client, "orders", "second").expect("asked"), 2);
+    verify_nodes(&[&successor], &[]);
+}
+
+#[test]
 fn asking_can_be_cancelled_and_leaves_nothing_open() {
     let [a, b] = ["a", "b"].map(|name| node(name, node_options()));
     let network = Proxy::start(&b);

@@ -78,6 +78,32 @@ fn the_worker_judges_what_is_committed_while_it_looks() {
 }
 
 #[test]
+fn what_joins_an_incident_that_is_closed_meanwhile_is_put_back() {
+    let server = replica();
+    let mut reader = server.connect();
+    let mut first = delivering(&server);
+    for (sequence, origin) in [(2, "other"), (3, "other"), (2, "owner")] {
+        deliver(&mut first, "orders", sequence, origin);
+    }
+    // While the context is held, another one adds to the open incident, without being seen.
+    run(&mut first, "BEGIN");
+    deliver(&mut first, "orders", 5, "owner");
+    let mut second = delivering(&server);
+    run(&mut second, "BEGIN");
+    deliver(&mut second, "orders", 3, "owner");
+    run(&mut first, "ROLLBACK");
+    deliver(&mut first, "orders", 1, "owner");
+    assert_eq!(origins(&mut reader, "orders"), ["owner"; 2]);
+    run(&mut second, "COMMIT");
+    wait_until("it is put back", || {
+        origins(&mut reader, "orders") == ["owner"; 3]
+    });
+    let open = "converge_ledger.incidents WHERE resolved_at IS NULL";
+    assert_eq!(count(&mut reader, open), 1);
+    assert_undisturbed(&server);
+}
+
+#[test]
 fn a_savepoint_that_is_undone_makes_nothing_judged() {
     let server = Server::start(node_options());
     let (mut first, mut second) = (delivering(&server), delivering(&server));
