@@ -114,7 +114,9 @@ pub fn await_place(ledger: &Ledger, context: &str, sequence: i64) -> bool {
         }
         let inserter = scan.inserter();
         drop(scan);
-        let Some(inserter) = inserter else { return true };
+        let Some(inserter) = inserter else {
+            return true;
+        };
         // SAFETY: waits for the lock of a running transaction; if it raises, nothing here has a destructor.
         unsafe {
             let (relation, row) = (std::ptr::null_mut(), std::ptr::null_mut());
