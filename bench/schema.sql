@@ -77,7 +77,7 @@ create view bench.median as
 create view bench.ratio as
     select subject, variant, base, estimate.*
       from (select one.subject, one.variant, other.variant as base,
-                   array_agg(one.value / other.value) as measured
+                   array_agg(one.value / nullif(other.value, 0)) as measured
               from bench.measurement one
               join bench.measurement other using (subject, repetition)
              group by one.subject, one.variant, other.variant) as turns

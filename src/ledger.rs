@@ -94,6 +94,7 @@ pub struct Ledger {
 
 thread_local! {
     static KNOWN: Cell<Option<Ledger>> = const { Cell::new(None) };
+    static QUARANTINE: Cell<Option<Quarantine>> = const { Cell::new(None) };
 }
 
 /// Makes PostgreSQL tell us when a relation changes. Called once, when the library is loaded.
@@ -121,6 +122,16 @@ unsafe extern "C-unwind" fn forget(_argument: pg_sys::Datum, relation: pg_sys::O
     if KNOWN.get().is_none_or(concerns) {
         KNOWN.set(None);
         crate::append::identity::forget();
+    }
+    let concerns = |known: Quarantine| {
+        relation == pg_sys::InvalidOid
+            || relation == known.numbers
+            || [known.incidents, known.entries]
+                .iter()
+                .any(|table| relation == table.table || relation == table.key)
+    };
+    if QUARANTINE.get().is_some_and(concerns) {
+        QUARANTINE.set(None);
     }
 }
 
@@ -275,12 +286,15 @@ pub struct Quarantine {
     pub entries: Table,
 }
 
-/// The tables of what cannot be accepted. Looked up each time: it is rare.
+/// The tables of what cannot be accepted. Apart from the others, so that nobody else depends on them.
 ///
 /// Errors: 55000 when one of them is missing or altered.
 pub fn quarantine() -> Result<Quarantine, Failure> {
+    if let Some(known) = QUARANTINE.get() {
+        return Ok(known);
+    }
     let schema = schema()?;
-    Ok(Quarantine {
+    let found = Quarantine {
         incidents: indexed(schema, c"incidents", c"incidents_branch", 2, &INCIDENTS)?,
         numbers: relation(schema, c"incidents_incident_id_seq")?,
         entries: indexed(
@@ -290,7 +304,9 @@ pub fn quarantine() -> Result<Quarantine, Failure> {
             1,
             &INCIDENT_ENTRIES,
         )?,
-    })
+    };
+    QUARANTINE.set(Some(found));
+    Ok(found)
 }
 
 /// Types of the columns, in the order of sql/tables.

@@ -88,6 +88,13 @@ enum Beginning {
     ForComplete { end: i64 },
 }
 
+/// What a session remembers of a context over transactions. It was so once.
+struct Hint {
+    sequence: i64,
+    /// None if it was not looked at, or for a context without entries.
+    owner: Option<Rc<str>>,
+}
+
 #[derive(Default)]
 pub struct Heads {
     heads: Vec<Option<Head>>,
@@ -97,7 +104,7 @@ pub struct Heads {
     escalated_at: Option<i32>,
     locked: usize,
     last_used: usize,
-    hints: HashMap<Rc<str>, i64>,
+    hints: HashMap<Rc<str>, Hint>,
 }
 
 thread_local! {
@@ -310,7 +317,12 @@ impl Heads {
 
     /// A sequence that the context once had, 0 if none is known.
     pub fn hint(&self, context: &str) -> i64 {
-        self.hints.get(context).copied().unwrap_or(0)
+        self.hints.get(context).map_or(0, |hint| hint.sequence)
+    }
+
+    /// Who owned a context when this session last appended to it, or took in entries of it.
+    pub fn former_owner(&self, context: &str) -> Option<&str> {
+        self.hints.get(context)?.owner.as_deref()
     }
 
     /// Remembers the end of a context that this transaction did not append to.
@@ -321,7 +333,8 @@ impl Heads {
         if self.hints.len() >= HINTS {
             self.hints.clear();
         }
-        self.hints.insert(context.into(), sequence);
+        let owner = None;
+        self.hints.insert(context.into(), Hint { sequence, owner });
     }
 
     /// The last sequence that this transaction gave to a context, if it appended to it.
@@ -380,7 +393,10 @@ impl Heads {
                 self.hints.clear();
             }
             for head in self.heads.drain(..).flatten() {
-                self.hints.insert(head.context, head.now.sequence);
+                let Mark {
+                    sequence, owner, ..
+                } = head.now;
+                self.hints.insert(head.context, Hint { sequence, owner });
             }
         }
         if self.heads.capacity() > HINTS {

@@ -8,6 +8,7 @@
 use super::lock::{self, IdentityLock};
 use crate::ledger::Ledger;
 use crate::peer::{lost, Among};
+use crate::receive;
 use crate::report::{self, Failure};
 use crate::store::node::{self, Identity, Node};
 use converge_ledger_core::limits::{check_text, TextField};
@@ -20,8 +21,8 @@ use std::time::Instant;
 thread_local! {
     /// The name, once a row was found to fit this database, or peers have had no objection.
     static NAME: RefCell<Option<Rc<str>>> = const { RefCell::new(None) };
-    /// What was read of the row: the name, and whether the rest of it fits the running server.
-    static STORED: RefCell<Option<(Rc<str>, bool)>> = const { RefCell::new(None) };
+    /// What was read of the row, if there is one: the name, and whether the rest of it fits the running server.
+    static STORED: RefCell<Option<Option<(Rc<str>, bool)>>> = const { RefCell::new(None) };
 }
 
 /// Forgets the name: the tables of the ledger changed, or the node was adopted.
@@ -47,17 +48,21 @@ fn changed(ledger: &Ledger) {
 
 /// What the node's row says: its name, and whether it is that of the running server. Asks for nothing and writes nothing.
 ///
-/// Cost: a look at the row and at a file, once in a session.
+/// Cost: a look at the row and at a file, once in a session; in one that is no worker, each time as long as there is no row.
 fn stored(ledger: &Ledger) -> Option<(Rc<str>, bool)> {
     if let Some(stored) = STORED.with_borrow(Clone::clone) {
-        return Some(stored);
+        return stored;
     }
-    let node = node::read(ledger)?;
-    // A database that cannot tell its identity does not append either.
-    let confirmed = node::identity().is_ok_and(|running| node.identity == running);
-    let stored = (node.name.into(), confirmed);
-    STORED.set(Some(stored.clone()));
-    Some(stored)
+    let stored = node::read(ledger).map(|node| {
+        // A database that cannot tell its identity does not append either.
+        let confirmed = node::identity().is_ok_and(|running| node.identity == running);
+        (node.name.into(), confirmed)
+    });
+    // A worker sees a row appear by the invalidation that its writer sends; a session may restore one itself.
+    if stored.is_some() || receive::is_worker() {
+        STORED.set(Some(stored.clone()));
+    }
+    stored
 }
 
 /// The name under which this database has appended, if it has one.
@@ -102,7 +107,10 @@ pub fn name(ledger: &Ledger) -> Result<Rc<str>, Failure> {
     if lock::node(ledger) {
         match node::read(ledger) {
             Some(node) => return Ok(check(node, &running)?.into()),
-            None => node::write(ledger, &name, &running),
+            None => {
+                node::write(ledger, &name, &running);
+                changed(ledger);
+            }
         }
     }
     Ok(name.into())

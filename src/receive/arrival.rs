@@ -59,14 +59,13 @@ pub fn arrive(ledger: &Ledger, row: &NewRow) -> Result<Fate, Failure> {
         keep_entry(row, &entry, MAX_NUMBER, Kind::Unpinned, &reason, &source)?;
         return Ok(Fate::Dropped);
     }
-    let mut delivery = match transaction::take(entry.context) {
-        Some(delivery) => delivery,
-        None => Delivery {
-            highest: MAX_NUMBER,
-            ..Delivery::default()
-        },
-    };
-    let mut arrival = Arrival::begin(ledger, &entry, leaf, &source, &mut delivery)?;
+    let delivered = transaction::take(entry.context);
+    let is_first = delivered.is_none();
+    let mut delivery = delivered.unwrap_or(Delivery {
+        highest: MAX_NUMBER,
+        ..Delivery::default()
+    });
+    let mut arrival = Arrival::begin(ledger, &entry, leaf, &source, is_first, &mut delivery)?;
     if arrival.is_contested(&delivery) {
         settle::settle(
             ledger,
@@ -76,7 +75,7 @@ pub fn arrive(ledger: &Ledger, row: &NewRow) -> Result<Fate, Failure> {
             false,
         )?;
         delivery = delivery.remains();
-        arrival = Arrival::begin(ledger, &entry, leaf, &source, &mut delivery)?;
+        arrival = Arrival::begin(ledger, &entry, leaf, &source, false, &mut delivery)?;
     }
     let verdict = arrival.judge(&mut delivery)?;
     let fate = match verdict {
@@ -147,6 +146,8 @@ struct Arrival<'a> {
     source: &'a Source,
     /// The lock of the context is held.
     locked: bool,
+    /// The transaction has looked at its place, and nothing was there.
+    vacant: bool,
     /// End of the contiguous part.
     size: i64,
     owner: Option<Rc<str>>,
@@ -158,11 +159,19 @@ impl<'a> Arrival<'a> {
         entry: &'a Entry<'a>,
         leaf: Hash,
         source: &'a Source,
+        is_first: bool,
         delivery: &mut Delivery,
     ) -> Result<Arrival<'a>, Failure> {
-        let is_new = delivery.highest == MAX_NUMBER;
         let is_takeover = entry.key == ControlKey::Takeover.as_str();
-        if delivery.unlocked.is_none() && !with_heads(|heads| heads.holds(entry.context)) {
+        // Should an owner that was another one be this node by now, its appends wait for this one transaction.
+        let may_go_without_lock = with_heads(|heads| {
+            let is_own = || match heads.former_owner(entry.context) {
+                None => source.node.is_some(),
+                owner => source.is_own(owner),
+            };
+            !heads.holds(entry.context) && (source.copies || is_own())
+        });
+        if delivery.unlocked.is_none() && may_go_without_lock {
             let known = Known::read(ledger, entry.context, delivery.end());
             // What arrives for a context that this node owns is there already, or refused, whatever else arrives or is appended:
             // its appends need not wait. A copy is long: it would keep others from the context until its end.
@@ -177,19 +186,25 @@ impl<'a> Arrival<'a> {
         let head = match &delivery.unlocked {
             None => with_heads(|heads| {
                 let head = heads.touch_arriving(ledger, entry.context, delivery.end())?;
-                Ok(head.map(|head| (head.now.sequence, head.now.owner.clone())))
+                Ok(head.map(|head| {
+                    let untouched = head.noted.is_none() && head.now.first.is_none();
+                    (head.now.sequence, head.now.owner.clone(), untouched)
+                }))
             })?,
             Some(_) => None,
         };
         let locked = head.is_some();
         let end = delivery.end();
-        let (size, owner) = head.unwrap_or_else(|| {
+        let (size, owner, untouched) = head.unwrap_or_else(|| {
             let known = delivery
                 .unlocked
                 .get_or_insert_with(|| Known::read(ledger, entry.context, end));
-            (known.sequence, known.owner.clone())
+            (known.sequence, known.owner.clone(), false)
         });
-        if is_new && entries::next_after(ledger, entry.context, size, Sight::Latest).is_none() {
+        // Where nothing waits to be judged, the end of the context was found by what is missing behind it: streams need no second look.
+        let vacant = is_first && untouched && entry.sequence == size + 1;
+        let is_unknown = !vacant && delivery.highest == MAX_NUMBER;
+        if is_unknown && entries::next_after(ledger, entry.context, size, Sight::Latest).is_none() {
             delivery.highest = size;
         }
         Ok(Arrival {
@@ -198,6 +213,7 @@ impl<'a> Arrival<'a> {
             leaf,
             source,
             locked,
+            vacant,
             size,
             owner,
         })
@@ -210,6 +226,7 @@ impl<'a> Arrival<'a> {
         } = *self.entry;
         let is_next = self.locked && sequence == self.size + 1;
         is_next
+            && !self.vacant
             && !transaction::is_settling()
             && sequence <= delivery.highest
             && entries::with_entry(self.ledger, context, sequence, Sight::Latest, |row| {
@@ -222,11 +239,11 @@ impl<'a> Arrival<'a> {
         let next = self.size + 1;
         let is_next = entry.sequence == next;
         let is_own = self.source.is_own(Some(entry.origin));
-        if self.source.copies {
-            entries::await_place(self.ledger, entry.context, entry.sequence);
-        }
-        let may_be_there = entry.sequence < next || entry.sequence <= delivery.highest;
-        if may_be_there || is_own || self.source.copies {
+        let may_be_there = match self.source.copies {
+            true => entries::await_place(self.ledger, entry.context, entry.sequence),
+            false => entry.sequence < next || (!self.vacant && entry.sequence <= delivery.highest),
+        };
+        if may_be_there || is_own {
             if let Some(verdict) = self.compare(Sight::Latest) {
                 return Ok(verdict);
             }

@@ -162,7 +162,7 @@ fn find(tables: &Quarantine, context: &str, kind: Kind, origin: &str) -> Option<
         Key::Text(2, kind.as_str()),
         Key::Text(3, origin),
     ];
-    let mut scan = Scan::by_key(tables.incidents, Sight::Latest, &keys);
+    let mut scan = Scan::by_key_if_any(tables.incidents, Sight::Latest, &keys)?;
     while let Some(row) = scan.next() {
         if row.datum(incident::RESOLVED_AT).is_none() {
             return Some(Open {

@@ -104,13 +104,19 @@ pub fn exists(ledger: &Ledger, context: &str, sequence: i64, sight: Sight) -> bo
         .is_some()
 }
 
-/// Waits until nobody is about to insert an entry: a unique index would wait as well, and then raise an error.
-pub fn await_place(ledger: &Ledger, context: &str, sequence: i64) {
+/// Waits until nobody is about to insert an entry: a unique index would wait as well, and then raise an error. Says whether
+/// one is there.
+pub fn await_place(ledger: &Ledger, context: &str, sequence: i64) -> bool {
     loop {
         let mut scan = range(ledger, context, sequence, sequence, Sight::Dirty);
-        let inserter = scan.advance().then(|| scan.inserter()).flatten();
+        if !scan.advance() {
+            return false;
+        }
+        let inserter = scan.inserter();
         drop(scan);
-        let Some(inserter) = inserter else { return };
+        let Some(inserter) = inserter else {
+            return true;
+        };
         // SAFETY: waits for the lock of a running transaction; if it raises, nothing here has a destructor.
         unsafe {
             let (relation, row) = (std::ptr::null_mut(), std::ptr::null_mut());

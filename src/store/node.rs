@@ -70,7 +70,7 @@ fn backup() -> Result<String, Failure> {
 
 /// The node's row as of now, if there is one.
 pub fn read(ledger: &Ledger) -> Option<Node> {
-    let mut scan = Scan::by_key(ledger.node, Sight::Latest, &[]);
+    let mut scan = Scan::by_key_if_any(ledger.node, Sight::Latest, &[])?;
     let row = scan.next()?;
     Some(Node {
         name: row.text(node::NAME).to_owned(),

@@ -8,7 +8,9 @@ use std::collections::HashSet;
 pub fn read(ledger: &Ledger, subscription: &str, sight: Sight) -> HashSet<String> {
     let mut origins = HashSet::new();
     let keys = [Key::Text(1, subscription)];
-    let mut scan = Scan::by_key(ledger.pins, sight, &keys);
+    let Some(mut scan) = Scan::by_key_if_any(ledger.pins, sight, &keys) else {
+        return origins;
+    };
     while let Some(row) = scan.next() {
         origins.insert(row.text(2).to_owned());
     }

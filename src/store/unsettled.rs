@@ -11,7 +11,7 @@ pub const OF_FORK: i64 = MAX_NUMBER;
 
 /// From which sequence on the entries of a context are not judged; none if all are.
 pub fn first(ledger: &Ledger, context: &str, sight: Sight) -> Option<i64> {
-    Scan::by_key(ledger.unsettled, sight, &[Key::Text(1, context)])
+    Scan::by_key_if_any(ledger.unsettled, sight, &[Key::Text(1, context)])?
         .next()
         .map(|row| row.int8(unsettled::FIRST))
 }

@@ -1,0 +1,3 @@
+select ledger_append(
+    'bench-' || :run || '-' || :client_id,
+    'measured', decode(repeat('62', 100), 'hex'), '{"src": "bench"}');
