@@ -10,6 +10,7 @@ use crate::append::place;
 use crate::append::row::{Columns, NewRow};
 use crate::ledger::{self, entry, Ledger};
 use crate::report::{self, Failure};
+use crate::shared;
 use crate::store::entries;
 use crate::store::scan::{Row, Sight};
 use converge_ledger_core::control::ControlKey;
@@ -61,10 +62,7 @@ pub fn arrive(ledger: &Ledger, row: &NewRow) -> Result<Fate, Failure> {
     }
     let delivered = transaction::take(entry.context);
     let is_first = delivered.is_none();
-    let mut delivery = delivered.unwrap_or(Delivery {
-        highest: MAX_NUMBER,
-        ..Delivery::default()
-    });
+    let mut delivery = delivered.unwrap_or_else(|| transaction::begin(entry.context));
     let mut arrival = Arrival::begin(ledger, &entry, leaf, &source, is_first, &mut delivery)?;
     if arrival.is_contested(&delivery) {
         settle::settle(
@@ -239,7 +237,9 @@ impl<'a> Arrival<'a> {
         let next = self.size + 1;
         let is_next = entry.sequence == next;
         let is_own = self.source.is_own(Some(entry.origin));
-        let may_be_there = match self.source.copies {
+        // Who delivers the same at the same time puts entries at places that were free.
+        let is_alone = delivery.turn.is_some_and(shared::is_alone);
+        let may_be_there = match self.source.copies && !is_alone {
             true => entries::await_place(self.ledger, entry.context, entry.sequence),
             false => entry.sequence < next || (!self.vacant && entry.sequence <= delivery.highest),
         };

@@ -6,7 +6,7 @@ use super::source::Source;
 use crate::append::head::with_heads;
 use crate::ledger::{self, Ledger};
 use crate::report::Failure;
-use crate::shared;
+use crate::shared::{self, Turn};
 use crate::store::unsettled;
 use converge_ledger_core::limits::MAX_NUMBER;
 use pgrx::pg_sys;
@@ -20,6 +20,8 @@ const JUDGED_AT_COMMIT: u64 = 1_000;
 /// A context in a transaction that delivers entries of it.
 #[derive(Default)]
 pub struct Delivery {
+    /// Tells whether others deliver entries of the context as well.
+    pub turn: Option<Turn>,
     /// The lock of the context is not held: what is known of its end may be old, and nothing is judged.
     pub unlocked: Option<Known>,
     /// No entry was there beyond this sequence, or it is one that this transaction has put there.
@@ -38,6 +40,7 @@ impl Delivery {
     /// What stays true of it whatever is rolled back.
     pub fn remains(&self) -> Delivery {
         Delivery {
+            turn: self.turn,
             first: self.first,
             forked: self.forked,
             highest: MAX_NUMBER,
@@ -71,6 +74,7 @@ impl Known {
 struct Deliveries {
     source: Option<Rc<Source>>,
     contexts: HashMap<Box<str>, Delivery>,
+    turns: Vec<Turn>,
     /// Entries are being judged; what arrives meanwhile is put back by that.
     settling: bool,
 }
@@ -104,6 +108,17 @@ pub fn take(context: &str) -> Option<Delivery> {
         let left = place.remains();
         Some(std::mem::replace(place, left))
     })
+}
+
+/// Begins to deliver entries of a context.
+pub fn begin(context: &str) -> Delivery {
+    let turn = shared::begin_delivery(context);
+    DELIVERIES.with_borrow_mut(|deliveries| deliveries.turns.extend(turn));
+    Delivery {
+        turn,
+        highest: MAX_NUMBER,
+        ..Delivery::default()
+    }
 }
 
 pub fn put(context: &str, delivery: Delivery) {
@@ -227,7 +242,10 @@ pub fn end() {
     LEFT_WORK.set(false);
     DELIVERIES.with(|deliveries| {
         if let Ok(mut deliveries) = deliveries.try_borrow_mut() {
-            *deliveries = Deliveries::default();
+            std::mem::take(&mut *deliveries)
+                .turns
+                .into_iter()
+                .for_each(shared::end_delivery);
         }
     });
 }

@@ -1,6 +1,7 @@
 //! The memory itself, the lock that guards all of it, and whom to wake.
 
 use super::databases::{Database, DATABASES};
+use super::deliveries::{Counts, DELIVERIES};
 use super::marks::{Mark, Stage, MARKS};
 use super::prepared::PREPARED;
 use pgrx::pg_sys;
@@ -21,6 +22,8 @@ pub(super) struct Area {
     pub(super) marks: [Mark; MARKS],
     pub(super) prepared: [u64; PREPARED],
     pub(super) next_prepared: usize,
+    /// Not guarded by the lock.
+    pub(super) deliveries: [Counts; DELIVERIES],
 }
 
 thread_local! {
@@ -76,6 +79,11 @@ unsafe extern "C-unwind" fn startup() {
 /// Whether the library was preloaded, so that workers announce.
 pub fn is_there() -> bool {
     !AREA.get().is_null()
+}
+
+/// The memory, null if the library was not preloaded.
+pub(super) fn area() -> *const Area {
+    AREA.get()
 }
 
 /// Runs `with` under the lock; none if the library was not preloaded. `with` must not fail, and allocates nothing: others

@@ -1,11 +1,12 @@
 //! What all processes of a preloaded server share: which contexts wait to be announced, and who announces them.
 //!
-//! One lock guards all of it; it is held for a few hundred nanoseconds per commit, and nothing that can fail happens under it,
+//! One lock guards all of it but the counts of deliveries; it is held for a few hundred nanoseconds per commit, and nothing that can fail happens under it,
 //! because commits pass here after they can no longer be undone. When there is no room, the database is marked for a
 //! sweep instead: nothing is ever lost but time.
 
 mod area;
 mod databases;
+mod deliveries;
 mod marks;
 mod notifiers;
 mod prepared;
@@ -17,6 +18,7 @@ pub use databases::{
     come_back, forget, has_room, launcher_began, launcher_ended, leave, next_start, next_to_start,
     not_started, set_crowded, settle,
 };
+pub use deliveries::{begin_delivery, end_delivery, is_alone, Turn};
 pub use marks::{committed, Range, MANY};
 pub use notifiers::{
     announced, notifier_began, notifier_connected, notifier_ended, notifier_failed, settled, take,
