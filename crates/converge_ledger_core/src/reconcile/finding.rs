@@ -31,7 +31,7 @@ pub enum OwnRow {
 /// Why a row of this node that fails is not restored from this peer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Unrestored {
-    /// The peer's row does not hash to its leaf either.
+    /// The peer's row is no entry either.
     PeerDamaged,
     /// The trees differ in more than rows that fail here, or were not compared to the end: which
     /// of them is right is not known.
@@ -117,7 +117,8 @@ pub enum Finding {
         /// Why.
         reason: Unrestored,
     },
-    /// The peer's row does not hash to its leaf; this node's is sound, or not there yet.
+    /// The peer's row is no entry: it does not hash to its leaf, or breaks a limit of the format.
+    /// This node's is sound, or not there yet.
     PeerDamaged {
         /// Which entry.
         sequence: i64,

@@ -53,7 +53,11 @@ fn note_erasures(node: &mut Node) {
     node.erased = erased.map(|row| row.sequence).collect();
 }
 
-fn any_row(node: &Node, random: &mut Random) -> Option<i64> {
+/// An entry that the node has: now and then the one that others are harmed at as well.
+fn any_row(node: &Node, shared: i64, random: &mut Random) -> Option<i64> {
+    if random.below(3) == 0 && node.rows.contains_key(&shared) {
+        return Some(shared);
+    }
     let count = node.rows.len() as u64;
     if count == 0 {
         return None;
@@ -71,8 +75,8 @@ fn edit(row: &mut Row, random: &mut Random) {
 }
 
 /// Does one harm to rows or stored subtrees, as an accident or somebody with all rights would.
-fn harm(node: &mut Node, random: &mut Random) {
-    let Some(sequence) = any_row(node, random) else {
+fn harm(node: &mut Node, shared: i64, random: &mut Random) {
+    let Some(sequence) = any_row(node, shared, random) else {
         return;
     };
     let kind = random.below(12);
@@ -100,7 +104,7 @@ fn harm(node: &mut Node, random: &mut Random) {
         }
         return;
     }
-    let other = any_row(node, random).unwrap();
+    let other = any_row(node, shared, random).unwrap();
     let other_payload = node.rows[&other].payload.clone();
     let row = node.rows.get_mut(&sequence).unwrap();
     match kind {
@@ -126,8 +130,8 @@ fn harm(node: &mut Node, random: &mut Random) {
 }
 
 /// Does one harm after which the node still states a tree that its leaves give.
-fn harm_consistently(node: &mut Node, random: &mut Random) {
-    let Some(sequence) = any_row(node, random) else {
+fn harm_consistently(node: &mut Node, shared: i64, random: &mut Random) {
+    let Some(sequence) = any_row(node, shared, random) else {
         return;
     };
     let row = node.rows.get_mut(&sequence).unwrap();
@@ -245,11 +249,12 @@ fn what_was_done_is_found_and_nothing_else() {
             };
             *branch = Node::of(&other.rows);
         }
+        let shared = 1 + random.below(length as u64) as i64;
         for _ in 0..random.below(5) {
-            harm(&mut mine, &mut random);
+            harm(&mut mine, shared, &mut random);
         }
         for _ in 0..random.below(4).saturating_sub(1) {
-            harm_consistently(&mut theirs, &mut random);
+            harm_consistently(&mut theirs, shared, &mut random);
         }
         note_erasures(&mut mine);
         let policy = Policy {

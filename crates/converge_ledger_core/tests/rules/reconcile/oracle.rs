@@ -57,6 +57,11 @@ fn first(row: &Row) -> First {
     }
 }
 
+/// Whether a row of the peer is one that this node could store.
+fn is_entry(row: &Row) -> bool {
+    holds(row) && row.entry().check().is_ok()
+}
+
 pub fn expected(
     mine: &Node,
     theirs: &Node,
@@ -124,7 +129,7 @@ pub fn expected(
         };
         let leaves_agree = own.is_some_and(|own| own.stored().leaf() == Some(other.leaf()));
         looked_at += 1;
-        match (own.filter(|own| holds(own)), holds(other)) {
+        match (own.filter(|own| holds(own)), is_entry(other)) {
             (Some(_), _) if leaves_agree => {}
             (Some(own), true) => {
                 findings.push(Finding::Fork {
@@ -216,7 +221,7 @@ fn beyond<'a>(
         let (first, last) = (own + 1, other);
         let samples = BTreeSet::from([first, last]);
         let rows: Vec<&Row> = samples.iter().map(|at| &theirs.rows[at]).collect();
-        let damaged: Vec<_> = rows.iter().filter(|row| !holds(row)).collect();
+        let damaged: Vec<_> = rows.iter().filter(|row| !is_entry(row)).collect();
         if !damaged.is_empty() {
             findings.extend(damaged.iter().map(|row| Finding::PeerDamaged {
                 sequence: row.sequence,
