@@ -37,14 +37,31 @@ enum Phase {
 
 /// A comparison of one context with one peer.
 ///
-/// ```text
-/// let mut comparison = Comparison::new(context, mine, theirs, policy, &[]);
+/// ```
+/// use converge_ledger_core::reconcile::{
+///     Answer, Comparison, Contradiction, Finding, Origins, OwnHead, Policy, Request, Side,
+/// };
+/// use converge_ledger_core::{Hash, TreeHead, TreeSize};
+///
+/// let mine = OwnHead { size: TreeSize::EMPTY, root: None };
+/// let theirs = TreeHead { size: TreeSize::new(1)?, root: Hash::from_bytes([7; 32]) };
+/// let policy = Policy { node: "b", deliverable: Origins::Any };
+/// let mut comparison = Comparison::new("order 4711", mine, theirs, policy, &[]);
 /// loop {
 ///     let requests = comparison.requests();
-///     if requests.is_empty() { break }
-///     for request in requests { comparison.answer(/* what was fetched */) }
+///     if requests.is_empty() {
+///         break;
+///     }
+///     for request in requests {
+///         // This peer does not have the one entry that it claims to have.
+///         assert!(matches!(request, Request::Row { of: Side::Peer, sequence: 1, .. }));
+///         comparison.answer(Answer::Row { row: None, erased: false });
+///     }
 /// }
-/// for finding in comparison.finish().findings { /* act */ }
+/// let what = Contradiction::MissingEntry { sequence: 1 };
+/// let of = Side::Peer;
+/// assert_eq!(comparison.finish().findings, [Finding::Contradiction { of, what }]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
 pub struct Comparison<'a> {
