@@ -197,7 +197,6 @@ impl<'a> Rows<'a> {
                 });
                 self.forked = true;
                 self.undecided = true;
-                self.waiting.clear();
             }
             (Some((entry, leaf)), Own::Fails { state, erased }) => {
                 let candidate = Candidate {

@@ -180,6 +180,49 @@ fn without_an_agreed_tree_nothing_is_restored() {
 }
 
 #[test]
+fn a_row_that_fails_on_both_nodes_says_nothing_about_the_trees() {
+    let rows = history(700).rows;
+    let (mut mine, mut theirs) = (Node::of(&rows), Node::of(&rows));
+    // Both edited entry 10, and left its leaf, which both trees have.
+    for node in [&mut mine, &mut theirs] {
+        node.rows.get_mut(&10).unwrap().key.push('!');
+    }
+    mine.rows.get_mut(&300).unwrap().leaf_hash = Some(vec![1; 32]);
+    mine.store();
+    let (stated, suspects) = (theirs.head(), mine.suspects());
+    let done = compare(&mut mine, &mut theirs, stated, ANY, &suspects);
+    let both_fail = Finding::Unrestored {
+        sequence: 10,
+        mine: OwnRow::Damaged,
+        reason: Unrestored::PeerDamaged,
+    };
+    let restored = restore(&rows, 300, OwnRow::Damaged);
+    assert_eq!(done.findings(), [both_fail, restored]);
+}
+
+#[test]
+fn suspects_are_looked_at_and_their_neighbours_are_not() {
+    let rows = history(1_024).rows;
+    let mut mine = Node::of(&rows);
+    mine.rows.get_mut(&500).unwrap().key.push('!');
+    let mut theirs = Node::of(&rows);
+    let stated = theirs.head();
+    let mut runs = |suspects: &[_], found: &[Finding]| {
+        let done = compare(&mut mine, &mut theirs, stated, ANY, suspects);
+        assert_eq!(done.findings(), found);
+        done.runs
+    };
+    let restored = [restore(&rows, 500, OwnRow::Damaged)];
+    // The edge, and the second of its four blocks.
+    assert_eq!(runs(&[500..=500], &restored), 2);
+    assert_eq!(runs(&[257..=512], &restored), 2);
+    assert_eq!(runs(&[256..=256], &[]), 2);
+    // In any order, within each other, and outside the tree.
+    assert_eq!(runs(&[400..=401, -5..=510, 2_000..=3_000], &restored), 3);
+    assert_eq!(runs(&[1_025..=i64::MAX], &[]), 0);
+}
+
+#[test]
 fn a_comparison_that_is_given_up_concludes_nothing_from_the_whole() {
     let rows = history(300).rows;
     let mut mine = Node::of(&rows);
