@@ -58,6 +58,45 @@ pub struct StoredRow<'a> {
     pub content_digest: Option<&'a [u8]>,
 }
 
+impl<'a> StoredRow<'a> {
+    /// The stored leaf, unless it is missing or no hash.
+    pub fn leaf(&self) -> Option<Hash> {
+        self.leaf_hash.and_then(Hash::from_slice)
+    }
+
+    /// What to hash for the content: the content where all of it is there, else its digest;
+    /// nothing where neither is there.
+    pub fn content(&self) -> Option<Content<'a>> {
+        let salt: Option<&[u8; SALT_BYTES]> = self.salt.and_then(|salt| salt.try_into().ok());
+        match (self.payload, self.metadata, salt) {
+            (Some(payload), Some(metadata), Some(salt)) => Some(Content::Whole {
+                payload,
+                metadata,
+                salt,
+            }),
+            _ => self
+                .content_digest
+                .and_then(Hash::from_slice)
+                .map(Content::Digest),
+        }
+    }
+
+    /// The entry of a context that the row states, with that content.
+    pub(crate) fn entry(&self, context: &'a str, content: Content<'a>) -> Entry<'a> {
+        Entry {
+            context,
+            sequence: self.sequence,
+            lamport: self.lamport,
+            origin: self.origin,
+            // Outside the format, so that the entry cannot hold by accident.
+            appended_at: self.appended_at.unwrap_or(-1),
+            key: self.key,
+            id: self.id,
+            content,
+        }
+    }
+}
+
 /// What a checked context amounts to.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Summary {
@@ -135,7 +174,7 @@ impl<'a> ContextCheck<'a> {
         self.rows += 1;
         let content = stored_content(row, faults);
         let leaf = stored_leaf(row, faults);
-        let mut entry = entry_of(self.context, row, content.unwrap_or(NO_CONTENT));
+        let mut entry = row.entry(self.context, content.unwrap_or(NO_CONTENT));
         let mut holds = content.is_some() && leaf == Some(entry.leaf_hash());
         if !check_format(row, holds, faults) || content.is_none() {
             // Nothing to compare the leaf with; it still has its place in the tree.
@@ -353,22 +392,8 @@ impl<'a> ContextCheck<'a> {
 /// Stands in where a row has neither content nor digest; such a row is never hashed.
 const NO_CONTENT: Content<'static> = Content::Digest(Hash::from_bytes([0; 32]));
 
-fn entry_of<'a>(context: &'a str, row: &StoredRow<'a>, content: Content<'a>) -> Entry<'a> {
-    Entry {
-        context,
-        sequence: row.sequence,
-        lamport: row.lamport,
-        origin: row.origin,
-        // Outside the format, so that the entry cannot hold by accident.
-        appended_at: row.appended_at.unwrap_or(-1),
-        key: row.key,
-        id: row.id,
-        content,
-    }
-}
-
 fn stored_leaf(row: &StoredRow<'_>, faults: &mut Vec<Fault>) -> Option<Hash> {
-    let leaf = row.leaf_hash.and_then(Hash::from_slice);
+    let leaf = row.leaf();
     if leaf.is_none() {
         let detail = match row.leaf_hash {
             None => String::from("leaf hash is missing"),
@@ -381,19 +406,14 @@ fn stored_leaf(row: &StoredRow<'_>, faults: &mut Vec<Fault>) -> Option<Hash> {
 
 /// What to hash for the content; nothing where neither content nor digest is there.
 fn stored_content<'a>(row: &StoredRow<'a>, faults: &mut Vec<Fault>) -> Option<Content<'a>> {
-    let digest = row.content_digest.and_then(Hash::from_slice);
-    let salt: Option<&[u8; SALT_BYTES]> = row.salt.and_then(|salt| salt.try_into().ok());
+    let content = row.content();
     let mut fault = |kind, detail| faults.push(Fault::at(row.sequence, kind, detail));
-    if let (Some(payload), Some(metadata), Some(salt)) = (row.payload, row.metadata, salt) {
+    if let Some(Content::Whole { .. }) = content {
         if row.content_digest.is_some() {
             let detail = String::from("a content digest is stored although the content is there");
             fault(FaultKind::Erasure, detail);
         }
-        return Some(Content::Whole {
-            payload,
-            metadata,
-            salt,
-        });
+        return content;
     }
     let parts = [
         ("payload", row.payload.is_some()),
@@ -417,13 +437,13 @@ fn stored_content<'a>(row: &StoredRow<'a>, faults: &mut Vec<Fault>) -> Option<Co
             absent.join(" and ")
         );
         fault(FaultKind::Erasure, detail);
-    } else if digest.is_none() {
+    } else if content.is_none() {
         fault(
             FaultKind::Erasure,
             String::from("content and content digest are missing"),
         );
     }
-    digest.map(Content::Digest)
+    content
 }
 
 /// Whether the row can be judged as one of format 1.

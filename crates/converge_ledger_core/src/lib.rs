@@ -73,6 +73,7 @@ pub mod lamport;
 pub mod limits;
 pub mod merkle;
 pub mod proof;
+pub mod reconcile;
 pub mod verify;
 
 pub use entry::{Content, Entry, EntryError};

@@ -13,9 +13,11 @@
 mod check;
 mod continuation;
 mod control;
+mod histories;
 mod identity;
 mod independent;
 mod proofs;
+mod reconcile;
 mod reference;
 mod seeded;
 mod sources;

@@ -21,6 +21,11 @@ impl Random {
         }))
     }
 
+    /// A stream of its own, so that what is drawn from it does not change what follows here.
+    pub fn branch(&mut self) -> Self {
+        Self(self.next())
+    }
+
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;

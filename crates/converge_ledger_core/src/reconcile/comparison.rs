@@ -1,0 +1,271 @@
+//! The course of a comparison: sizes, trees, rows, conclusions.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::ops::RangeInclusive;
+
+use super::beyond::Beyond;
+use super::descent::Descent;
+use super::finding::{Contradiction, Finding, Outcome};
+use super::request::{Answer, Fields, Policy, Request, Side};
+use super::rows::Rows;
+use super::suspects::Suspects;
+use crate::hash::Hash;
+use crate::merkle::{TreeHead, TreeSize};
+use crate::verify::verify_consistency;
+
+/// What this node holds of the context.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OwnHead {
+    /// How many entries.
+    pub size: TreeSize,
+    /// The RFC 6962 root over them; nothing where it cannot be computed because some are missing.
+    pub root: Option<Hash>,
+}
+
+/// How far a comparison is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    /// Nothing is asked yet.
+    Sizes,
+    /// The roots at the common size are asked for.
+    Roots,
+    /// Trees and rows are compared.
+    Trees,
+    Ended,
+}
+
+/// A comparison of one context with one peer.
+///
+/// ```
+/// use converge_ledger_core::reconcile::{
+///     Answer, Comparison, Contradiction, Finding, Origins, OwnHead, Policy, Request, Side,
+/// };
+/// use converge_ledger_core::{Hash, TreeHead, TreeSize};
+///
+/// let mine = OwnHead { size: TreeSize::EMPTY, root: None };
+/// let theirs = TreeHead { size: TreeSize::new(1)?, root: Hash::from_bytes([7; 32]) };
+/// let policy = Policy { node: "b", deliverable: Origins::Any };
+/// let mut comparison = Comparison::new("order 4711", mine, theirs, policy, &[]);
+/// loop {
+///     let requests = comparison.requests();
+///     if requests.is_empty() {
+///         break;
+///     }
+///     for request in requests {
+///         // This peer does not have the one entry that it claims to have.
+///         assert!(matches!(request, Request::Row { of: Side::Peer, sequence: 1, .. }));
+///         comparison.answer(Answer::Row { row: None, erased: false });
+///     }
+/// }
+/// let what = Contradiction::MissingEntry { sequence: 1 };
+/// let of = Side::Peer;
+/// assert_eq!(comparison.finish().findings, [Finding::Contradiction { of, what }]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Comparison<'a> {
+    mine: OwnHead,
+    theirs: TreeHead,
+    /// How many entries both have.
+    common: TreeSize,
+    /// The roots over those.
+    my_root: Option<Hash>,
+    their_root: Option<Hash>,
+    suspects: Suspects,
+    phase: Phase,
+    asked: VecDeque<Request>,
+    beyond: Option<Beyond<'a>>,
+    descent: Option<Descent>,
+    rows: Rows<'a>,
+    /// Whether nothing ended the comparison early.
+    complete: bool,
+    findings: Vec<Finding>,
+}
+
+impl<'a> Comparison<'a> {
+    /// A comparison of what two nodes hold of `context`.
+    ///
+    /// `theirs` is what the peer states. `suspects` are sequences of this node's entries that are
+    /// to be compared even if the trees are equal: rows that do not hash to their leaf, missing
+    /// ones, and what is below a stored subtree that does not fit, as a check found them.
+    pub fn new(
+        context: &'a str,
+        mine: OwnHead,
+        theirs: TreeHead,
+        policy: Policy<'a>,
+        suspects: &[RangeInclusive<i64>],
+    ) -> Self {
+        let common = mine.size.min(theirs.size);
+        let beyond = (theirs.size > common).then(|| {
+            let (first, last) = behind(common, theirs.size);
+            Beyond::new(context, policy, first, last)
+        });
+        Self {
+            mine,
+            theirs,
+            common,
+            my_root: mine.root.filter(|_| mine.size == common),
+            their_root: (theirs.size == common).then_some(theirs.root),
+            suspects: Suspects::new(suspects, common.get()),
+            phase: Phase::Sizes,
+            asked: VecDeque::new(),
+            beyond,
+            descent: None,
+            rows: Rows::new(context, policy),
+            complete: true,
+            findings: Vec::new(),
+        }
+    }
+
+    /// What to fetch next: the answers to all of it are to be given in this order. Nothing once
+    /// the comparison has ended. What is not answered yet is asked again.
+    pub fn requests(&mut self) -> Vec<Request> {
+        while self.asked.is_empty() && self.phase != Phase::Ended {
+            self.advance();
+        }
+        self.asked.iter().copied().collect()
+    }
+
+    /// Takes the answer to the next request. Without one, it is ignored: a comparison may end in
+    /// the middle of a step.
+    pub fn answer(&mut self, answer: Answer<'_>) {
+        let Some(request) = self.asked.pop_front() else {
+            return;
+        };
+        if let Err((of, what)) = self.take(request, answer) {
+            self.findings.push(Finding::Contradiction { of, what });
+            self.end(false);
+        }
+    }
+
+    /// What is certain so far and was not taken yet. Taken after each answer, a row that is
+    /// proposed to be restored need not be fetched twice.
+    pub fn take_findings(&mut self) -> Vec<Finding> {
+        core::mem::take(&mut self.findings)
+    }
+
+    /// What was found and not taken yet. May be called at any time; a comparison that was given
+    /// up concludes nothing that needs the whole of it.
+    pub fn finish(mut self) -> Outcome {
+        if self.phase != Phase::Ended {
+            self.end(false);
+        }
+        Outcome {
+            findings: self.findings,
+            complete: self.complete,
+        }
+    }
+
+    fn take(&mut self, request: Request, answer: Answer<'_>) -> Result<(), (Side, Contradiction)> {
+        let of = request.side();
+        let findings = &mut self.findings;
+        match (request, answer) {
+            (Request::Root { .. }, Answer::Root(root)) => {
+                self.my_root = root;
+                Ok(())
+            }
+            (Request::Consistency { old, .. }, Answer::Consistency { old_root, path }) => {
+                self.their_root = Some(old_root);
+                let old = TreeHead {
+                    size: old,
+                    root: old_root,
+                };
+                verify_consistency(old, self.theirs, path).map_err(Contradiction::NotConsistent)
+            }
+            (Request::Nodes { of, .. }, Answer::Nodes(hashes)) => match &mut self.descent {
+                Some(descent) => return descent.answer(of, hashes, findings),
+                None => Ok(()),
+            },
+            (Request::Row { fields, .. }, Answer::Row { row, erased }) => {
+                match (of, fields, &mut self.beyond) {
+                    (Side::Mine, _, _) => self.rows.answer_mine(row, erased),
+                    (Side::Peer, Fields::WithoutContent, Some(beyond)) => {
+                        beyond.answer(row, findings)
+                    }
+                    (Side::Peer, _, _) => self.rows.answer_peer(row, findings),
+                }
+            }
+            (request, _) => Err(Contradiction::Unusable(request)),
+        }
+        .map_err(|what| (of, what))
+    }
+
+    /// Asks for more, goes on to the next phase, or ends. Called when every answer is there.
+    fn advance(&mut self) {
+        match self.phase {
+            Phase::Sizes => {
+                self.phase = Phase::Roots;
+                self.asked = self.ask_roots().into();
+            }
+            Phase::Roots => {
+                self.phase = Phase::Trees;
+                self.descent = self.their_root.map(|their_root| {
+                    let suspects = core::mem::take(&mut self.suspects);
+                    Descent::new(self.common.get(), self.my_root, their_root, suspects)
+                });
+            }
+            Phase::Trees => self.compare(),
+            Phase::Ended => {}
+        }
+    }
+
+    fn ask_roots(&self) -> Vec<Request> {
+        let (old, new) = (self.common, self.theirs.size);
+        let beyond = self.beyond.as_ref().map_or_else(Vec::new, Beyond::ask);
+        let roots = match old {
+            TreeSize::EMPTY => None,
+            _ if new > old => Some(Request::Consistency { old, new }),
+            _ if self.mine.size > old => Some(Request::Root { size: old }),
+            _ => None,
+        };
+        roots.into_iter().chain(beyond).collect()
+    }
+
+    /// Rows before nodes: all leaves that are found lie left of those that are not, and a fork in
+    /// them makes everything to their right needless.
+    fn compare(&mut self) {
+        let descent = match &mut self.descent {
+            Some(descent) if !self.rows.forked() => descent,
+            _ => return self.end(true),
+        };
+        self.rows.look_at(descent.take_leaves());
+        let next = self.rows.next_leaf().or_else(|| descent.next_leaf());
+        if let (Some(next), true) = (next, self.rows.full()) {
+            let (first, last) = (next as i64 + 1, self.common.get() as i64);
+            self.findings.push(Finding::NotCompared { first, last });
+            return self.end(false);
+        }
+        self.asked = self.rows.ask().into();
+        if self.asked.is_empty() {
+            self.asked = descent.ask().into();
+        }
+        if self.asked.is_empty() {
+            self.end(true);
+        }
+    }
+
+    fn end(&mut self, complete: bool) {
+        self.phase = Phase::Ended;
+        self.complete = complete;
+        self.asked.clear();
+        self.descent = None;
+        self.rows.conclude(complete, &mut self.findings);
+        if !complete || self.rows.forked() {
+            // What follows on a history that is not this one is of no use.
+            return;
+        }
+        self.findings
+            .extend(self.beyond.as_ref().and_then(Beyond::finding));
+        if self.mine.size > self.common {
+            let (first, last) = behind(self.common, self.mine.size);
+            self.findings.push(Finding::MissingThere { first, last });
+        }
+    }
+}
+
+/// The first and the last sequence of a tree beyond a smaller one.
+fn behind(smaller: TreeSize, size: TreeSize) -> (i64, i64) {
+    // Sizes stay below 2^53.
+    (smaller.get() as i64 + 1, size.get() as i64)
+}

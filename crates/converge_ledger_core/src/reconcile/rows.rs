@@ -1,0 +1,300 @@
+//! The rows behind leaves that differ or are suspect: which of the two is sound, and what follows.
+//!
+//! First this node's rows are looked at, then the peer's, as far as they matter: a sound row here
+//! whose leaf the peer shares needs no other. Of rows only hashes and origins are kept.
+
+use alloc::collections::VecDeque;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::descent::Place;
+use super::finding::{Contradiction, Finding, First, OwnRow, Unrestored};
+use super::request::{Fields, Policy, Request, Side};
+use crate::check::StoredRow;
+use crate::entry::{Content, Entry};
+use crate::hash::Hash;
+use crate::limits::FORMAT;
+
+/// How many rows are asked for in the first step, and at most: behind the beginning of a fork
+/// none is needed.
+const FIRST_ROWS: usize = 16;
+const MOST_ROWS: usize = 1024;
+
+/// How many differences a comparison collects before it leaves the rest to another round.
+const MOST_DIFFERENCES: usize = 1 << 18;
+/// How many rows of the peer may fail before the rest is left to another round.
+const MOST_FAILED_ROWS: usize = 256;
+
+/// What a row of this node is.
+#[derive(Clone, Debug)]
+enum Own {
+    Sound(First),
+    Fails {
+        state: OwnRow,
+        /// Whether its content is known to be erased.
+        erased: bool,
+    },
+}
+
+/// A row that fails here and would make the peer's tree right.
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    sequence: i64,
+    leaf: Hash,
+    mine: OwnRow,
+    with_content: bool,
+}
+
+impl Candidate {
+    fn restore(self) -> Finding {
+        Finding::Restore {
+            sequence: self.sequence,
+            leaf: self.leaf,
+            mine: self.mine,
+            with_content: self.with_content,
+        }
+    }
+
+    fn leave(self, reason: Unrestored) -> Finding {
+        Finding::Unrestored {
+            sequence: self.sequence,
+            mine: self.mine,
+            reason,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Rows<'a> {
+    context: &'a str,
+    policy: Policy<'a>,
+    waiting: VecDeque<Place>,
+    asked_mine: VecDeque<Place>,
+    /// Whose row of this node is known, and the peer's is wanted.
+    asked_peer: VecDeque<(Place, Own)>,
+    width: usize,
+    /// Rows that are restored if the peer's tree turns out to be right.
+    candidates: Vec<Candidate>,
+    /// Whether the trees differ in something else than rows that fail here only.
+    undecided: bool,
+    forked: bool,
+    differences: usize,
+    failed: usize,
+}
+
+impl<'a> Rows<'a> {
+    pub(super) fn new(context: &'a str, policy: Policy<'a>) -> Self {
+        Self {
+            context,
+            policy,
+            waiting: VecDeque::new(),
+            asked_mine: VecDeque::new(),
+            asked_peer: VecDeque::new(),
+            width: FIRST_ROWS,
+            candidates: Vec::new(),
+            undecided: false,
+            forked: false,
+            differences: 0,
+            failed: 0,
+        }
+    }
+
+    /// Leaves whose rows are to be looked at, right of all before.
+    pub(super) fn look_at(&mut self, leaves: VecDeque<Place>) {
+        self.waiting.extend(leaves);
+    }
+
+    /// Whether two sound rows differ: nothing to the right of them is looked at any more.
+    pub(super) fn forked(&self) -> bool {
+        self.forked
+    }
+
+    /// Whether enough was found.
+    pub(super) fn full(&self) -> bool {
+        self.differences >= MOST_DIFFERENCES || self.failed >= MOST_FAILED_ROWS
+    }
+
+    /// The next leaf whose rows are to be looked at.
+    pub(super) fn next_leaf(&self) -> Option<u64> {
+        self.waiting.front().map(|place| place.node.index)
+    }
+
+    /// What to ask next; nothing when no leaf waits.
+    pub(super) fn ask(&mut self) -> Vec<Request> {
+        let request = |of, place: &Place| Request::Row {
+            of,
+            sequence: sequence_of(place),
+            fields: Fields::All,
+        };
+        if self.asked_peer.is_empty() {
+            let count = self.width.min(self.waiting.len());
+            self.asked_mine = self.waiting.drain(..count).collect();
+            if count > 0 {
+                self.width = MOST_ROWS.min(self.width * 2);
+            }
+            let mine = self.asked_mine.iter();
+            mine.map(|place| request(Side::Mine, place)).collect()
+        } else {
+            let theirs = self.asked_peer.iter();
+            theirs
+                .map(|(place, _)| request(Side::Peer, place))
+                .collect()
+        }
+    }
+
+    /// Takes this node's row of the next leaf.
+    pub(super) fn answer_mine(
+        &mut self,
+        row: Option<StoredRow<'_>>,
+        erased: bool,
+    ) -> Result<(), Contradiction> {
+        let Some(place) = self.asked_mine.pop_front() else {
+            return Ok(());
+        };
+        let sequence = sequence_of(&place);
+        check_leaf(row.as_ref(), place.mine, sequence)?;
+        let own = match &row {
+            None => Own::Fails {
+                state: OwnRow::Missing,
+                erased,
+            },
+            Some(row) => match sound(self.context, row) {
+                Some(_) if place.mine == Some(place.theirs) => return Ok(()),
+                Some((entry, leaf)) => Own::Sound(first(&entry, leaf)),
+                None => Own::Fails {
+                    state: OwnRow::Damaged,
+                    erased: erased || (row.payload.is_none() && row.content_digest.is_some()),
+                },
+            },
+        };
+        self.asked_peer.push_back((place, own));
+        Ok(())
+    }
+
+    /// Takes the peer's row of the next leaf.
+    pub(super) fn answer_peer(
+        &mut self,
+        row: Option<StoredRow<'_>>,
+        findings: &mut Vec<Finding>,
+    ) -> Result<(), Contradiction> {
+        let Some((place, own)) = self.asked_peer.pop_front() else {
+            return Ok(());
+        };
+        if self.forked {
+            return Ok(());
+        }
+        let sequence = sequence_of(&place);
+        check_leaf(row.as_ref(), Some(place.theirs), sequence)?;
+        self.differences += 1;
+        let theirs = row.as_ref().and_then(|row| acceptable(self.context, row));
+        match (theirs, own) {
+            (Some((entry, leaf)), Own::Sound(mine)) => {
+                let theirs = first(&entry, leaf);
+                findings.push(Finding::Fork {
+                    sequence,
+                    mine,
+                    theirs,
+                });
+                self.forked = true;
+                self.undecided = true;
+            }
+            (Some((entry, leaf)), Own::Fails { state, erased }) => {
+                let candidate = Candidate {
+                    sequence,
+                    leaf,
+                    mine: state,
+                    with_content: !erased,
+                };
+                self.propose(candidate, &entry, place.agreed, findings);
+            }
+            (None, own) => {
+                self.failed += 1;
+                self.undecided |= place.mine != Some(place.theirs);
+                findings.push(match own {
+                    Own::Sound(_) => Finding::PeerDamaged { sequence },
+                    Own::Fails { state, .. } => Finding::Unrestored {
+                        sequence,
+                        mine: state,
+                        reason: Unrestored::PeerDamaged,
+                    },
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// A row fails here and is sound there.
+    fn propose(
+        &mut self,
+        candidate: Candidate,
+        entry: &Entry<'_>,
+        agreed: bool,
+        findings: &mut Vec<Finding>,
+    ) {
+        let erased_there = matches!(entry.content, Content::Digest(_));
+        if candidate.with_content && erased_there {
+            findings.push(candidate.leave(Unrestored::WithoutContent));
+        } else if agreed {
+            findings.push(candidate.restore());
+        } else if !self.policy.may_deliver(entry.origin) {
+            findings.push(candidate.leave(Unrestored::ForeignOrigin));
+        } else {
+            self.candidates.push(candidate);
+        }
+    }
+
+    /// Decides about rows that nothing here vouches for. The peer's tree is the right one if it
+    /// was compared to the end and no sound row of this node stands against it.
+    pub(super) fn conclude(&mut self, compared: bool, findings: &mut Vec<Finding>) {
+        let agreed = compared && !self.undecided;
+        findings.extend(self.candidates.drain(..).map(|candidate| match agreed {
+            true => candidate.restore(),
+            false => candidate.leave(Unrestored::NoAgreedTree),
+        }));
+    }
+}
+
+/// The sequence of the entry that a leaf belongs to.
+fn sequence_of(leaf: &Place) -> i64 {
+    // Leaves lie within a tree size, below 2^53.
+    leaf.node.index as i64 + 1
+}
+
+/// Whether the row is the one that was asked for, and the one whose leaf was stated.
+fn check_leaf(
+    row: Option<&StoredRow<'_>>,
+    stated: Option<Hash>,
+    sequence: i64,
+) -> Result<(), Contradiction> {
+    match (row, stated) {
+        (None, None) => Ok(()),
+        (None, Some(_)) => Err(Contradiction::MissingEntry { sequence }),
+        (Some(row), _) if row.sequence != sequence => Err(Contradiction::OtherEntry {
+            asked: sequence,
+            received: row.sequence,
+        }),
+        (Some(row), _) if row.leaf() != stated => Err(Contradiction::OtherLeaf { sequence }),
+        _ => Ok(()),
+    }
+}
+
+/// The entry of a row that hashes to its leaf, and the leaf.
+fn sound<'a>(context: &'a str, row: &StoredRow<'a>) -> Option<(Entry<'a>, Hash)> {
+    let entry = row.entry(context, row.content()?);
+    let leaf = row.leaf()?;
+    (row.format == i16::from(FORMAT) && entry.leaf_hash() == leaf).then_some((entry, leaf))
+}
+
+/// The same, if this node could store the row: a peer's row must keep all limits.
+pub(super) fn acceptable<'a>(context: &'a str, row: &StoredRow<'a>) -> Option<(Entry<'a>, Hash)> {
+    sound(context, row).filter(|(entry, _)| entry.check().is_ok())
+}
+
+fn first(entry: &Entry<'_>, leaf: Hash) -> First {
+    First {
+        leaf,
+        lamport: entry.lamport,
+        origin: String::from(entry.origin),
+        key: String::from(entry.key),
+    }
+}
