@@ -18,11 +18,14 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Instant;
 
+/// What the node's row says, if there is one: the name, and whether the rest of it fits the running server.
+type Stored = Option<(Rc<str>, bool)>;
+
 thread_local! {
     /// The name, once a row was found to fit this database, or peers have had no objection.
     static NAME: RefCell<Option<Rc<str>>> = const { RefCell::new(None) };
-    /// What was read of the row, if there is one: the name, and whether the rest of it fits the running server.
-    static STORED: RefCell<Option<Option<(Rc<str>, bool)>>> = const { RefCell::new(None) };
+    /// What was read.
+    static STORED: RefCell<Option<Stored>> = const { RefCell::new(None) };
 }
 
 /// Forgets the name: the tables of the ledger changed, or the node was adopted.
@@ -49,7 +52,7 @@ fn changed(ledger: &Ledger) {
 /// What the node's row says: its name, and whether it is that of the running server. Asks for nothing and writes nothing.
 ///
 /// Cost: a look at the row and at a file, once in a session; in one that is no worker, each time as long as there is no row.
-fn stored(ledger: &Ledger) -> Option<(Rc<str>, bool)> {
+fn stored(ledger: &Ledger) -> Stored {
     if let Some(stored) = STORED.with_borrow(Clone::clone) {
         return stored;
     }
