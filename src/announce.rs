@@ -3,7 +3,8 @@
 //!
 //! An announcement is a hint, never data: a listener reads from its own position.
 
-use crate::append::head::{with_heads, Head, Heads, Mark};
+use crate::append::head::{Head, Mark};
+use crate::append::heads::{with_heads, Heads};
 use crate::ledger;
 use crate::receive;
 use crate::report::{self, Failure};

@@ -7,7 +7,8 @@
 
 use crate::ledger::{Ledger, Table};
 use crate::store::entries;
-use crate::store::scan::{self, Sight};
+use crate::store::scan::Sight;
+use crate::store::size;
 use converge_ledger_core::limits::MAX_NUMBER;
 use pgrx::pg_sys;
 
@@ -200,7 +201,7 @@ fn estimate(table: Table) -> u64 {
     if table.table == pg_sys::InvalidOid {
         return 0;
     }
-    scan::estimate(table)
+    size::estimate(table)
 }
 
 /// What another backend reports.

@@ -2,7 +2,7 @@
 
 use crate::announce;
 use crate::append::direct;
-use crate::append::head::{self, with_heads};
+use crate::append::heads::{self, with_heads};
 use crate::append::identity;
 use crate::receive;
 use crate::report::Failure;
@@ -38,12 +38,12 @@ unsafe extern "C-unwind" fn transaction(
         }),
         // From here on only memory is cleared: an error would take the server down.
         XACT_EVENT_COMMIT => {
-            head::at_end(announce::committed);
+            heads::at_end(announce::committed);
             receive::committed();
             end(true);
         }
         XACT_EVENT_PREPARE => {
-            head::at_end(announce::prepared);
+            heads::at_end(announce::prepared);
             // The worker finds nothing before the transaction is committed, and then looks again.
             receive::committed();
             end(false);
@@ -68,7 +68,7 @@ fn raising(work: fn() -> Result<(), Failure>) {
 }
 
 fn end(committed: bool) {
-    head::at_end(|heads| heads.end(committed));
+    heads::at_end(|heads| heads.end(committed));
     direct::forget_calls(0);
     receive::end();
     if !committed {
@@ -90,9 +90,9 @@ unsafe extern "C-unwind" fn subtransaction(
     // SAFETY: reads the state of the subtransaction that is ending, which is still the current one.
     let level = unsafe { pg_sys::GetCurrentTransactionNestLevel() };
     if event == SUBXACT_EVENT_COMMIT_SUB {
-        head::at_end(|heads| heads.commit_subtransaction(level));
+        heads::at_end(|heads| heads.commit_subtransaction(level));
     } else {
-        head::at_end(|heads| heads.abort_subtransaction(level));
+        heads::at_end(|heads| heads.abort_subtransaction(level));
         direct::forget_calls(level);
         receive::aborted_subtransaction();
         identity::forget();

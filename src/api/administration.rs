@@ -1,7 +1,7 @@
 //! `ledger_set_node`, `ledger_adopt_node`, `ledger_rebuild`.
 
 use super::tree::interrupts;
-use crate::append::head::with_heads;
+use crate::append::heads::with_heads;
 use crate::append::{identity, lock};
 use crate::function::{text, Answer, Arguments};
 use crate::ledger::{self, entry, Ledger};

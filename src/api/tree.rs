@@ -1,6 +1,6 @@
 //! A context as the reading functions see it: its size, and the nodes of its trees.
 
-use crate::append::head::with_heads;
+use crate::append::heads::with_heads;
 use crate::ledger::Ledger;
 use crate::report::{self, Failure};
 use crate::store::entries;

@@ -7,7 +7,7 @@
 use super::ahead::{self, Stamped, Stamper};
 use super::chunk::Chunk;
 use super::direct::{Inserter, NewEntry};
-use super::head::with_heads;
+use super::heads::with_heads;
 use super::identity;
 use super::row::{utf8, Assigned, NewRow};
 use super::salt;

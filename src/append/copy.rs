@@ -7,7 +7,7 @@
 
 use super::chunk::{self, Chunk};
 use super::direct::Inserter;
-use super::head::with_heads;
+use super::heads::with_heads;
 use super::row::{Assigned, NewRow};
 use super::stamp::{self, Outcome, Terms};
 use crate::ledger::{self, entry, Ledger};

@@ -1,7 +1,7 @@
 //! The one way in: what happens between a row that somebody inserts and an entry of the log.
 //!
 //! The trigger ([`trigger`]) hands each row to [`stamp`] (a new entry) or [`place`] (a complete one); batches of new entries
-//! are stamped by [`bulk`], rows of a COPY by [`copy`]. All work on the heads of the touched contexts, kept in backend memory ([`head`]) under the locks of [`lock`].
+//! are stamped by [`bulk`], rows of a COPY by [`copy`]. All work on the heads of the touched contexts, kept in backend memory ([`heads`]) under the locks of [`lock`].
 
 mod ahead;
 pub mod blocks;
@@ -10,6 +10,7 @@ mod chunk;
 pub mod copy;
 pub mod direct;
 pub mod head;
+pub mod heads;
 pub mod identity;
 mod leaves;
 pub mod lock;

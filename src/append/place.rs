@@ -4,7 +4,8 @@
 //! restores, it also continues the context, so that its subtrees are filled on the way.
 
 use super::blocks;
-use super::head::{with_heads, Certainty, Mark};
+use super::head::{Certainty, Mark};
+use super::heads::with_heads;
 use super::row::NewRow;
 use crate::jsonb;
 use crate::ledger::{entry, Ledger};

@@ -1,6 +1,7 @@
 //! Makes an entry of a row: assigns sequence, Lamport time, time, origin, salt and leaf hash.
 
-use super::head::{with_heads, Certainty, Head, Heads, Mark};
+use super::head::{Certainty, Head, Mark};
+use super::heads::{with_heads, Heads};
 use super::row::NewRow;
 use super::{blocks, identity, salt, takeover};
 use crate::jsonb;

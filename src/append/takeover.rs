@@ -5,7 +5,8 @@
 //! the entries meet and never merged. It cannot be prevented here, because nobody else is asked.
 
 use super::direct::{Inserter, NewEntry};
-use super::head::{with_heads, Head};
+use super::head::Head;
+use super::heads::with_heads;
 use super::identity;
 use super::stamp::{self, Outcome, Terms};
 use crate::jsonb;

@@ -5,7 +5,7 @@ use super::quarantine::{self, Kind};
 use super::settle;
 use super::source::Source;
 use super::transaction::{self, Delivery, Known};
-use crate::append::head::with_heads;
+use crate::append::heads::with_heads;
 use crate::append::place;
 use crate::append::row::{Columns, NewRow};
 use crate::ledger::{self, entry, Ledger};

@@ -5,9 +5,9 @@
 
 use super::fields::Fields;
 use super::transaction;
-use crate::append::head::with_heads;
+use crate::append::heads::with_heads;
 use crate::function::text;
-use crate::ledger::{self, entry, Ledger, Quarantine};
+use crate::ledger::{self, entry, Ledger, Quarantine, Table};
 use crate::report::{self, Failure};
 use crate::store::scan::{Key, Scan, Sight};
 use crate::store::write;
@@ -345,8 +345,7 @@ pub fn is_aside(context: &str, sequence: i64) -> Result<bool, Failure> {
         Key::AtLeast(2, sequence),
         Key::AtMost(2, sequence),
     ];
-    let mut members = Scan::by_key(tables.entries, Sight::Latest, &place);
-    if members.next().is_some() {
+    if is_any(tables.entries, &place) {
         return Ok(true);
     }
     Ok(TAKEN_BACK.iter().any(|kind| {
@@ -365,9 +364,12 @@ pub fn is_aside(context: &str, sequence: i64) -> Result<bool, Failure> {
 /// Whether a context has had an incident of a kind.
 fn has_had(tables: &Quarantine, context: &str, kind: Kind) -> bool {
     let keys = [Key::Text(1, context), Key::Text(2, kind.as_str())];
-    Scan::by_key(tables.incidents, Sight::Latest, &keys)
-        .next()
-        .is_some()
+    is_any(tables.incidents, &keys)
+}
+
+/// Whether a table that is nearly always empty has such a row.
+fn is_any(table: Table, keys: &[Key]) -> bool {
+    Scan::by_key_if_any(table, Sight::Latest, keys).is_some_and(|mut scan| scan.next().is_some())
 }
 
 /// Puts the forks of a context in order: one incident for each origin, with its first entry, and nothing that the context holds.

@@ -3,7 +3,7 @@
 use super::quarantine::Open;
 use super::settle::{self, End};
 use super::source::Source;
-use crate::append::head::with_heads;
+use crate::append::heads::with_heads;
 use crate::ledger::{self, Ledger};
 use crate::report::Failure;
 use crate::shared::{self, Turn};

@@ -226,5 +226,5 @@ pub fn all_in_order(ledger: &Ledger, context: Option<&str>, sight: Sight) -> Sca
 
 /// How many entries the table itself holds, counted without any index.
 pub fn count(ledger: &Ledger, sight: Sight) -> u64 {
-    super::scan::count(ledger.entries.table, sight)
+    super::size::count(ledger.entries.table, sight)
 }

@@ -6,6 +6,7 @@ pub mod entries;
 pub mod node;
 pub mod pins;
 pub mod scan;
+pub mod size;
 pub mod subtrees;
 pub mod tree;
 pub mod triggers;

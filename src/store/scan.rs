@@ -78,9 +78,9 @@ enum Source {
     Sort(*mut pg_sys::Tuplesortstate),
 }
 
-const NO_LOCK: pg_sys::LOCKMODE = pg_sys::NoLock as pg_sys::LOCKMODE;
-const SHARE: pg_sys::LOCKMODE = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
-const FORWARD: pg_sys::ScanDirection::Type = pg_sys::ScanDirection::ForwardScanDirection;
+pub(super) const NO_LOCK: pg_sys::LOCKMODE = pg_sys::NoLock as pg_sys::LOCKMODE;
+pub(super) const SHARE: pg_sys::LOCKMODE = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+pub(super) const FORWARD: pg_sys::ScanDirection::Type = pg_sys::ScanDirection::ForwardScanDirection;
 
 impl Scan {
     /// Opens a scan of `index` on the rows that satisfy all `keys`.
@@ -342,47 +342,12 @@ pub unsafe fn open_table(table: Table, lock: pg_sys::LOCKMODE) -> pg_sys::Relati
     }
 }
 
-/// Counts the rows of a table without any index.
-pub fn count(table: pg_sys::Oid, sight: Sight) -> u64 {
-    // SAFETY: as in `Scan::sorted`.
-    unsafe {
-        let heap = pg_sys::table_open(table, SHARE);
-        let slot = pg_sys::table_slot_create(heap, std::ptr::null_mut());
-        let scan = begin_heap_scan(heap, sight);
-        let mut rows = 0;
-        while pg_sys::heap_getnextslot(scan, FORWARD, slot) {
-            pgrx::check_for_interrupts!();
-            rows += 1;
-        }
-        pg_sys::heap_endscan(scan);
-        pg_sys::ExecDropSingleTupleTableSlot(slot);
-        pg_sys::table_close(heap, NO_LOCK);
-        rows
-    }
-}
-
-/// How many rows the planner expects a table to have. Looks at its size, not at its rows.
-pub fn estimate(table: Table) -> u64 {
-    let (mut pages, mut rows, mut all_visible) = (0, 0.0, 0.0);
-    // SAFETY: opened with a lock and closed again; if PostgreSQL raises, it closes the relation with the transaction.
-    // Widths are asked for only where the pointer is not null.
-    unsafe {
-        let relation = open_table(table, SHARE);
-        pg_sys::estimate_rel_size(
-            relation,
-            std::ptr::null_mut(),
-            &mut pages,
-            &mut rows,
-            &mut all_visible,
-        );
-        pg_sys::table_close(relation, NO_LOCK);
-    }
-    rows as u64
-}
-
 /// # Safety
 /// The relation is an open heap table.
-unsafe fn begin_heap_scan(heap: pg_sys::Relation, sight: Sight) -> pg_sys::TableScanDesc {
+pub(super) unsafe fn begin_heap_scan(
+    heap: pg_sys::Relation,
+    sight: Sight,
+) -> pg_sys::TableScanDesc {
     let flags = pg_sys::ScanOptions::SO_TYPE_SEQSCAN
         | pg_sys::ScanOptions::SO_ALLOW_STRAT
         | pg_sys::ScanOptions::SO_ALLOW_PAGEMODE;

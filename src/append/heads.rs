@@ -1,0 +1,435 @@
+//! The heads of the contexts that this transaction has touched, in backend memory.
+//!
+//! Invariant: a head says what the next entry of its context builds on, provided that the lock of the
+//! context is held, which it is from the first touch on. What a rolled-back subtransaction did is undone; a head that
+//! was first touched in one is forgotten, because its lock is released too.
+
+use super::blocks::BLOCK;
+use super::head::{Head, Mark};
+use super::leaves::Leaves;
+use super::lock;
+use crate::ledger::Ledger;
+use crate::report::{self, Failure};
+use crate::store::entries::{self, Located};
+use crate::store::scan::Sight;
+use crate::store::unsettled;
+use converge_ledger_core::limits::MAX_NUMBER;
+use pgrx::pg_sys;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+/// From how many touched contexts on a transaction takes one lock for all: the lock table of a default server
+/// holds about 12,000 locks, of all transactions together.
+const ESCALATE_AT: usize = 1_000;
+
+/// How many contexts a session remembers the last sequence of, over transactions.
+const HINTS: usize = 4_096;
+
+/// In how many contexts a transaction of another node is judged as it arrives; the others wait for the worker.
+const MOST_ARRIVING: usize = 256;
+
+struct Undo {
+    level: i32,
+    slot: usize,
+    /// None: the head was touched first in that subtransaction.
+    mark: Option<(Mark, i32)>,
+}
+
+/// What a context is touched for first.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Beginning {
+    ForOwn,
+    ForComplete { end: i64 },
+}
+
+/// What a session remembers of a context over transactions. It was so once.
+struct Hint {
+    sequence: i64,
+    /// None if it was not looked at, or for a context without entries.
+    owner: Option<Rc<str>>,
+}
+
+#[derive(Default)]
+pub struct Heads {
+    heads: Vec<Option<Head>>,
+    by_context: HashMap<Rc<str>, usize>,
+    undo: Vec<Undo>,
+    /// Nesting level in which the lock on all contexts was taken.
+    escalated_at: Option<i32>,
+    locked: usize,
+    last_used: usize,
+    hints: HashMap<Rc<str>, Hint>,
+}
+
+thread_local! {
+    static HEADS: RefCell<Heads> = RefCell::new(Heads::default());
+}
+
+/// Gives access to the heads. `with` must not run SQL or anything else that could append.
+pub fn with_heads<T>(with: impl FnOnce(&mut Heads) -> T) -> T {
+    HEADS.with_borrow_mut(with)
+}
+
+/// Gives access to the heads at the end of a (sub)transaction.
+///
+/// A backend that is told to exit while it waits for a lock ends its transaction from within that wait: then the
+/// heads are in use and stay as they are, for nobody will see them again.
+pub fn at_end(with: impl FnOnce(&mut Heads)) {
+    HEADS.with(|heads| {
+        if let Ok(mut heads) = heads.try_borrow_mut() {
+            with(&mut heads);
+        }
+    });
+}
+
+extern "C-unwind" {
+    /// src/backend/access/transam/xact.c; declared here because the bindings guard every call, and this one, made for
+    /// each row, cannot raise.
+    fn GetCurrentTransactionNestLevel() -> i32;
+}
+
+fn nest_level() -> i32 {
+    // SAFETY: reads the transaction state of this backend.
+    unsafe { GetCurrentTransactionNestLevel() }
+}
+
+impl Heads {
+    /// The head of a context, ready to be changed at the current nesting level.
+    ///
+    /// Takes the lock of the context and reads its last entry when the transaction touches it first.
+    /// Errors: 40001 when the transaction's snapshot is older than the last entry.
+    pub fn touch(&mut self, ledger: &Ledger, context: &str) -> Result<&mut Head, Failure> {
+        self.touch_by(ledger, context, Beginning::ForOwn)
+    }
+
+    /// As [`Heads::touch`], for complete entries. `end`: the last sequence that can be judged, beside what is noted.
+    pub fn touch_complete(
+        &mut self,
+        ledger: &Ledger,
+        context: &str,
+        end: i64,
+    ) -> Result<&mut Head, Failure> {
+        self.touch_by(ledger, context, Beginning::ForComplete { end })
+    }
+
+    fn touch_by(
+        &mut self,
+        ledger: &Ledger,
+        context: &str,
+        beginning: Beginning,
+    ) -> Result<&mut Head, Failure> {
+        let level = nest_level();
+        let slot = match self.find(context) {
+            Some(slot) => slot,
+            None => self.begin(ledger, context, level, beginning)?,
+        };
+        self.last_used = slot;
+        let Heads { heads, undo, .. } = self;
+        let Some(head) = heads[slot].as_mut() else {
+            return Err(report::internal("the head of a context vanished"));
+        };
+        if ledger.may_swallow || head.uncertain {
+            head.settle(ledger);
+        }
+        if head.saved_at < level {
+            undo.push(Undo {
+                level,
+                slot,
+                mark: Some((head.now.clone(), head.saved_at)),
+            });
+            head.saved_at = level;
+        }
+        Ok(head)
+    }
+
+    /// Whether the transaction has touched a context.
+    pub fn holds(&self, context: &str) -> bool {
+        self.find(context).is_some()
+    }
+
+    /// As [`Heads::touch_complete`], for an entry that arrives from another node: does not wait for the lock, and takes none if
+    /// the transaction has many. None without the lock.
+    pub fn touch_arriving(
+        &mut self,
+        ledger: &Ledger,
+        context: &str,
+        end: i64,
+    ) -> Result<Option<&mut Head>, Failure> {
+        if self.find(context).is_none() {
+            let many = self.escalated_at.is_none() && self.locked >= MOST_ARRIVING;
+            if many || !lock::try_enter(ledger) || !lock::try_context(context) {
+                return Ok(None);
+            }
+            let locked = self.escalated_at.is_none();
+            let located = self.locate(ledger, context, end);
+            self.hold(context, located, nest_level(), locked);
+        }
+        self.touch(ledger, context).map(Some)
+    }
+
+    fn find(&self, context: &str) -> Option<usize> {
+        match self.heads.get(self.last_used) {
+            Some(Some(head)) if *head.context == *context => Some(self.last_used),
+            _ => self.by_context.get(context).copied(),
+        }
+    }
+
+    fn begin(
+        &mut self,
+        ledger: &Ledger,
+        context: &str,
+        level: i32,
+        beginning: Beginning,
+    ) -> Result<usize, Failure> {
+        lock::enter(ledger);
+        if self.escalated_at.is_none() && self.locked >= ESCALATE_AT {
+            lock::all_contexts(ledger);
+            self.escalated_at = Some(level);
+        }
+        let locked = self.escalated_at.is_none();
+        if locked {
+            lock::context(context);
+        }
+        // What is not judged yet has come from other nodes. This one does not own the context then, or waits until it has caught
+        // up: the look at the entries themselves is enough for those who append again and again.
+        let (located, noted) = match (beginning, self.hint(context)) {
+            (Beginning::ForOwn, hint @ 1..) => {
+                let located = entries::last(ledger, context, hint, MAX_NUMBER, Sight::Latest);
+                (located, None)
+            }
+            (Beginning::ForOwn, _) => self.locate(ledger, context, MAX_NUMBER),
+            (Beginning::ForComplete { end }, _) => self.locate(ledger, context, end),
+        };
+        if let Some(last) = &located.last {
+            check_snapshot(ledger, context, last.sequence)?;
+        }
+        Ok(self.hold(context, (located, noted), level, locked))
+    }
+
+    /// Finds the last entry of a context that is judged, at most `end`; and from where on entries are not.
+    pub fn locate(&self, ledger: &Ledger, context: &str, end: i64) -> (Located, Option<i64>) {
+        let hint = self.hint(context);
+        let mut end = end.min(unsettled::end(ledger, context, Sight::Latest));
+        loop {
+            let mut located = entries::last(ledger, context, hint, end, Sight::Latest);
+            // Whoever delivers without the lock may have committed an entry and its note since the notes were read.
+            let noted = unsettled::end(ledger, context, Sight::Latest);
+            if noted < end {
+                end = noted;
+                continue;
+            }
+            if end < MAX_NUMBER && located.beyond.is_none() {
+                let last = located.last.as_ref().map_or(0, |last| last.sequence);
+                located.beyond = entries::next_after(ledger, context, last, Sight::Latest);
+            }
+            return (located, (end < MAX_NUMBER).then_some(end + 1));
+        }
+    }
+
+    /// Makes the head of a context whose lock is held.
+    fn hold(
+        &mut self,
+        context: &str,
+        (located, noted): (Located, Option<i64>),
+        level: i32,
+        locked: bool,
+    ) -> usize {
+        self.locked += usize::from(locked);
+        let context: Rc<str> = context.into();
+        let slot = self.heads.len();
+        self.heads.push(Some(Head {
+            context: context.clone(),
+            now: Mark::from_last(located.last, located.beyond),
+            before: None,
+            uncertain: false,
+            block: Leaves::new(slot < ESCALATE_AT),
+            saved_at: level,
+            locked,
+            noted,
+        }));
+        self.by_context.insert(context, slot);
+        if level > 1 {
+            self.undo.push(Undo {
+                level,
+                slot,
+                mark: None,
+            });
+        }
+        slot
+    }
+
+    /// Whether the next entry of a context ends a block whose leaves were not kept: then they are read from the table.
+    pub fn reads_block_next(&self, context: &[u8]) -> bool {
+        let context = std::str::from_utf8(context).unwrap_or_default();
+        let head = self
+            .find(context)
+            .and_then(|slot| self.heads[slot].as_ref());
+        head.is_some_and(|head| {
+            head.now.sequence % BLOCK == 0 && !head.block.is_complete(head.now.sequence)
+        })
+    }
+
+    /// A sequence that the context once had, 0 if none is known.
+    pub fn hint(&self, context: &str) -> i64 {
+        self.hints.get(context).map_or(0, |hint| hint.sequence)
+    }
+
+    /// Who owned a context when this session last appended to it, or took in entries of it.
+    pub fn former_owner(&self, context: &str) -> Option<&str> {
+        self.hints.get(context)?.owner.as_deref()
+    }
+
+    /// Remembers the end of a context that this transaction did not append to.
+    pub fn remember(&mut self, context: &str, sequence: i64) {
+        if self.by_context.contains_key(context) || self.hint(context) >= sequence {
+            return;
+        }
+        if self.hints.len() >= HINTS {
+            self.hints.clear();
+        }
+        let owner = None;
+        self.hints.insert(context.into(), Hint { sequence, owner });
+    }
+
+    /// The last sequence that this transaction gave to a context, if it appended to it.
+    pub fn appended(&self, context: &str) -> Option<i64> {
+        let head = self.heads.get(*self.by_context.get(context)?)?.as_ref()?;
+        head.now.first.map(|_| head.now.sequence)
+    }
+
+    /// The heads to which this transaction has appended.
+    pub fn changed(&mut self) -> impl Iterator<Item = &mut Head> {
+        self.heads
+            .iter_mut()
+            .flatten()
+            .filter(|head| head.now.first.is_some())
+    }
+
+    /// The contexts whose entries now reach those that are noted as not judged.
+    pub fn reaching(&self) -> impl Iterator<Item = &Head> {
+        self.heads.iter().flatten().filter(|head| {
+            head.noted
+                .is_some_and(|noted| head.now.sequence + 1 >= noted)
+        })
+    }
+
+    /// The contexts that this transaction may have appended to, those included whose entries came complete.
+    pub fn touched(&self) -> impl Iterator<Item = &str> {
+        self.heads.iter().flatten().map(|head| &*head.context)
+    }
+
+    /// Refuses to commit a context with a gap: a damaged dump must not come in silently.
+    pub fn refuse_gaps(&mut self) -> Result<(), Failure> {
+        let doubtful = |head: &&mut Head| head.uncertain || head.now.opened_gap;
+        let mut heads = self.heads.iter_mut().flatten().filter(doubtful).peekable();
+        if heads.peek().is_none() {
+            return Ok(());
+        }
+        // The extension may have been dropped since, with the entries.
+        let Ok(ledger) = crate::ledger::ledger() else {
+            return Ok(());
+        };
+        heads.try_for_each(|head| {
+            head.settle(&ledger);
+            // A gap that was there before is none of this transaction's.
+            if head.now.opened_gap {
+                head.close_gap(&ledger)
+            } else {
+                Ok(())
+            }
+        })
+    }
+
+    /// Ends the transaction: nothing is pending any more.
+    pub fn end(&mut self, committed: bool) {
+        if committed && self.heads.len() <= HINTS {
+            if self.hints.len() + self.heads.len() > HINTS {
+                self.hints.clear();
+            }
+            for head in self.heads.drain(..).flatten() {
+                let Mark {
+                    sequence, owner, ..
+                } = head.now;
+                self.hints.insert(head.context, Hint { sequence, owner });
+            }
+        }
+        if self.heads.capacity() > HINTS {
+            self.heads = Vec::new();
+            self.by_context = HashMap::new();
+            self.undo = Vec::new();
+        }
+        self.heads.clear();
+        self.by_context.clear();
+        self.undo.clear();
+        self.escalated_at = None;
+        self.locked = 0;
+        self.last_used = 0;
+    }
+
+    /// The subtransaction at `level` was rolled back.
+    pub fn abort_subtransaction(&mut self, level: i32) {
+        while self.undo.last().is_some_and(|undo| undo.level >= level) {
+            let Some(Undo { slot, mark, .. }) = self.undo.pop() else {
+                break;
+            };
+            match mark {
+                Some((mark, saved_at)) => {
+                    if let Some(head) = self.heads[slot].as_mut() {
+                        head.now = mark;
+                        head.before = None;
+                        head.block.forget_behind(head.now.sequence);
+                        head.saved_at = saved_at;
+                    }
+                }
+                None => {
+                    if let Some(head) = self.heads[slot].take() {
+                        self.by_context.remove(&head.context);
+                        self.locked -= usize::from(head.locked);
+                    }
+                    while self.heads.last().is_some_and(Option::is_none) {
+                        self.heads.pop();
+                    }
+                }
+            }
+        }
+        if self.escalated_at.is_some_and(|at| at >= level) {
+            self.escalated_at = None;
+        }
+    }
+
+    /// The subtransaction at `level` has become part of its parent.
+    pub fn commit_subtransaction(&mut self, level: i32) {
+        let parent = level - 1;
+        let from = self.undo.partition_point(|undo| undo.level < level);
+        let mut kept = from;
+        for at in from..self.undo.len() {
+            let undo = &mut self.undo[at];
+            undo.level = parent;
+            let older = undo.mark.as_ref().map(|(_, saved_at)| *saved_at);
+            if let Some(head) = self.heads[undo.slot].as_mut() {
+                head.saved_at = parent;
+            }
+            // The parent can already go back further, or is the transaction itself, which is undone as a whole.
+            let needless = parent <= 1 || older.is_some_and(|saved_at| saved_at >= parent);
+            if !needless {
+                self.undo.swap(kept, at);
+                kept += 1;
+            }
+        }
+        self.undo.truncate(kept);
+        if self.escalated_at.is_some_and(|at| at >= level) {
+            self.escalated_at = Some(parent);
+        }
+    }
+}
+
+/// Under REPEATABLE READ and above, an entry must not build on one that the transaction cannot see.
+fn check_snapshot(ledger: &Ledger, context: &str, sequence: i64) -> Result<(), Failure> {
+    // SAFETY: reads a global of this backend.
+    let fixed = unsafe { pg_sys::XactIsoLevel } >= pg_sys::XACT_REPEATABLE_READ as i32;
+    if fixed && !entries::exists(ledger, context, sequence, Sight::Transaction) {
+        return Err(report::snapshot_is_older(context, sequence));
+    }
+    Ok(())
+}

@@ -1,0 +1,143 @@
+//! Numbers and types of the columns of the ledger's tables, in the order of sql/tables.
+
+use pgrx::pg_sys;
+
+/// Columns of `converge_ledger.entries`, in the order of sql/tables/entries.sql.
+pub mod entry {
+    pub const SEQUENCE: usize = 1;
+    pub const LAMPORT: usize = 2;
+    pub const APPENDED_AT: usize = 3;
+    pub const FORMAT: usize = 4;
+    pub const CONTEXT_ID: usize = 5;
+    pub const ORIGIN: usize = 6;
+    pub const KEY: usize = 7;
+    pub const ID: usize = 8;
+    pub const PAYLOAD: usize = 9;
+    pub const METADATA: usize = 10;
+    pub const SALT: usize = 11;
+    pub const LEAF_HASH: usize = 12;
+    pub const CONTENT_DIGEST: usize = 13;
+    /// How many columns the ledger defines; a user may have added more behind them.
+    pub const COUNT: usize = 13;
+}
+
+/// Columns of `converge_ledger.subtrees`.
+pub mod subtree {
+    pub const INDEX: usize = 1;
+    pub const LEVEL: usize = 2;
+    pub const CONTEXT_ID: usize = 3;
+    pub const BITCOIN: usize = 4;
+    pub const RFC6962: usize = 5;
+    pub const COUNT: usize = 5;
+}
+
+/// Columns of `converge_ledger.unsettled`.
+pub mod unsettled {
+    pub const FIRST: usize = 1;
+    pub const CONTEXT_ID: usize = 2;
+    pub const SOURCE: usize = 3;
+    pub const SINCE: usize = 4;
+    pub const COUNT: usize = 4;
+}
+
+/// Columns of `converge_ledger.node`.
+pub mod node {
+    pub const SINGLETON: usize = 1;
+    pub const NAME: usize = 2;
+    pub const SYSTEM_IDENTIFIER: usize = 3;
+    pub const DATABASE_OID: usize = 4;
+    pub const TIMELINE: usize = 5;
+    pub const NAMED_AT: usize = 6;
+    pub const BACKUP: usize = 7;
+    pub const COUNT: usize = 7;
+}
+
+/// Columns of `converge_ledger.added_peers`.
+pub mod added_peer {
+    pub const CONNINFO: usize = 1;
+    pub const NAME: usize = 2;
+    pub const COUNT: usize = 2;
+}
+
+/// Types of the columns, in the order of sql/tables.
+pub(super) static ENTRIES: [pg_sys::Oid; entry::COUNT] = [
+    pg_sys::INT8OID,
+    pg_sys::INT8OID,
+    pg_sys::TIMESTAMPTZOID,
+    pg_sys::INT2OID,
+    pg_sys::TEXTOID,
+    pg_sys::TEXTOID,
+    pg_sys::TEXTOID,
+    pg_sys::TEXTOID,
+    pg_sys::BYTEAOID,
+    pg_sys::JSONBOID,
+    pg_sys::BYTEAOID,
+    pg_sys::BYTEAOID,
+    pg_sys::BYTEAOID,
+];
+pub(super) static CONTEXTS: [pg_sys::Oid; 1] = [pg_sys::TEXTOID];
+pub(super) static SUBTREES: [pg_sys::Oid; subtree::COUNT] = [
+    pg_sys::INT8OID,
+    pg_sys::INT2OID,
+    pg_sys::TEXTOID,
+    pg_sys::BYTEAOID,
+    pg_sys::BYTEAOID,
+];
+pub(super) static UNSETTLED: [pg_sys::Oid; unsettled::COUNT] = [
+    pg_sys::INT8OID,
+    pg_sys::TEXTOID,
+    pg_sys::TEXTOID,
+    pg_sys::TIMESTAMPTZOID,
+];
+pub(super) static PINS: [pg_sys::Oid; 2] = [pg_sys::TEXTOID, pg_sys::TEXTOID];
+pub(super) static INCIDENTS: [pg_sys::Oid; 20] = [
+    pg_sys::INT8OID,
+    pg_sys::TIMESTAMPTZOID,
+    pg_sys::TEXTOID,
+    pg_sys::TEXTOID,
+    pg_sys::TEXTOID,
+    pg_sys::INT8OID,
+    pg_sys::INT8OID,
+    pg_sys::TIMESTAMPTZOID,
+    pg_sys::INT2OID,
+    pg_sys::TEXTOID,
+    pg_sys::TEXTOID,
+    pg_sys::TEXTOID,
+    pg_sys::BYTEAOID,
+    pg_sys::JSONBOID,
+    pg_sys::BYTEAOID,
+    pg_sys::BYTEAOID,
+    pg_sys::BYTEAOID,
+    pg_sys::JSONBOID,
+    pg_sys::TIMESTAMPTZOID,
+    pg_sys::TEXTOID,
+];
+pub(super) static INCIDENT_ENTRIES: [pg_sys::Oid; 16] = [
+    pg_sys::INT8OID,
+    pg_sys::INT8OID,
+    pg_sys::INT8OID,
+    pg_sys::TIMESTAMPTZOID,
+    pg_sys::INT2OID,
+    pg_sys::TEXTOID,
+    pg_sys::TEXTOID,
+    pg_sys::TEXTOID,
+    pg_sys::TEXTOID,
+    pg_sys::BYTEAOID,
+    pg_sys::JSONBOID,
+    pg_sys::BYTEAOID,
+    pg_sys::BYTEAOID,
+    pg_sys::BYTEAOID,
+    pg_sys::TEXTOID,
+    pg_sys::TIMESTAMPTZOID,
+];
+pub(super) static NODE: [pg_sys::Oid; node::COUNT] = [
+    pg_sys::BOOLOID,
+    pg_sys::TEXTOID,
+    pg_sys::INT8OID,
+    pg_sys::OIDOID,
+    pg_sys::INT4OID,
+    pg_sys::TIMESTAMPTZOID,
+    pg_sys::TEXTOID,
+];
+pub(super) static ADDED_PEERS: [pg_sys::Oid; added_peer::COUNT] =
+    [pg_sys::TEXTOID; added_peer::COUNT];
