@@ -152,8 +152,13 @@ pub fn notify(context: &str, origin: &str, first: i64, last: i64, lamport: i64) 
         quoted(context),
         quoted(origin),
     );
+    send(channel(context), payload);
+}
+
+/// Queues a notification in the running transaction.
+pub fn send(channel: String, payload: String) {
     // Neither can contain a NUL: text values never do.
-    let (Ok(channel), Ok(payload)) = (CString::new(channel(context)), CString::new(payload)) else {
+    let (Ok(channel), Ok(payload)) = (CString::new(channel), CString::new(payload)) else {
         return;
     };
     // SAFETY: both are C strings that live over the call, which copies them. When called at commit, it is before

@@ -8,6 +8,7 @@ pub(crate) mod api;
 pub(crate) mod append;
 pub(crate) mod function;
 pub(crate) mod guard;
+pub(crate) mod incident;
 pub(crate) mod jsonb;
 pub(crate) mod ledger;
 pub(crate) mod peer;

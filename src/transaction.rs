@@ -4,6 +4,7 @@ use crate::announce;
 use crate::append::direct;
 use crate::append::heads::{self, with_heads};
 use crate::append::identity;
+use crate::incident;
 use crate::receive;
 use crate::report::Failure;
 use crate::utility;
@@ -29,6 +30,7 @@ unsafe extern "C-unwind" fn transaction(
         XACT_EVENT_PRE_COMMIT => raising(|| {
             receive::at_commit()?;
             with_heads(|heads| heads.refuse_gaps())?;
+            incident::at_commit();
             announce::at_commit()
         }),
         XACT_EVENT_PRE_PREPARE => raising(|| {
@@ -70,6 +72,7 @@ fn raising(work: fn() -> Result<(), Failure>) {
 fn end(committed: bool) {
     heads::at_end(|heads| heads.end(committed));
     direct::forget_calls(0);
+    incident::end();
     receive::end();
     if !committed {
         // The name may come from a row that this transaction wrote.

@@ -1,13 +1,13 @@
 //! Judges an entry when it comes, and decides whether it goes to its place.
 
-use super::fields::Fields;
-use super::quarantine::{self, Kind};
+use super::quarantine;
 use super::settle;
 use super::source::Source;
 use super::transaction::{self, Delivery, Known};
 use crate::append::heads::with_heads;
 use crate::append::place;
 use crate::append::row::{Columns, NewRow};
+use crate::incident::{Fields, Kind};
 use crate::ledger::{self, entry, Ledger};
 use crate::report::{self, Failure};
 use crate::shared;

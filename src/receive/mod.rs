@@ -11,7 +11,6 @@
 //! has the reasons.
 
 mod arrival;
-mod fields;
 mod quarantine;
 mod settle;
 mod source;

@@ -3,72 +3,23 @@
 //! A branch (a fork, entries of an origin that a subscription may not deliver, …) is one incident however many entries it has:
 //! its further entries are in `incident_entries`. What arrives again is recognised. Nothing is decided here.
 
-use super::fields::Fields;
 use super::transaction;
 use crate::append::heads::with_heads;
 use crate::function::text;
+use crate::incident::{self, call, column, now, stored, Fields, Kind, New};
 use crate::ledger::{self, entry, Ledger, Quarantine, Table};
-use crate::report::{self, Failure};
+use crate::report::Failure;
 use crate::store::scan::{Key, Scan, Sight};
 use crate::store::write;
 use converge_ledger_core::continuation::Successor;
 use converge_ledger_core::hash::Hash;
 use pgrx::pg_sys;
-use pgrx::spi::{Result as SpiResult, Spi, SpiClient};
-use std::ffi::CString;
 
 /// This far behind the first entry of a branch, content is not kept: with its digest the entry still hashes to its leaf.
 const CONTENT_KEPT: i64 = 10_000;
 
-/// What is wrong, as `incidents.kind` has it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// The row is no entry of format 1, or does not hash to its leaf.
-    Damaged,
-    /// It belongs to another history of the context.
-    Fork,
-    /// Its Lamport time does not follow, or its take-over does not say what it must.
-    Discontinuity,
-    /// An entry of this node's own origin that it does not have.
-    Rollback,
-    /// Another entry of the context has its id.
-    DuplicateId,
-    /// The subscription may not deliver its origin.
-    Unpinned,
-    /// A peer tried to change or delete an entry.
-    Change,
-}
-
-impl Kind {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Kind::Damaged => "damaged",
-            Kind::Fork => "fork",
-            Kind::Discontinuity => "discontinuity",
-            Kind::Rollback => "rollback",
-            Kind::DuplicateId => "duplicate id",
-            Kind::Unpinned => "unpinned",
-            Kind::Change => "change",
-        }
-    }
-
-    /// Whether all entries of one origin are one incident.
-    fn is_branch(self) -> bool {
-        matches!(self, Kind::Fork | Kind::Rollback | Kind::Unpinned)
-    }
-}
-
 /// Whose entries are put back when they turn out to continue their context.
 const TAKEN_BACK: [Kind; 2] = [Kind::Fork, Kind::DuplicateId];
-
-/// Columns of `converge_ledger.incidents` before those of the row.
-mod incident {
-    pub const NUMBER: usize = 1;
-    pub const SEQUENCE: usize = 6;
-    pub const LAMPORT: usize = 7;
-    pub const LEAF_HASH: usize = 16;
-    pub const RESOLVED_AT: usize = 19;
-}
 
 /// Columns of `converge_ledger.incident_entries`; those of the row follow the number in the order of `entries`.
 mod member {
@@ -119,17 +70,13 @@ pub fn keep(
     } else if is_known(&tables, &context, kind, &origin, fields) {
         return Ok(false);
     }
-    let number = begin(&tables, &context, &origin, kind, fields, reason, source)?;
-    report::quarantined(
-        number,
-        kind.as_str(),
-        &context,
-        sequence,
-        &origin,
+    incident::begin(New {
+        kind,
+        fields,
         reason,
+        evidence: serde_json::Map::new(),
         source,
-    )
-    .warn();
+    })?;
     Ok(kind.is_branch())
 }
 
@@ -138,7 +85,7 @@ pub fn greatest_lamport(context: &str, limit: i64) -> Result<Option<i64>, Failur
     let tables = ledger::quarantine()?;
     let mut greatest = None;
     for (table, column) in [
-        (tables.incidents, incident::LAMPORT),
+        (tables.incidents, column::LAMPORT),
         (tables.entries, member::LAMPORT),
     ] {
         let mut scan = Scan::by_key(table, Sight::Latest, &[Key::Text(1, context)]);
@@ -164,11 +111,11 @@ fn find(tables: &Quarantine, context: &str, kind: Kind, origin: &str) -> Option<
     ];
     let mut scan = Scan::by_key_if_any(tables.incidents, Sight::Latest, &keys)?;
     while let Some(row) = scan.next() {
-        if row.datum(incident::RESOLVED_AT).is_none() {
+        if row.datum(column::RESOLVED_AT).is_none() {
             return Some(Open {
-                number: row.int8(incident::NUMBER),
-                sequence: row.int8(incident::SEQUENCE),
-                leaf: row.bytes(incident::LEAF_HASH).map(<[u8]>::to_vec),
+                number: row.int8(column::NUMBER),
+                sequence: row.int8(column::SEQUENCE),
+                leaf: row.bytes(column::LEAF_HASH).map(<[u8]>::to_vec),
             });
         }
     }
@@ -221,60 +168,6 @@ fn is_kept(
     false
 }
 
-/// The row's own columns with a context, an origin and a leaf hash that the indexes can hold.
-fn stored(fields: &Fields, context: &str, origin: &str) -> Fields {
-    let mut stored = *fields;
-    stored.0[entry::CONTEXT_ID - 1] = Some(write::text(context));
-    if stored.0[entry::ORIGIN - 1].is_some() {
-        stored.0[entry::ORIGIN - 1] = Some(write::text(origin));
-    }
-    stored.0[entry::LEAF_HASH - 1] = fields.indexable_leaf().map(write::bytea);
-    stored
-}
-
-fn now() -> pg_sys::Datum {
-    // SAFETY: reads the clock.
-    unsafe { pg_sys::Datum::from(pg_sys::GetCurrentTimestamp()) }
-}
-
-fn begin(
-    tables: &Quarantine,
-    context: &str,
-    origin: &str,
-    kind: Kind,
-    fields: &Fields,
-    reason: &str,
-    source: &str,
-) -> Result<i64, Failure> {
-    let number = next_number(tables);
-    let row = stored(fields, context, origin).0;
-    let column = |column: usize| row[column - 1];
-    let values = [
-        Some(pg_sys::Datum::from(number)),
-        Some(now()),
-        Some(text(kind.as_str())),
-        Some(text(source)),
-        column(entry::CONTEXT_ID),
-        column(entry::SEQUENCE),
-        column(entry::LAMPORT),
-        column(entry::APPENDED_AT),
-        column(entry::FORMAT),
-        column(entry::ORIGIN),
-        column(entry::KEY),
-        column(entry::ID),
-        column(entry::PAYLOAD),
-        column(entry::METADATA),
-        column(entry::SALT),
-        column(entry::LEAF_HASH),
-        column(entry::CONTENT_DIGEST),
-        Some(evidence(reason)?),
-        None,
-        None,
-    ];
-    write::insert_row(tables.incidents, values.into_iter());
-    Ok(number)
-}
-
 fn add(
     tables: &Quarantine,
     context: &str,
@@ -295,39 +188,6 @@ fn add(
         .chain(row)
         .chain([Some(text(source)), Some(now())]);
     write::insert_row(tables.entries, values);
-}
-
-fn next_number(tables: &Quarantine) -> i64 {
-    // SAFETY: an existing sequence of type bigint; the function checks rights that the delivering role needs to have, and
-    // raises with nothing to undo.
-    unsafe {
-        pg_sys::DirectFunctionCall1Coll(
-            Some(nextval_oid),
-            pg_sys::InvalidOid,
-            pg_sys::Datum::from(tables.numbers),
-        )
-        .value() as i64
-    }
-}
-
-extern "C-unwind" {
-    /// src/backend/commands/sequence.c and src/backend/utils/adt/jsonb.c; the bindings' wrappers cannot be passed on.
-    fn nextval_oid(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum;
-    fn jsonb_in(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum;
-}
-
-/// `{"reason": …}` as jsonb.
-fn evidence(reason: &str) -> Result<pg_sys::Datum, Failure> {
-    let json = serde_json::json!({ "reason": reason }).to_string();
-    let json = CString::new(json).map_err(|_| report::internal("a reason contains NUL"))?;
-    // SAFETY: a C string that lives over the call, which copies it.
-    Ok(unsafe {
-        pg_sys::DirectFunctionCall1Coll(
-            Some(jsonb_in),
-            pg_sys::InvalidOid,
-            pg_sys::Datum::from(json.as_ptr()),
-        )
-    })
 }
 
 /// Whether entries of a context are kept aside that may yet find their places.
@@ -352,8 +212,8 @@ pub fn is_aside(context: &str, sequence: i64) -> Result<bool, Failure> {
         let keys = [Key::Text(1, context), Key::Text(2, kind.as_str())];
         let mut scan = Scan::by_key(tables.incidents, Sight::Latest, &keys);
         while let Some(row) = scan.next() {
-            let is_open = row.datum(incident::RESOLVED_AT).is_none();
-            if is_open && row.int8(incident::SEQUENCE) == sequence {
+            let is_open = row.datum(column::RESOLVED_AT).is_none();
+            if is_open && row.int8(column::SEQUENCE) == sequence {
                 return true;
             }
         }
@@ -457,9 +317,4 @@ struct Candidate {
     payload: Vec<u8>,
     /// The place at which its branch begins is held by an entry of the same origin.
     is_contested: bool,
-}
-
-/// Runs SQL: what is rare enough not to be written below it.
-fn call<T>(work: impl FnOnce(&mut SpiClient) -> SpiResult<T>) -> Result<T, Failure> {
-    Spi::connect_mut(|client| work(client)).map_err(|error| report::internal(&error.to_string()))
 }

@@ -1,11 +1,11 @@
 //! Judges entries that were put at their places before what they continue, under the lock of their context.
 
-use super::fields::Fields;
-use super::quarantine::{self, Kind};
+use super::quarantine;
 use super::transaction;
 use crate::append::blocks;
 use crate::append::head::{Certainty, Head, Mark};
 use crate::append::heads::with_heads;
+use crate::incident::{Fields, Kind};
 use crate::ledger::{entry, Ledger};
 use crate::report::{self, Failure};
 use crate::store::scan::{Row, Sight};

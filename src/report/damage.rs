@@ -1,6 +1,7 @@
 //! What the stored or arriving data itself shows to be wrong.
 
 use super::{Code, Failure};
+use crate::incident::Kind;
 use converge_ledger_core::continuation::{Discontinuity, Successor};
 use converge_ledger_core::entry::EntryError;
 
@@ -106,9 +107,10 @@ pub fn not_judged(context: &str, next: i64) -> Failure {
 }
 
 /// What was kept aside, for the log.
-pub fn quarantined(
+/// For the log: an incident has begun.
+pub fn incident(
     number: i64,
-    kind: &str,
+    kind: Kind,
     context: &str,
     sequence: Option<i64>,
     origin: &str,
@@ -118,18 +120,39 @@ pub fn quarantined(
     let entry = sequence.map_or(String::from("an entry"), |sequence| {
         format!("entry {sequence}")
     });
-    let by = match source {
-        "" => String::new(),
-        source => format!(", delivered by subscription \"{source}\""),
+    let what = kind.as_str();
+    let (message, hint) = match kind {
+        Kind::Corruption => (
+            format!("{entry} of context \"{context}\" is damaged in this database"),
+            "A peer that has it can restore it: see ledger_open_incidents.",
+        ),
+        Kind::DamagedPeer => (
+            format!("{entry} of context \"{context}\" is damaged at a peer"),
+            "That node's own reconciler restores it.",
+        ),
+        Kind::Contradiction => (
+            format!("what a peer answers about context \"{context}\" cannot all be true"),
+            "Run ledger_check on that node.",
+        ),
+        _ => (
+            format!("{entry} of context \"{context}\" was not accepted: {what}"),
+            "It is kept in converge_ledger.incidents; everything else goes on.",
+        ),
     };
-    Failure::new(
-        Code::ERRCODE_DATA_CORRUPTED,
-        format!("{entry} of context \"{context}\" was not accepted: {kind}"),
-    )
-    .detail(format!(
-        "Incident {number}: {reason}. Its origin is \"{origin}\"{by}."
-    ))
-    .hint("It is kept in converge_ledger.incidents; everything else goes on.")
+    let by = match (kind, source) {
+        (_, "") => String::new(),
+        (Kind::Corruption | Kind::DamagedPeer | Kind::Contradiction, peer) => {
+            format!(" It was found at {peer}.")
+        }
+        (_, subscription) => format!(" It was delivered by subscription \"{subscription}\"."),
+    };
+    let origin = match origin {
+        "" => String::new(),
+        origin => format!(" Its origin is \"{origin}\"."),
+    };
+    Failure::new(Code::ERRCODE_DATA_CORRUPTED, message)
+        .detail(format!("Incident {number}: {reason}.{origin}{by}"))
+        .hint(hint)
 }
 
 /// For the log of the worker.

@@ -1,0 +1,254 @@
+//! Incidents: what was found and could not simply be put right, one row each in `converge_ledger.incidents`, with the row of the entry
+//! as it was. Whoever begins one is heard in the server's log and on the channel `ledger_incidents`.
+//!
+//! What is an incident, and what follows from it, is decided by who begins it: [`crate::receive`] for what arrives,
+//! the scrub and the reconciler for what is found in place.
+
+mod fields;
+
+pub use fields::Fields;
+
+use crate::announce;
+use crate::function::text;
+use crate::ledger::{self, entry, Quarantine};
+use crate::report::{self, Failure};
+use crate::store::write;
+use pgrx::pg_sys;
+use pgrx::spi::{Result as SpiResult, Spi, SpiClient};
+use serde_json::{Map, Value};
+use std::cell::RefCell;
+use std::ffi::CString;
+
+/// Where incidents are told of. The payload is the number of one.
+const CHANNEL: &str = "ledger_incidents";
+
+/// Of so many incidents at most a transaction tells. Who hears of one looks at all.
+const MOST_TOLD: usize = 100;
+
+/// What is wrong, as `incidents.kind` has it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// A row that arrived is no entry of format 1, or does not hash to its leaf.
+    Damaged,
+    /// It belongs to another history of the context.
+    Fork,
+    /// Its Lamport time does not follow, or its take-over does not say what it must.
+    Discontinuity,
+    /// An entry of this node's own origin that it does not have.
+    Rollback,
+    /// Another entry of the context has its id.
+    DuplicateId,
+    /// The subscription may not deliver its origin.
+    Unpinned,
+    /// A peer tried to change or delete an entry.
+    Change,
+    /// An entry of this database does not hash to its leaf, cannot be read, or is missing.
+    Corruption,
+    /// An entry of a peer is damaged there.
+    DamagedPeer,
+    /// What a peer answers cannot all be true.
+    Contradiction,
+}
+
+impl Kind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Damaged => "damaged",
+            Kind::Fork => "fork",
+            Kind::Discontinuity => "discontinuity",
+            Kind::Rollback => "rollback",
+            Kind::DuplicateId => "duplicate id",
+            Kind::Unpinned => "unpinned",
+            Kind::Change => "change",
+            Kind::Corruption => "corruption",
+            Kind::DamagedPeer => "damaged peer",
+            Kind::Contradiction => "contradiction",
+        }
+    }
+
+    /// Whether all entries of one origin are one incident.
+    pub fn is_branch(self) -> bool {
+        matches!(self, Kind::Fork | Kind::Rollback | Kind::Unpinned)
+    }
+}
+
+/// Columns of `converge_ledger.incidents`, apart from those of the row.
+pub mod column {
+    pub const NUMBER: usize = 1;
+    pub const SEQUENCE: usize = 6;
+    pub const LAMPORT: usize = 7;
+    pub const LEAF_HASH: usize = 16;
+    pub const RESOLVED_AT: usize = 19;
+}
+
+/// An incident that begins.
+pub struct New<'a> {
+    pub kind: Kind,
+    /// Of the row; at least its context.
+    pub fields: &'a Fields,
+    /// What was found, to follow a colon.
+    pub reason: &'a str,
+    /// What else is known, beside the reason.
+    pub evidence: Map<String, Value>,
+    /// Subscription or peer that it came from, empty for none.
+    pub source: &'a str,
+}
+
+/// Begins an incident; returns its number. Whether there is one of the same thing already is for the caller to look.
+pub fn begin(new: New) -> Result<i64, Failure> {
+    let tables = ledger::quarantine()?;
+    let context = new.fields.indexable(entry::CONTEXT_ID);
+    let origin = new.fields.indexable(entry::ORIGIN);
+    let number = next_number(&tables);
+    let row = stored(new.fields, &context, &origin).0;
+    let column = |column: usize| row[column - 1];
+    let mut evidence = new.evidence;
+    evidence.insert("reason".to_owned(), new.reason.into());
+    let values = [
+        Some(pg_sys::Datum::from(number)),
+        Some(now()),
+        Some(text(new.kind.as_str())),
+        Some(text(new.source)),
+        column(entry::CONTEXT_ID),
+        column(entry::SEQUENCE),
+        column(entry::LAMPORT),
+        column(entry::APPENDED_AT),
+        column(entry::FORMAT),
+        column(entry::ORIGIN),
+        column(entry::KEY),
+        column(entry::ID),
+        column(entry::PAYLOAD),
+        column(entry::METADATA),
+        column(entry::SALT),
+        column(entry::LEAF_HASH),
+        column(entry::CONTENT_DIGEST),
+        Some(jsonb(&Value::Object(evidence))?),
+        None,
+        None,
+    ];
+    write::insert_row(tables.incidents, values.into_iter());
+    report::incident(
+        number,
+        new.kind,
+        &context,
+        new.fields.int8(entry::SEQUENCE),
+        &origin,
+        new.reason,
+        new.source,
+    )
+    .warn();
+    tell(number);
+    Ok(number)
+}
+
+/// Resolves an incident, unless it is resolved already. `resolution` is one phrase.
+pub fn resolve(number: i64, resolution: &str) -> Result<(), Failure> {
+    call(|client| {
+        let resolve = "UPDATE converge_ledger.incidents
+                          SET resolved_at = pg_catalog.clock_timestamp(), resolution = $2
+                        WHERE incident_id = $1 AND resolved_at IS NULL";
+        let arguments = [number.into(), resolution.into()];
+        client.update(resolve, None, &arguments).map(|_| ())
+    })
+}
+
+/// The number of the open incident of one entry, if there is one.
+pub fn open_at(kind: Kind, context: &str, sequence: i64) -> Result<Option<i64>, Failure> {
+    let mut number = None;
+    call(|client| {
+        let find = "SELECT i.incident_id
+                      FROM converge_ledger.incidents AS i
+                     WHERE i.context_id = $1 AND i.kind = $2 AND i.sequence = $3 AND i.resolved_at IS NULL
+                     ORDER BY i.incident_id LIMIT 1";
+        let arguments = [context.into(), kind.as_str().into(), sequence.into()];
+        for row in client.select(find, None, &arguments)? {
+            number = row.get(1)?;
+        }
+        Ok(())
+    })?;
+    Ok(number)
+}
+
+/// Runs SQL: what is rare enough not to be written below it. The session's role must be allowed to.
+pub fn call<T>(work: impl FnOnce(&mut SpiClient) -> SpiResult<T>) -> Result<T, Failure> {
+    Spi::connect_mut(|client| work(client)).map_err(|error| report::internal(&error.to_string()))
+}
+
+/// The row's own columns with a context, an origin and a leaf hash that the indexes can hold.
+pub fn stored(fields: &Fields, context: &str, origin: &str) -> Fields {
+    let mut stored = *fields;
+    stored.0[entry::CONTEXT_ID - 1] = Some(write::text(context));
+    if stored.0[entry::ORIGIN - 1].is_some() {
+        stored.0[entry::ORIGIN - 1] = Some(write::text(origin));
+    }
+    stored.0[entry::LEAF_HASH - 1] = fields.indexable_leaf().map(write::bytea);
+    stored
+}
+
+pub fn now() -> pg_sys::Datum {
+    // SAFETY: reads the clock.
+    unsafe { pg_sys::Datum::from(pg_sys::GetCurrentTimestamp()) }
+}
+
+fn next_number(tables: &Quarantine) -> i64 {
+    // SAFETY: an existing sequence of type bigint; the function checks rights that the role needs to have, and
+    // raises with nothing to undo.
+    unsafe {
+        pg_sys::DirectFunctionCall1Coll(
+            Some(nextval_oid),
+            pg_sys::InvalidOid,
+            pg_sys::Datum::from(tables.numbers),
+        )
+        .value() as i64
+    }
+}
+
+extern "C-unwind" {
+    /// src/backend/commands/sequence.c and src/backend/utils/adt/jsonb.c; the bindings' wrappers cannot be passed on.
+    fn nextval_oid(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum;
+    fn jsonb_in(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum;
+}
+
+fn jsonb(value: &Value) -> Result<pg_sys::Datum, Failure> {
+    let json =
+        CString::new(value.to_string()).map_err(|_| report::internal("evidence contains NUL"))?;
+    // SAFETY: a C string that lives over the call, which copies it.
+    Ok(unsafe {
+        pg_sys::DirectFunctionCall1Coll(
+            Some(jsonb_in),
+            pg_sys::InvalidOid,
+            pg_sys::Datum::from(json.as_ptr()),
+        )
+    })
+}
+
+thread_local! {
+    /// Incidents of this transaction, to be told of at its commit: who applies what a peer prepares must not notify
+    /// before.
+    static UNTOLD: RefCell<Vec<i64>> = const { RefCell::new(Vec::new()) };
+}
+
+fn tell(number: i64) {
+    UNTOLD.with_borrow_mut(|untold| {
+        if untold.len() < MOST_TOLD {
+            untold.push(number);
+        }
+    });
+}
+
+/// Tells of the incidents of a transaction that is about to commit. Of one that is prepared only the log tells.
+pub fn at_commit() {
+    let untold = UNTOLD.with_borrow_mut(std::mem::take);
+    for number in untold {
+        announce::send(CHANNEL.to_owned(), number.to_string());
+    }
+}
+
+/// Ends the transaction.
+pub fn end() {
+    UNTOLD.with(|untold| {
+        if let Ok(mut untold) = untold.try_borrow_mut() {
+            untold.clear();
+        }
+    });
+}
