@@ -2,22 +2,17 @@
 
 use super::tree::{check_reader, interrupts};
 use crate::function::{text, Answer, Arguments, Rows};
-use crate::jsonb::Jsonb;
 use crate::ledger::{self, entry, subtree, Ledger};
 use crate::progress::{Phase, Progress};
 use crate::report::{self, Failure};
 use crate::scratch::Scratch;
-use crate::store::scan::{is_external, varlena_bytes, Key, Row, Scan, Sight};
-use crate::store::{entries, subtrees, unix_microseconds};
-use converge_ledger_core::check::{ContextCheck, Fault, FaultKind, StoredRow};
+use crate::store::scan::{Key, Row, Scan, Sight};
+use crate::store::stored::with_stored;
+use crate::store::{entries, subtrees};
+use converge_ledger_core::check::{ContextCheck, Fault, FaultKind};
 use converge_ledger_core::hash::NodeHashes;
-use converge_ledger_core::limits::MAX_METADATA_BYTES;
 use converge_ledger_core::merkle::{NodeId, Run};
 use pgrx::pg_sys;
-use pgrx::pg_sys::errcodes::PgSqlErrorCode;
-use pgrx::pg_sys::panic::CaughtError;
-use pgrx::PgTryBuilder;
-use std::panic::AssertUnwindSafe;
 
 crate::sql_function!(entry_faults);
 
@@ -122,94 +117,13 @@ fn feed(
     found: &mut Found,
     completed: &mut Vec<(NodeId, NodeHashes)>,
 ) {
-    let sequence = row.int8(entry::SEQUENCE);
-    // What cannot be read does not hash to the leaf either: nothing is put in its place.
-    let (mut payload, mut metadata) = (row.datum(entry::PAYLOAD), row.datum(entry::METADATA));
-    for (name, value) in [("payload", &mut payload), ("metadata", &mut metadata)] {
-        match value.map(whole) {
-            Some(Ok(read)) => *value = Some(read),
-            Some(Err(error)) => {
-                found
-                    .unreadable
-                    .push((sequence, format!("{name} cannot be read: {error}")));
-                *value = None;
-            }
-            None => {}
-        }
-    }
-    let could_read = found
-        .unreadable
-        .last()
-        .is_none_or(|(unread, _)| *unread != sequence);
-    let metadata = metadata.map(|datum| {
-        // SAFETY: the column has type jsonb.
-        let metadata = unsafe { Jsonb::from_datum(datum) };
-        // More text than the format allows cannot hash to the leaf, whatever it is.
-        metadata
-            .print(MAX_METADATA_BYTES)
-            .unwrap_or_else(|| String::from("(too long)"))
+    with_stored(row, |stored, unreadable| {
+        let unreadable = unreadable.map(|why| (stored.sequence, why.to_owned()));
+        found.unreadable.extend(unreadable);
+        check.row(stored, &mut found.faults, &mut |node, hashes| {
+            completed.push((node, hashes))
+        });
     });
-    // SAFETY: the column has type bytea; the value lives until the row's memory context is reset.
-    let payload = payload.map(|datum| unsafe { varlena_bytes(datum) });
-    let stored = StoredRow {
-        sequence,
-        lamport: row.int8(entry::LAMPORT),
-        appended_at: unix_microseconds(row.int8(entry::APPENDED_AT)),
-        format: row.int2(entry::FORMAT),
-        origin: row.text(entry::ORIGIN),
-        key: row.text(entry::KEY),
-        id: row.text(entry::ID),
-        payload: if could_read { payload } else { Some(&[]) },
-        metadata: if could_read {
-            metadata.as_deref()
-        } else {
-            Some("{}")
-        },
-        salt: row.bytes(entry::SALT),
-        leaf_hash: row.bytes(entry::LEAF_HASH),
-        content_digest: row.bytes(entry::CONTENT_DIGEST),
-    };
-    check.row(&stored, &mut found.faults, &mut |node, hashes| {
-        completed.push((node, hashes))
-    });
-}
-
-/// A value with all of its bytes, wherever they are stored, or why they cannot be read.
-fn whole(value: pg_sys::Datum) -> Result<pg_sys::Datum, String> {
-    // SAFETY: the value is a varlena.
-    if !unsafe { is_external(value) } {
-        return Ok(value);
-    }
-    let damaged = |cause: CaughtError| match cause {
-        CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => {
-            Err(report.message().to_owned())
-        }
-        CaughtError::RustPanic { ereport, .. } => Err(ereport.message().to_owned()),
-    };
-    // SAFETY: the way in which procedural languages try something: in a subtransaction, with memory context and
-    // resource owner put back afterwards. Errors other than damage go on to the caller and end the statement.
-    unsafe {
-        let (context, owner) = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
-        pg_sys::BeginInternalSubTransaction(std::ptr::null());
-        pg_sys::MemoryContextSwitchTo(context);
-        let read = PgTryBuilder::new(AssertUnwindSafe(|| {
-            Ok(pg_sys::Datum::from(pg_sys::pg_detoast_datum(
-                value.cast_mut_ptr(),
-            )))
-        }))
-        .catch_when(PgSqlErrorCode::ERRCODE_DATA_CORRUPTED, damaged)
-        .catch_when(PgSqlErrorCode::ERRCODE_INDEX_CORRUPTED, damaged)
-        .catch_when(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, damaged)
-        .execute();
-        pg_sys::MemoryContextSwitchTo(context);
-        match read {
-            Ok(_) => pg_sys::ReleaseCurrentSubTransaction(),
-            Err(_) => pg_sys::RollbackAndReleaseCurrentSubTransaction(),
-        }
-        pg_sys::MemoryContextSwitchTo(context);
-        pg_sys::CurrentResourceOwner = owner;
-        read
-    }
 }
 
 /// Subtrees must not be stored for contexts that have no entries.

@@ -27,7 +27,11 @@ pub struct Connection {
     library: Library,
     handle: NonNull<PgConn>,
     must_use_password: bool,
+    /// Bytes of rows of the running statement.
     received: usize,
+    /// Bytes that had come before the library read on, of the running statement and of all before it.
+    taken_in: usize,
+    taken_in_before: u64,
 }
 
 impl Connection {
@@ -66,6 +70,8 @@ impl Connection {
             handle,
             must_use_password: peer.must_use_password,
             received: 0,
+            taken_in: 0,
+            taken_in_before: 0,
         };
         if connection.is_ok_or_connecting() {
             Ok(connection)
@@ -120,6 +126,7 @@ impl Connection {
         let values: Vec<*const c_char> = parameters.iter().map(|it| it.as_ptr()).collect();
         let handle = self.handle.as_ptr();
         self.received = 0;
+        self.taken_in_before += std::mem::take(&mut self.taken_in) as u64;
         // SAFETY: as many values as are said, C strings that the library copies; types null: the peer infers them; no lengths
         // and formats: all are text.
         unsafe {
@@ -153,6 +160,11 @@ impl Connection {
                 1 => true,
                 _ => return Err(self.failed()),
             };
+            // The library makes room for a row as large as the peer says it is, and holds it until it has come to its end.
+            self.taken_in += self.waiting_bytes();
+            if self.taken_in > 2 * MAX_ANSWER_BYTES {
+                return Err(Problem::Answer("is too long"));
+            }
             if (self.library.consume_input)(handle) == 0 {
                 return Err(self.failed());
             }
@@ -182,6 +194,26 @@ impl Connection {
                 Step::Read
             })
         }
+    }
+
+    /// How many bytes the socket holds.
+    fn waiting_bytes(&self) -> usize {
+        let Some(socket) = self.socket() else {
+            return 0;
+        };
+        let mut waiting: c_int = 0;
+        // SAFETY: an open socket, and a number for the answer.
+        let asked = unsafe { libc::ioctl(socket, libc::FIONREAD, &mut waiting) };
+        if asked == 0 {
+            waiting.max(0) as usize
+        } else {
+            0
+        }
+    }
+
+    /// Bytes that have come on this connection.
+    pub fn received_in_all(&self) -> u64 {
+        self.taken_in_before + self.taken_in as u64
     }
 
     fn failed(&self) -> Problem {

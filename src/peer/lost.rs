@@ -18,6 +18,7 @@ pub const SILENCE: Duration = Duration::from_secs(5);
 const LIMITS: Limits = Limits {
     connect: SILENCE,
     answer: Duration::from_secs(60),
+    each: false,
 };
 
 /// How many peers were asked, and how many have answered.
@@ -91,14 +92,14 @@ impl<'a> Question<'a> {
 }
 
 impl Conversation for Question<'_> {
-    fn next(&mut self, answered: usize) -> Option<Statement> {
+    fn next(&mut self, answered: usize) -> Result<Option<Statement>, Problem> {
         let contexts = c"
             select context_id, size, owner, first_origin from converge_ledger.peer_contexts_1($1)";
-        match answered {
+        Ok(match answered {
             0 => Some(status::who()),
             1 if !self.is_this_one => Some(Statement::new(contexts, [self.name])),
             _ => None,
-        }
+        })
     }
 
     fn take(&mut self, answered: usize, row: &Row) -> Result<(), Problem> {

@@ -14,7 +14,7 @@ pub mod status;
 
 pub use connection::Row;
 pub use list::{Among, Peer};
-pub use round::{ask, Conversation, Limits, Statement};
+pub use round::{ask, Conversation, Ended, Limits, Round, Statement};
 
 use std::fmt;
 
@@ -33,6 +33,8 @@ pub enum Problem {
     Late,
     /// Its answer does not end, or is not of the expected form.
     Answer(&'static str),
+    /// This database could not go on.
+    Here(String),
 }
 
 impl Problem {
@@ -57,6 +59,7 @@ impl fmt::Display for Problem {
             Problem::Refused { message, .. } => f.write_str(message),
             Problem::Late => f.write_str("it did not answer in time"),
             Problem::Answer(what) => write!(f, "its answer {what}"),
+            Problem::Here(message) => f.write_str(message),
         }
     }
 }

@@ -41,19 +41,21 @@ impl Statement {
 /// What is asked of one peer, statement by statement, and what becomes of its answers.
 pub trait Conversation {
     /// The statement that follows so many answered ones; none at the end.
-    fn next(&mut self, answered: usize) -> Option<Statement>;
+    fn next(&mut self, answered: usize) -> Result<Option<Statement>, Problem>;
 
     /// A row of the answer to the statement after so many answered ones.
     fn take(&mut self, answered: usize, row: &Row) -> Result<(), Problem>;
 }
 
-/// Until when peers are waited for.
+/// Until when a peer is waited for.
 #[derive(Clone, Copy)]
 pub struct Limits {
     /// Until it accepts statements.
     pub connect: Duration,
-    /// Until it has answered all of them. Its statements end by themselves after that.
+    /// Until it has answered. Its statements end by themselves after that.
     pub answer: Duration,
+    /// Whether `answer` is meant for each statement, not for all of them together.
+    pub each: bool,
 }
 
 /// Asks each peer its own conversation, all at once; gives for each why it was not held to the end, if it was not.
@@ -64,61 +66,130 @@ pub fn ask<C: Conversation>(
     conversations: &mut [C],
     limits: Limits,
 ) -> Result<Vec<Option<Problem>>, Failure> {
-    let library = Library::load().ok_or_else(report::no_client_library)?;
-    let begin = Instant::now();
-    let settings = Statement::new(SETTINGS, [&limits.answer.as_millis().to_string()]);
-    let mut talks: Vec<Result<Talk<C>, Problem>> = peers
-        .iter()
-        .zip(conversations)
-        .map(|(peer, conversation)| {
-            Ok(Talk {
-                connection: Connection::begin(library, peer)?,
+    let mut round = Round::new()?;
+    let mut problems: Vec<Option<Problem>> = peers.iter().map(|_| None).collect();
+    for (number, (peer, conversation)) in peers.iter().zip(conversations).enumerate() {
+        round.begin(number, peer, conversation, limits);
+    }
+    while !round.is_empty() {
+        for ended in round.turn(limits.answer) {
+            problems[ended.number] = ended.problem;
+        }
+    }
+    Ok(problems)
+}
+
+/// Conversations with several peers at once. One that is slow or silent delays no other.
+pub struct Round<C> {
+    library: Library,
+    talks: Vec<Talk<C>>,
+    /// Those that ended before they began.
+    stillborn: Vec<Ended<C>>,
+}
+
+/// A conversation that is over.
+pub struct Ended<C> {
+    /// As the caller counts.
+    pub number: usize,
+    pub conversation: C,
+    /// Bytes that came from the peer.
+    pub received: u64,
+    /// Why it was not held to the end.
+    pub problem: Option<Problem>,
+}
+
+impl<C: Conversation> Round<C> {
+    /// Errors: 0A000 where the server was built without libpq.
+    pub fn new() -> Result<Round<C>, Failure> {
+        Ok(Round {
+            library: Library::load().ok_or_else(report::no_client_library)?,
+            talks: Vec::new(),
+            stillborn: Vec::new(),
+        })
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.talks.is_empty() && self.stillborn.is_empty()
+    }
+
+    /// Begins to talk with one more peer.
+    pub fn begin(&mut self, number: usize, peer: &Peer, conversation: C, limits: Limits) {
+        let begin = Instant::now();
+        match Connection::begin(self.library, peer) {
+            Ok(connection) => self.talks.push(Talk {
+                number,
+                connection,
                 stage: Stage::Connect,
                 wait: Step::Write,
                 end: begin + limits.connect,
+                begin,
+                limits,
                 conversation,
-            })
-        })
-        .collect();
-    loop {
-        let now = Instant::now();
+            }),
+            Err(problem) => self.stillborn.push(Ended {
+                number,
+                conversation,
+                received: 0,
+                problem: Some(problem),
+            }),
+        }
+    }
+
+    /// Waits until one of the peers has said something, at most for `limit`, and goes on with those that have; gives the
+    /// conversations that are over.
+    pub fn turn(&mut self, limit: Duration) -> Vec<Ended<C>> {
+        let mut ended = std::mem::take(&mut self.stillborn);
         let mut waiting = Vec::new();
-        let mut left = limits.answer;
-        for (at, talk) in talks.iter_mut().enumerate() {
-            let Ok(open) = talk else { continue };
-            if open.wait == Step::Done {
-                continue;
-            }
-            match open.connection.socket() {
-                _ if open.end <= now => *talk = Err(Problem::Late),
-                None => *talk = Err(Problem::Connection("it has no socket".to_owned())),
+        let mut over: Vec<(usize, Option<Problem>)> = Vec::new();
+        let (now, mut left) = (Instant::now(), limit);
+        for (at, talk) in self.talks.iter().enumerate() {
+            match talk.connection.socket() {
+                _ if talk.end <= now => over.push((at, Some(Problem::Late))),
+                None => {
+                    let problem = Problem::Connection("it has no socket".to_owned());
+                    over.push((at, Some(problem)));
+                }
                 Some(socket) => {
-                    left = left.min(open.end - now);
-                    waiting.push((at, socket, open.wait));
+                    left = left.min(talk.end - now);
+                    waiting.push((at, socket, talk.wait));
                 }
             }
         }
-        if waiting.is_empty() {
-            return Ok(talks.into_iter().map(Result::err).collect());
-        }
-        for at in wait(&waiting, left) {
-            if let Ok(open) = &mut talks[at] {
-                if let Err(problem) = open.step(&settings, begin + limits.answer) {
-                    talks[at] = Err(problem);
+        if over.is_empty() && ended.is_empty() && !waiting.is_empty() {
+            for at in wait(&waiting, left) {
+                let talk = &mut self.talks[at];
+                match talk.step() {
+                    Err(problem) => over.push((at, Some(problem))),
+                    Ok(()) if talk.wait == Step::Done => over.push((at, None)),
+                    Ok(()) => {}
                 }
             }
         }
+        over.sort_unstable_by_key(|(at, _)| std::cmp::Reverse(*at));
+        for (at, problem) in over {
+            let talk = self.talks.swap_remove(at);
+            ended.push(Ended {
+                number: talk.number,
+                received: talk.connection.received_in_all(),
+                conversation: talk.conversation,
+                problem,
+            });
+        }
+        ended
     }
 }
 
 /// A conversation that is being held.
-struct Talk<'a, C> {
+struct Talk<C> {
+    number: usize,
     connection: Connection,
     stage: Stage,
     /// What the next step waits for.
     wait: Step,
+    begin: Instant,
     end: Instant,
-    conversation: &'a mut C,
+    limits: Limits,
+    conversation: C,
 }
 
 enum Stage {
@@ -127,13 +198,13 @@ enum Stage {
     Answer(usize),
 }
 
-impl<C: Conversation> Talk<'_, C> {
-    fn step(&mut self, settings: &Statement, end: Instant) -> Result<(), Problem> {
+impl<C: Conversation> Talk<C> {
+    fn step(&mut self) -> Result<(), Problem> {
         let step = match self.stage {
             Stage::Connect => self.connection.connect()?,
             Stage::Settings => self.connection.receive(&mut |_| Ok(()))?,
             Stage::Answer(number) => {
-                let conversation = &mut *self.conversation;
+                let conversation = &mut self.conversation;
                 self.connection
                     .receive(&mut |row| conversation.take(number, row))?
             }
@@ -144,11 +215,12 @@ impl<C: Conversation> Talk<'_, C> {
         }
         self.stage = match self.stage {
             Stage::Connect => {
-                self.send(settings)?;
+                let limit = self.limits.answer.as_millis().to_string();
+                self.send(&Statement::new(SETTINGS, [&limit]))?;
                 Stage::Settings
             }
             Stage::Settings => {
-                self.end = end;
+                self.end = self.begin + self.limits.answer;
                 self.go_on(0)?
             }
             Stage::Answer(number) => self.go_on(number + 1)?,
@@ -157,8 +229,11 @@ impl<C: Conversation> Talk<'_, C> {
     }
 
     fn go_on(&mut self, answered: usize) -> Result<Stage, Problem> {
-        if let Some(statement) = self.conversation.next(answered) {
+        if let Some(statement) = self.conversation.next(answered)? {
             self.send(&statement)?;
+        }
+        if self.limits.each {
+            self.end = Instant::now() + self.limits.answer;
         }
         Ok(Stage::Answer(answered))
     }
@@ -231,4 +306,15 @@ pub fn c_string(text: String) -> CString {
     let mut bytes = text.into_bytes();
     bytes.truncate(end);
     CString::new(bytes).unwrap_or_default()
+}
+
+/// Lets a conversation be lent.
+impl<C: Conversation> Conversation for &mut C {
+    fn next(&mut self, answered: usize) -> Result<Option<Statement>, Problem> {
+        (**self).next(answered)
+    }
+
+    fn take(&mut self, answered: usize, row: &Row) -> Result<(), Problem> {
+        (**self).take(answered, row)
+    }
 }

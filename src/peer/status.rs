@@ -13,6 +13,7 @@ use std::time::Duration;
 const LIMITS: Limits = Limits {
     connect: Duration::from_secs(2),
     answer: Duration::from_secs(2),
+    each: false,
 };
 
 /// Of so many contexts at most, a peer is asked for the time of the first entry that is not here.
@@ -109,8 +110,8 @@ pub fn node(peer: &Peer) -> Result<Result<Node, Problem>, Failure> {
 struct Who(Option<Node>);
 
 impl Conversation for Who {
-    fn next(&mut self, answered: usize) -> Option<Statement> {
-        (answered == 0).then(who)
+    fn next(&mut self, answered: usize) -> Result<Option<Statement>, Problem> {
+        Ok((answered == 0).then(who))
     }
 
     fn take(&mut self, _answered: usize, row: &Row) -> Result<(), Problem> {
@@ -145,14 +146,14 @@ impl<'a> Lacking<'a> {
 }
 
 impl Conversation for Lacking<'_> {
-    fn next(&mut self, answered: usize) -> Option<Statement> {
+    fn next(&mut self, answered: usize) -> Result<Option<Statement>, Problem> {
         let contexts = c"select context_id, size from converge_ledger.peer_contexts_1()";
-        match answered {
+        Ok(match answered {
             0 => Some(who()),
             1 => Some(Statement::new(contexts, [])),
             2 if !self.contexts.is_empty() => Some(self.how_old()),
             _ => None,
-        }
+        })
     }
 
     fn take(&mut self, answered: usize, row: &Row) -> Result<(), Problem> {
@@ -201,10 +202,11 @@ impl Lacking<'_> {
 }
 
 /// An array as PostgreSQL reads it.
-fn array(elements: impl Iterator<Item = String>) -> String {
+pub fn array(elements: impl Iterator<Item = String>) -> String {
     format!("{{{}}}", elements.collect::<Vec<_>>().join(","))
 }
 
-fn quote(element: &str) -> String {
+/// An element of an array, whatever it contains.
+pub fn quote(element: &str) -> String {
     format!("\"{}\"", element.replace('\\', "\\\\").replace('"', "\\\""))
 }

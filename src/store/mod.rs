@@ -7,6 +7,7 @@ pub mod node;
 pub mod pins;
 pub mod scan;
 pub mod size;
+pub mod stored;
 pub mod subtrees;
 pub mod tree;
 pub mod triggers;

@@ -37,6 +37,20 @@ impl StoredTree<'_> {
         Ok(self.fetch(&Plan::root(size))?.roots())
     }
 
+    /// One node of a stored level: as it is stored, else computed. Errors: XX001 when an entry that it needs is missing.
+    pub fn node(mut self, level: u8, index: u64) -> Result<NodeHashes, Failure> {
+        let mut hashes = Vec::with_capacity(1);
+        let run = Run {
+            level,
+            first: index,
+            count: 1,
+        };
+        self.read(run, &mut hashes)?;
+        hashes
+            .pop()
+            .ok_or_else(|| report::internal("a node of a tree was not read"))
+    }
+
     fn compute(&mut self, level: u8, index: u64) -> Result<NodeHashes, Failure> {
         pgrx::check_for_interrupts!();
         let below = Run::below(NodeId { level, index });
