@@ -4,6 +4,7 @@
 //! origin owns the context there. That tells whether this node was set back, and whether the
 //! peer may deliver them. All of them are judged one by one when they come.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::finding::{Contradiction, Finding};
@@ -13,7 +14,7 @@ use crate::check::StoredRow;
 
 #[derive(Debug)]
 pub(super) struct Beyond<'a> {
-    context: &'a str,
+    context: Box<str>,
     policy: Policy<'a>,
     first: i64,
     last: i64,
@@ -25,9 +26,9 @@ pub(super) struct Beyond<'a> {
 
 impl<'a> Beyond<'a> {
     /// *Requires* `first <= last`.
-    pub(super) fn new(context: &'a str, policy: Policy<'a>, first: i64, last: i64) -> Self {
+    pub(super) fn new(context: &str, policy: Policy<'a>, first: i64, last: i64) -> Self {
         Self {
-            context,
+            context: context.into(),
             policy,
             first,
             last,
@@ -67,7 +68,7 @@ impl<'a> Beyond<'a> {
             let (asked, received) = (sequence, row.sequence);
             return Err(Contradiction::OtherEntry { asked, received });
         }
-        match acceptable(self.context, &row) {
+        match acceptable(&self.context, &row) {
             Some((entry, _)) => {
                 self.own |= entry.origin == self.policy.node;
                 self.fetch &= self.policy.may_deliver(entry.origin);

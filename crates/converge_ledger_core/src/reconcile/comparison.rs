@@ -90,7 +90,7 @@ impl<'a> Comparison<'a> {
     /// to be compared even if the trees are equal: rows that do not hash to their leaf, missing
     /// ones, and what is below a stored subtree that does not fit, as a check found them.
     pub fn new(
-        context: &'a str,
+        context: &str,
         mine: OwnHead,
         theirs: TreeHead,
         policy: Policy<'a>,

@@ -3,6 +3,7 @@
 //! First this node's rows are looked at, then the peer's, as far as they matter: a sound row here
 //! whose leaf the peer shares needs no other. Of rows only hashes and origins are kept.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -66,7 +67,7 @@ impl Candidate {
 
 #[derive(Debug)]
 pub(super) struct Rows<'a> {
-    context: &'a str,
+    context: Box<str>,
     policy: Policy<'a>,
     waiting: VecDeque<Place>,
     asked_mine: VecDeque<Place>,
@@ -83,9 +84,9 @@ pub(super) struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    pub(super) fn new(context: &'a str, policy: Policy<'a>) -> Self {
+    pub(super) fn new(context: &str, policy: Policy<'a>) -> Self {
         Self {
-            context,
+            context: context.into(),
             policy,
             waiting: VecDeque::new(),
             asked_mine: VecDeque::new(),
@@ -158,7 +159,7 @@ impl<'a> Rows<'a> {
                 state: OwnRow::Missing,
                 erased,
             },
-            Some(row) => match sound(self.context, row) {
+            Some(row) => match sound(&self.context, row) {
                 Some(_) if place.mine == Some(place.theirs) => return Ok(()),
                 Some((entry, leaf)) => Own::Sound(first(&entry, leaf)),
                 None => Own::Fails {
@@ -186,7 +187,7 @@ impl<'a> Rows<'a> {
         let sequence = sequence_of(&place);
         check_leaf(row.as_ref(), Some(place.theirs), sequence)?;
         self.differences += 1;
-        let theirs = row.as_ref().and_then(|row| acceptable(self.context, row));
+        let theirs = row.as_ref().and_then(|row| acceptable(&self.context, row));
         match (theirs, own) {
             (Some((entry, leaf)), Own::Sound(mine)) => {
                 let theirs = first(&entry, leaf);
