@@ -89,9 +89,14 @@ pgrx::extension_sql_file!(
     requires = ["publications"]
 );
 pgrx::extension_sql_file!(
+    "../sql/tables/peer_rounds.sql",
+    name = "peer_rounds",
+    requires = ["added_peers"]
+);
+pgrx::extension_sql_file!(
     "../sql/triggers/entries.sql",
     name = "triggers",
-    requires = ["added_peers"]
+    requires = ["peer_rounds"]
 );
 pgrx::extension_sql_file!(
     "../sql/functions/incidents.sql",

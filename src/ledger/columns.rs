@@ -59,6 +59,25 @@ pub mod added_peer {
     pub const COUNT: usize = 2;
 }
 
+/// Columns of `converge_ledger.peer_rounds`.
+pub mod peer_round {
+    pub const BEGAN_AT: usize = 1;
+    pub const NEXT_AT: usize = 2;
+    pub const BYTES: usize = 3;
+    pub const CONTEXTS_COMPARED: usize = 4;
+    pub const DIFFERING: usize = 5;
+    pub const REPAIRED: usize = 6;
+    pub const ROUNDS: usize = 7;
+    pub const TOTAL_REPAIRED: usize = 8;
+    pub const DURATION_MS: usize = 9;
+    pub const FAILURES: usize = 10;
+    pub const IS_ADDED: usize = 11;
+    pub const SOURCE: usize = 12;
+    pub const NODE: usize = 13;
+    pub const LAST_ERROR: usize = 14;
+    pub const COUNT: usize = 14;
+}
+
 /// Types of the columns, in the order of sql/tables.
 pub(super) static ENTRIES: [pg_sys::Oid; entry::COUNT] = [
     pg_sys::INT8OID,
@@ -141,3 +160,19 @@ pub(super) static NODE: [pg_sys::Oid; node::COUNT] = [
 ];
 pub(super) static ADDED_PEERS: [pg_sys::Oid; added_peer::COUNT] =
     [pg_sys::TEXTOID; added_peer::COUNT];
+pub(super) static PEER_ROUNDS: [pg_sys::Oid; peer_round::COUNT] = [
+    pg_sys::TIMESTAMPTZOID,
+    pg_sys::TIMESTAMPTZOID,
+    pg_sys::INT8OID,
+    pg_sys::INT8OID,
+    pg_sys::INT8OID,
+    pg_sys::INT8OID,
+    pg_sys::INT8OID,
+    pg_sys::INT8OID,
+    pg_sys::FLOAT4OID,
+    pg_sys::INT4OID,
+    pg_sys::BOOLOID,
+    pg_sys::TEXTOID,
+    pg_sys::TEXTOID,
+    pg_sys::TEXTOID,
+];

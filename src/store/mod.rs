@@ -5,6 +5,7 @@ pub mod contexts;
 pub mod entries;
 pub mod node;
 pub mod pins;
+pub mod rounds;
 pub mod scan;
 pub mod size;
 pub mod stored;

@@ -74,6 +74,7 @@ pub mod limits;
 pub mod merkle;
 pub mod proof;
 pub mod reconcile;
+pub mod schedule;
 pub mod verify;
 
 pub use entry::{Content, Entry, EntryError};
