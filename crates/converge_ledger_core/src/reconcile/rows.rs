@@ -3,9 +3,9 @@
 //! First this node's rows are looked at, then the peer's, as far as they matter: a sound row here
 //! whose leaf the peer shares needs no other. Of rows only hashes and origins are kept.
 
-use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::descent::Place;
@@ -67,7 +67,7 @@ impl Candidate {
 
 #[derive(Debug)]
 pub(super) struct Rows<'a> {
-    context: Box<str>,
+    context: Arc<str>,
     policy: Policy<'a>,
     waiting: VecDeque<Place>,
     asked_mine: VecDeque<Place>,
@@ -187,7 +187,8 @@ impl<'a> Rows<'a> {
         let sequence = sequence_of(&place);
         check_leaf(row.as_ref(), Some(place.theirs), sequence)?;
         self.differences += 1;
-        let theirs = row.as_ref().and_then(|row| acceptable(&self.context, row));
+        let context = Arc::clone(&self.context);
+        let theirs = row.as_ref().and_then(|row| acceptable(&context, row));
         match (theirs, own) {
             (Some((entry, leaf)), Own::Sound(mine)) => {
                 let theirs = first(&entry, leaf);
