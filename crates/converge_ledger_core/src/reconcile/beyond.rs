@@ -8,14 +8,14 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::finding::{Contradiction, Finding};
-use super::request::{Fields, Policy, Request, Side};
+use super::request::{Fields, OwnedPolicy, Request, Side};
 use super::rows::acceptable;
 use crate::check::StoredRow;
 
 #[derive(Debug)]
-pub(super) struct Beyond<'a> {
+pub(super) struct Beyond {
     context: Box<str>,
-    policy: Policy<'a>,
+    policy: OwnedPolicy,
     first: i64,
     last: i64,
     seen: usize,
@@ -24,9 +24,9 @@ pub(super) struct Beyond<'a> {
     fetch: bool,
 }
 
-impl<'a> Beyond<'a> {
+impl Beyond {
     /// *Requires* `first <= last`.
-    pub(super) fn new(context: &str, policy: Policy<'a>, first: i64, last: i64) -> Self {
+    pub(super) fn new(context: &str, policy: OwnedPolicy, first: i64, last: i64) -> Self {
         Self {
             context: context.into(),
             policy,
@@ -70,7 +70,7 @@ impl<'a> Beyond<'a> {
         }
         match acceptable(&self.context, &row) {
             Some((entry, _)) => {
-                self.own |= entry.origin == self.policy.node;
+                self.own |= *entry.origin == *self.policy.node;
                 self.fetch &= self.policy.may_deliver(entry.origin);
             }
             None => {

@@ -7,7 +7,7 @@ use core::ops::RangeInclusive;
 use super::beyond::Beyond;
 use super::descent::Descent;
 use super::finding::{Contradiction, Finding, Outcome};
-use super::request::{Answer, Fields, Policy, Request, Side};
+use super::request::{Answer, Fields, OwnedPolicy, Policy, Request, Side};
 use super::rows::Rows;
 use super::suspects::Suspects;
 use crate::hash::Hash;
@@ -64,7 +64,7 @@ enum Phase {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
-pub struct Comparison<'a> {
+pub struct Comparison {
     mine: OwnHead,
     theirs: TreeHead,
     /// How many entries both have.
@@ -75,15 +75,15 @@ pub struct Comparison<'a> {
     suspects: Suspects,
     phase: Phase,
     asked: VecDeque<Request>,
-    beyond: Option<Beyond<'a>>,
+    beyond: Option<Beyond>,
     descent: Option<Descent>,
-    rows: Rows<'a>,
+    rows: Rows,
     /// Whether nothing ended the comparison early.
     complete: bool,
     findings: Vec<Finding>,
 }
 
-impl<'a> Comparison<'a> {
+impl Comparison {
     /// A comparison of what two nodes hold of `context`.
     ///
     /// `theirs` is what the peer states. `suspects` are sequences of this node's entries that are
@@ -93,13 +93,14 @@ impl<'a> Comparison<'a> {
         context: &str,
         mine: OwnHead,
         theirs: TreeHead,
-        policy: Policy<'a>,
+        policy: Policy<'_>,
         suspects: &[RangeInclusive<i64>],
     ) -> Self {
+        let policy = OwnedPolicy::from(policy);
         let common = mine.size.min(theirs.size);
         let beyond = (theirs.size > common).then(|| {
             let (first, last) = behind(common, theirs.size);
-            Beyond::new(context, policy, first, last)
+            Beyond::new(context, policy.clone(), first, last)
         });
         Self {
             mine,

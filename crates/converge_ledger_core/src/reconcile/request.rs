@@ -1,5 +1,8 @@
 //! What a comparison asks, and in which form it is answered.
 
+use alloc::string::String;
+use alloc::sync::Arc;
+
 use crate::check::StoredRow;
 use crate::hash::Hash;
 use crate::merkle::{Run, TreeSize};
@@ -115,11 +118,32 @@ pub struct Policy<'a> {
     pub deliverable: Origins<'a>,
 }
 
-impl Policy<'_> {
+/// A policy that outlives the names in it.
+#[derive(Clone, Debug)]
+pub(super) struct OwnedPolicy {
+    pub(super) node: Arc<str>,
+    /// Nothing for all.
+    deliverable: Option<Arc<[String]>>,
+}
+
+impl OwnedPolicy {
     pub(super) fn may_deliver(&self, origin: &str) -> bool {
-        match self.deliverable {
-            Origins::Any => true,
-            Origins::Only(origins) => origins.contains(&origin),
+        self.deliverable
+            .as_ref()
+            .is_none_or(|origins| origins.iter().any(|it| it == origin))
+    }
+}
+
+impl From<Policy<'_>> for OwnedPolicy {
+    fn from(policy: Policy<'_>) -> Self {
+        Self {
+            node: policy.node.into(),
+            deliverable: match policy.deliverable {
+                Origins::Any => None,
+                Origins::Only(origins) => {
+                    Some(origins.iter().map(|&it| String::from(it)).collect())
+                }
+            },
         }
     }
 }

@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 
 use super::descent::Place;
 use super::finding::{Contradiction, Finding, First, OwnRow, Unrestored};
-use super::request::{Fields, Policy, Request, Side};
+use super::request::{Fields, OwnedPolicy, Request, Side};
 use crate::check::StoredRow;
 use crate::entry::{Content, Entry};
 use crate::hash::Hash;
@@ -66,9 +66,9 @@ impl Candidate {
 }
 
 #[derive(Debug)]
-pub(super) struct Rows<'a> {
+pub(super) struct Rows {
     context: Arc<str>,
-    policy: Policy<'a>,
+    policy: OwnedPolicy,
     waiting: VecDeque<Place>,
     asked_mine: VecDeque<Place>,
     /// Whose row of this node is known, and the peer's is wanted.
@@ -83,8 +83,8 @@ pub(super) struct Rows<'a> {
     failed: usize,
 }
 
-impl<'a> Rows<'a> {
-    pub(super) fn new(context: &str, policy: Policy<'a>) -> Self {
+impl Rows {
+    pub(super) fn new(context: &str, policy: OwnedPolicy) -> Self {
         Self {
             context: context.into(),
             policy,
