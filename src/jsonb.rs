@@ -35,6 +35,20 @@ pub fn empty_object() -> pg_sys::Datum {
     }
 }
 
+/// A new jsonb value. Raises where the text is none that PostgreSQL takes.
+pub fn parse(text: &str) -> Result<pg_sys::Datum, Failure> {
+    let text = CString::new(text).map_err(|_| report::internal("metadata contains a NUL"))?;
+    // SAFETY: as in `empty_object`; if it raises, the text is freed on the way out.
+    Ok(unsafe {
+        pg_sys::OidInputFunctionCall(
+            pg_sys::F_JSONB_IN.into(),
+            text.as_ptr().cast_mut(),
+            pg_sys::InvalidOid,
+            -1,
+        )
+    })
+}
+
 /// A jsonb value: its root container.
 pub struct Jsonb<'a>(&'a [u8]);
 

@@ -6,6 +6,7 @@
 pub(crate) mod announce;
 pub(crate) mod api;
 pub(crate) mod append;
+pub(crate) mod attempt;
 pub(crate) mod function;
 pub(crate) mod guard;
 pub(crate) mod incident;
@@ -14,6 +15,7 @@ pub(crate) mod ledger;
 pub(crate) mod peer;
 pub(crate) mod progress;
 pub(crate) mod receive;
+pub(crate) mod reconcile;
 pub(crate) mod report;
 pub(crate) mod scratch;
 pub(crate) mod settings;
@@ -179,6 +181,11 @@ pgrx::extension_sql_file!(
     requires = ["forks"]
 );
 pgrx::extension_sql_file!(
+    "../sql/functions/reconcile.sql",
+    name = "reconcile",
+    requires = ["peers"]
+);
+pgrx::extension_sql_file!(
     "../sql/views/peers.sql",
     name = "peers",
     requires = ["peer_functions"]
@@ -186,6 +193,6 @@ pgrx::extension_sql_file!(
 pgrx::extension_sql_file!(
     "../sql/privileges.sql",
     name = "privileges",
-    requires = ["peers"],
+    requires = ["reconcile"],
     finalize
 );

@@ -10,6 +10,7 @@ mod name;
 mod peers;
 mod proof;
 mod read;
+mod reconcile;
 mod status;
 mod takeover;
 mod tree;

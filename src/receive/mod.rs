@@ -17,7 +17,7 @@ mod source;
 mod transaction;
 
 pub use arrival::{arrive, refuse_change, Fate};
-pub use quarantine::greatest_lamport;
+pub use quarantine::{greatest_lamport, keep_row};
 pub use settle::{settle_all, settle_slice, Slice};
 pub use source::is_worker;
-pub use transaction::{aborted_subtransaction, at_commit, committed, end};
+pub use transaction::{aborted_subtransaction, at_commit, committed, deliver_as, end};

@@ -80,6 +80,11 @@ pub fn keep(
     Ok(kind.is_branch())
 }
 
+/// Keeps a row that nobody delivered, but that a peer was found to have.
+pub fn keep_row(fields: &Fields, kind: Kind, reason: &str, source: &str) -> Result<(), Failure> {
+    keep(fields, kind, reason, None, source).map(|_| ())
+}
+
 /// The greatest Lamport time up to `limit` of what was ever kept of a context.
 pub fn greatest_lamport(context: &str, limit: i64) -> Result<Option<i64>, Failure> {
     let tables = ledger::quarantine()?;

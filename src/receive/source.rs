@@ -54,6 +54,17 @@ impl Source {
         source
     }
 
+    /// A peer from which entries are fetched, as if its subscription had delivered them.
+    pub fn named(ledger: &Ledger, name: &str, origins: Option<&[String]>) -> Source {
+        Source {
+            subscription: name.to_owned(),
+            pins: origins.map(|origins| origins.iter().cloned().collect()),
+            node: identity::known_name(ledger),
+            catches_up: !identity::is_confirmed(ledger),
+            ..Source::default()
+        }
+    }
+
     /// Whether it is a subscription, and not an administrator's session.
     pub fn is_peer(&self) -> bool {
         !self.subscription.is_empty()

@@ -101,6 +101,12 @@ pub fn source(ledger: &Ledger) -> Rc<Source> {
     source
 }
 
+/// Lets what follows in this transaction count as delivered by a peer, which may be pinned to some origins; or no longer.
+pub fn deliver_as(ledger: &Ledger, peer: Option<(&str, Option<&[String]>)>) {
+    let source = peer.map(|(name, origins)| Rc::new(Source::named(ledger, name, origins)));
+    DELIVERIES.with_borrow_mut(|deliveries| deliveries.source = source);
+}
+
 /// What is known of a context, taken out while it is worked with. Should that fail, what must not be forgotten is left.
 pub fn take(context: &str) -> Option<Delivery> {
     DELIVERIES.with_borrow_mut(|deliveries| {

@@ -235,3 +235,13 @@ pub fn context_full(context: &str) -> Failure {
     )
     .detail("The largest sequence is 2^53 - 1.")
 }
+
+/// A peer asks what this version does not answer.
+pub fn peer_question(kind: &str) -> Failure {
+    Failure::new(
+        Code::ERRCODE_INVALID_PARAMETER_VALUE,
+        format!("there is no answer to the question \"{kind}\""),
+    )
+    .detail("Kinds are consistency, nodes, entries and headers; nodes are 1 to 256 of a stored level.")
+    .hint("This function is called by the reconcilers of other nodes.")
+}

@@ -362,7 +362,18 @@ pub struct Row<'scan> {
     scan: PhantomData<&'scan Scan>,
 }
 
-impl Row<'_> {
+impl<'slot> Row<'slot> {
+    /// The row that a slot holds.
+    ///
+    /// # Safety
+    /// The slot belongs to one of the ledger's tables, and holds the row for as long as the result lives.
+    pub(super) unsafe fn of_slot(slot: *mut pg_sys::TupleTableSlot) -> Row<'slot> {
+        Row {
+            slot,
+            scan: PhantomData,
+        }
+    }
+
     /// The value of a column, none when it is null. Columns count from 1.
     pub fn datum(&self, column: usize) -> Option<pg_sys::Datum> {
         // SAFETY: the slot holds a row of the table; columns are those of crate::ledger, which the table

@@ -82,7 +82,21 @@ impl<'a> StoredRow<'a> {
     }
 
     /// The entry of a context that the row states, with that content.
-    pub(crate) fn entry(&self, context: &'a str, content: Content<'a>) -> Entry<'a> {
+    /// The entry that the row is and the leaf that it hashes to; nothing unless it is of format 1 and hashes to its leaf.
+    pub fn sound(&self, context: &'a str) -> Option<(Entry<'a>, Hash)> {
+        let entry = self.entry(context, self.content()?);
+        let leaf = self.leaf()?;
+        (self.format == i16::from(FORMAT) && entry.leaf_hash() == leaf).then_some((entry, leaf))
+    }
+
+    /// As [`StoredRow::sound`], if a database could store the row: what a peer gives must keep all limits.
+    pub fn acceptable(&self, context: &'a str) -> Option<(Entry<'a>, Hash)> {
+        self.sound(context)
+            .filter(|(entry, _)| entry.check().is_ok())
+    }
+
+    /// The entry with this content, whether it hashes to the leaf or not.
+    pub fn entry(&self, context: &'a str, content: Content<'a>) -> Entry<'a> {
         Entry {
             context,
             sequence: self.sequence,

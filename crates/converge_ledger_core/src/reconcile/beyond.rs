@@ -9,7 +9,6 @@ use alloc::vec::Vec;
 
 use super::finding::{Contradiction, Finding};
 use super::request::{Fields, OwnedPolicy, Request, Side};
-use super::rows::acceptable;
 use crate::check::StoredRow;
 
 #[derive(Debug)]
@@ -68,7 +67,7 @@ impl Beyond {
             let (asked, received) = (sequence, row.sequence);
             return Err(Contradiction::OtherEntry { asked, received });
         }
-        match acceptable(&self.context, &row) {
+        match row.acceptable(&self.context) {
             Some((entry, _)) => {
                 self.own |= *entry.origin == *self.policy.node;
                 self.fetch &= self.policy.may_deliver(entry.origin);

@@ -14,7 +14,6 @@ use super::request::{Fields, OwnedPolicy, Request, Side};
 use crate::check::StoredRow;
 use crate::entry::{Content, Entry};
 use crate::hash::Hash;
-use crate::limits::FORMAT;
 
 /// How many rows are asked for in the first step, and at most: behind the beginning of a fork
 /// none is needed.
@@ -159,7 +158,7 @@ impl Rows {
                 state: OwnRow::Missing,
                 erased,
             },
-            Some(row) => match sound(&self.context, row) {
+            Some(row) => match row.sound(&self.context) {
                 Some(_) if place.mine == Some(place.theirs) => return Ok(()),
                 Some((entry, leaf)) => Own::Sound(first(&entry, leaf)),
                 None => Own::Fails {
@@ -188,7 +187,7 @@ impl Rows {
         check_leaf(row.as_ref(), Some(place.theirs), sequence)?;
         self.differences += 1;
         let context = Arc::clone(&self.context);
-        let theirs = row.as_ref().and_then(|row| acceptable(&context, row));
+        let theirs = row.as_ref().and_then(|row| row.acceptable(&context));
         match (theirs, own) {
             (Some((entry, leaf)), Own::Sound(mine)) => {
                 let theirs = first(&entry, leaf);
@@ -278,18 +277,6 @@ fn check_leaf(
         (Some(row), _) if row.leaf() != stated => Err(Contradiction::OtherLeaf { sequence }),
         _ => Ok(()),
     }
-}
-
-/// The entry of a row that hashes to its leaf, and the leaf.
-fn sound<'a>(context: &'a str, row: &StoredRow<'a>) -> Option<(Entry<'a>, Hash)> {
-    let entry = row.entry(context, row.content()?);
-    let leaf = row.leaf()?;
-    (row.format == i16::from(FORMAT) && entry.leaf_hash() == leaf).then_some((entry, leaf))
-}
-
-/// The same, if this node could store the row: a peer's row must keep all limits.
-pub(super) fn acceptable<'a>(context: &'a str, row: &StoredRow<'a>) -> Option<(Entry<'a>, Hash)> {
-    sound(context, row).filter(|(entry, _)| entry.check().is_ok())
 }
 
 fn first(entry: &Entry<'_>, leaf: Hash) -> First {

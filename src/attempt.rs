@@ -1,0 +1,62 @@
+//! Tries what may raise, and goes on if it does: in a subtransaction, as procedural languages do it.
+
+use crate::report::Failure;
+use pgrx::pg_sys;
+use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
+use pgrx::pg_sys::panic::CaughtError;
+use pgrx::PgTryBuilder;
+use std::panic::AssertUnwindSafe;
+
+/// What is not to be survived: somebody wants the statement or the process to end, or the transaction is lost.
+const FATAL: [Code; 7] = [
+    Code::ERRCODE_QUERY_CANCELED,
+    Code::ERRCODE_ADMIN_SHUTDOWN,
+    Code::ERRCODE_CRASH_SHUTDOWN,
+    Code::ERRCODE_CANNOT_CONNECT_NOW,
+    Code::ERRCODE_DATABASE_DROPPED,
+    Code::ERRCODE_IDLE_SESSION_TIMEOUT,
+    Code::ERRCODE_TRANSACTION_TIMEOUT,
+];
+
+/// Does `work`; gives the message of the error if it fails or raises, and then nothing of it has happened.
+pub fn attempt<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, String> {
+    // SAFETY: memory context and resource owner are put back afterwards, whichever way `work` ends; a row of an open scan is not
+    // held over the call by any caller. What is fatal is raised again once the subtransaction is rolled back.
+    unsafe {
+        let (context, owner) = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
+        pg_sys::BeginInternalSubTransaction(std::ptr::null());
+        pg_sys::MemoryContextSwitchTo(context);
+        let done = PgTryBuilder::new(AssertUnwindSafe(|| work().map_err(Caught::Failed)))
+            .catch_others(|cause| Err(Caught::Raised(cause)))
+            .execute();
+        pg_sys::MemoryContextSwitchTo(context);
+        match done {
+            Ok(_) => pg_sys::ReleaseCurrentSubTransaction(),
+            Err(_) => pg_sys::RollbackAndReleaseCurrentSubTransaction(),
+        }
+        pg_sys::MemoryContextSwitchTo(context);
+        pg_sys::CurrentResourceOwner = owner;
+        done.map_err(|caught| match caught {
+            Caught::Failed(failure) => failure.reason(),
+            Caught::Raised(cause) => {
+                let (code, message) = match &cause {
+                    CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => {
+                        (report.sql_error_code(), report.message().to_owned())
+                    }
+                    CaughtError::RustPanic { ereport, .. } => {
+                        (ereport.sql_error_code(), ereport.message().to_owned())
+                    }
+                };
+                if FATAL.contains(&code) {
+                    cause.rethrow();
+                }
+                message
+            }
+        })
+    }
+}
+
+enum Caught {
+    Failed(Failure),
+    Raised(CaughtError),
+}

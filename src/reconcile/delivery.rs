@@ -1,0 +1,53 @@
+//! Whether what a peer has and this database has not is still on its way by a subscription.
+
+use crate::incident;
+use crate::report::Failure;
+use pgrx::pg_sys;
+
+/// How far a subscription is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Delivery {
+    /// It copies the table: everything is on its way.
+    Copying,
+    /// Its worker has applied all that the peer had written before this position.
+    Applied(i64),
+    /// No worker runs.
+    Down,
+}
+
+impl Delivery {
+    /// Whether what the peer had at `position` of its WAL may yet come.
+    pub fn may_bring(self, position: i64) -> bool {
+        // The peer's position may count the header of a page that nothing is written to yet.
+        const HEADER: i64 = 64;
+        match self {
+            Delivery::Copying => true,
+            Delivery::Applied(applied) => applied + HEADER < position,
+            Delivery::Down => false,
+        }
+    }
+}
+
+/// How far a subscription is now.
+pub fn state(subscription: pg_sys::Oid) -> Result<Delivery, Failure> {
+    let mut state = Delivery::Down;
+    incident::call(|client| {
+        let find = "SELECT exists (SELECT FROM pg_catalog.pg_subscription_rel AS relation
+                                    WHERE relation.srsubid = $1 AND relation.srsubstate NOT IN ('r', 's')),
+                           (SELECT coalesce(max((worker.latest_end_lsn - '0/0'::pg_lsn)::bigint), 0)
+                              FROM pg_catalog.pg_stat_subscription AS worker
+                             WHERE worker.subid = $1 AND worker.relid IS NULL AND worker.pid IS NOT NULL
+                            HAVING count(*) > 0)";
+        for row in client.select(find, None, &[subscription.into()])? {
+            let copying: Option<bool> = row.get(1)?;
+            let applied: Option<i64> = row.get(2)?;
+            state = match (copying, applied) {
+                (Some(true), _) => Delivery::Copying,
+                (_, Some(applied)) => Delivery::Applied(applied),
+                _ => Delivery::Down,
+            };
+        }
+        Ok(())
+    })?;
+    Ok(state)
+}

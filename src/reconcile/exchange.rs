@@ -1,0 +1,571 @@
+//! A round with one peer, statement by statement. What it says is a claim until the core has held it against what it said before.
+
+use super::act::{self, Work};
+use super::answers::Own;
+use super::question::{self, PeerRow, Piece, Question, What};
+use super::{Line, Local};
+use crate::digest;
+use crate::peer::status::{who, Node};
+use crate::peer::{Conversation, Problem, Row, Statement};
+use crate::report::Failure;
+use crate::scratch::Scratch;
+use crate::store::scan::Sight;
+use crate::store::{entries, unsettled};
+use converge_ledger_core::hash::Hash;
+use converge_ledger_core::limits::{check_text, TextField, MAX_NUMBER};
+use converge_ledger_core::merkle::{TreeHead, TreeSize};
+use converge_ledger_core::reconcile::{
+    Answer, Comparison, Fields, Origins, Outcome, OwnHead, Policy, Request, Side,
+};
+use pgrx::pg_sys;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::rc::Rc;
+
+/// So many contexts are compared at once, a round trip for the next step of all of them.
+const ABREAST: usize = 16;
+
+/// So many contexts that differ are looked at in one round.
+const MAX_DIFFERING: usize = 100_000;
+
+const BEGIN: &std::ffi::CStr = c"begin isolation level repeatable read read only";
+
+/// What became of a round.
+#[derive(Default)]
+pub struct Report {
+    pub lines: Vec<Line>,
+    /// Contexts whose sizes and roots were compared one by one.
+    pub compared: i64,
+    /// Those of them in which something differs.
+    pub differing: i64,
+    /// Entries put at their places.
+    pub repaired: i64,
+}
+
+/// A round with one peer.
+pub struct Exchange {
+    pub(super) local: Rc<Local>,
+    /// Name of the subscription, or of the added node.
+    pub(super) source: String,
+    pub(super) subscription: Option<pg_sys::Oid>,
+    /// Whose entries the peer may deliver; none for all.
+    pub(super) origins: Option<Vec<String>>,
+    pub(super) report: Report,
+    /// End of the peer's WAL when it was asked.
+    pub(super) position: i64,
+    stage: Stage,
+    node: Option<Node>,
+    differing: HashSet<u32>,
+    heads: Vec<(String, TreeHead)>,
+    todo: VecDeque<(Rc<str>, TreeHead, Erased)>,
+    active: Vec<Active>,
+    /// Of each question that was asked: which of the comparisons, and which of its requests.
+    asked: Vec<(usize, usize)>,
+    /// What follows from findings and needs rows of the peer.
+    pub(super) works: VecDeque<Work>,
+    pub(super) working: Option<Work>,
+}
+
+enum Stage {
+    Who,
+    Begin,
+    Digests,
+    Heads,
+    Compare,
+    Work,
+}
+
+/// The entries of a context that are erased here, once somebody had to look for them.
+pub type Erased = Option<Rc<HashSet<i64>>>;
+
+struct Active {
+    context: Rc<str>,
+    theirs: TreeHead,
+    erased: Erased,
+    comparison: Comparison,
+    requests: Vec<Request>,
+    received: Vec<Received>,
+}
+
+/// What the peer has answered to one request.
+enum Received {
+    Nothing,
+    Hashes(Vec<Option<Hash>>),
+    Row(PeerRow),
+    Unusable,
+}
+
+impl Exchange {
+    pub fn new(
+        local: Rc<Local>,
+        source: &str,
+        subscription: Option<pg_sys::Oid>,
+        origins: Option<Vec<String>>,
+    ) -> Exchange {
+        Exchange {
+            local,
+            source: source.to_owned(),
+            subscription,
+            origins,
+            report: Report::default(),
+            position: 0,
+            stage: Stage::Who,
+            node: None,
+            differing: HashSet::new(),
+            heads: Vec::new(),
+            todo: VecDeque::new(),
+            active: Vec::new(),
+            asked: Vec::new(),
+            works: VecDeque::new(),
+            working: None,
+        }
+    }
+
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// What the peer says its node is called.
+    pub fn node_name(&self) -> Option<String> {
+        self.node.as_ref()?.name.clone()
+    }
+
+    pub(super) fn own<'a>(&'a self, context: &'a str) -> Own<'a> {
+        Own {
+            ledger: &self.local.ledger,
+            context,
+            sight: Sight::Latest,
+        }
+    }
+
+    /// Ends the round, whether it came to its end or not. What was certain before it was cut off is acted on.
+    pub fn end(&mut self, problem: Option<&Problem>) {
+        if problem.is_some() {
+            for active in std::mem::take(&mut self.active) {
+                let outcome = active.comparison.finish();
+                let _ = self.conclude(&active.context, active.theirs, &active.erased, outcome);
+            }
+        }
+        self.works.clear();
+        self.working = None;
+    }
+
+    fn advance(&mut self) -> Result<Option<Statement>, Failure> {
+        match self.stage {
+            Stage::Who | Stage::Begin | Stage::Digests => Ok(None),
+            Stage::Heads => {
+                self.choose_contexts()?;
+                self.go_on()
+            }
+            Stage::Compare => {
+                self.take_answers()?;
+                self.go_on()
+            }
+            Stage::Work => {
+                self.go_on()
+            }
+        }
+    }
+
+    /// The next statement: for what follows from findings, else for the comparisons; none at the end.
+    fn go_on(&mut self) -> Result<Option<Statement>, Failure> {
+        loop {
+            (self.local.between)();
+            if let Some(statement) = act::next(self)? {
+                self.stage = Stage::Work;
+                return Ok(Some(statement));
+            }
+            if let Some(statement) = self.compare()? {
+                self.stage = Stage::Compare;
+                return Ok(Some(statement));
+            }
+            if self.works.is_empty() && self.active.is_empty() && self.todo.is_empty() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// The question for the digests of all buckets, and how far the peer's WAL goes.
+    fn ask_digests(&self) -> Statement {
+        let question = c"
+            select bucket, digest, null
+              from converge_ledger.peer_digests_1($1::integer)
+             union all
+            select null, null,
+                   (case when pg_catalog.pg_is_in_recovery() then pg_catalog.pg_last_wal_replay_lsn()
+                         else pg_catalog.pg_current_wal_insert_lsn() end - '0/0'::pg_catalog.pg_lsn)::bigint";
+        Statement::new(question, [&self.local.buckets.to_string()])
+    }
+
+    fn take_digest(&mut self, row: &Row) -> Result<(), Problem> {
+        if row.text(0)?.is_none() {
+            self.position = row.number(2)?;
+            return Ok(());
+        }
+        let bucket = u32::try_from(row.number(0)?)
+            .ok()
+            .filter(|bucket| *bucket < self.local.buckets)
+            .ok_or(Problem::Answer("names another bucket"))?;
+        let digest = question::hash(row.required(1)?)?;
+        if self.local.digests.get(&bucket) != Some(&digest) {
+            self.differing.insert(bucket);
+        }
+        Ok(())
+    }
+
+    /// The question for sizes and roots of the contexts in the buckets that differ, or that suspects are in; none if there are none.
+    fn ask_heads(&mut self) -> Option<Statement> {
+        let claims = self.local.claims.iter();
+        let claimed = claims.filter_map(|(of, context)| (*of == self.source).then_some(context));
+        for context in self.local.suspects.keys().chain(claimed) {
+            self.differing
+                .insert(digest::bucket(context, self.local.buckets));
+        }
+        if self.differing.is_empty() {
+            return None;
+        }
+        let question = c"
+            select context_id, size, rfc6962 from converge_ledger.peer_heads_1($1::integer, $2::integer[])";
+        let wanted = crate::peer::array(self.differing.iter().map(u32::to_string));
+        Some(Statement::new(
+            question,
+            [&self.local.buckets.to_string(), &wanted],
+        ))
+    }
+
+    fn take_head(&mut self, row: &Row) -> Result<(), Problem> {
+        let context = row.required(0)?;
+        let size = u64::try_from(row.number(1)?).ok();
+        let size = size
+            .and_then(|size| TreeSize::new(size).ok())
+            .filter(|size| *size > TreeSize::EMPTY)
+            .ok_or(Problem::Answer("has an impossible size"))?;
+        if check_text(TextField::Context, context).is_err() {
+            return Err(Problem::Answer("names a context that cannot be"));
+        }
+        let root = question::hash(row.required(2)?)?;
+        self.report.compared += 1;
+        if self.heads.len() < MAX_DIFFERING {
+            self.heads
+                .push((context.to_owned(), TreeHead { size, root }));
+        }
+        Ok(())
+    }
+
+    /// Which contexts are to be compared.
+    fn choose_contexts(&mut self) -> Result<(), Failure> {
+        let local = Rc::clone(&self.local);
+        let wanted: Vec<u32> = self.differing.drain().collect();
+        let mut own: HashMap<String, (i64, Hash)> = HashMap::new();
+        digest::heads(
+            &local.ledger,
+            local.buckets,
+            Some(&wanted),
+            |context, size, root| {
+                own.insert(context.to_owned(), (size, root));
+            },
+        )?;
+        let mut seen = HashSet::new();
+        for (context, theirs) in std::mem::take(&mut self.heads) {
+            let is_equal = own
+                .get(&context)
+                .is_some_and(|(size, root)| *size as u64 == theirs.size.get() && *root == theirs.root);
+            let claim = (self.source.clone(), context.clone());
+            let is_asked_for =
+                local.suspects.contains_key(&context) || local.claims.contains(&claim);
+            if (is_equal && !is_asked_for) || !seen.insert(context.clone()) {
+                continue;
+            }
+            self.report.differing += i64::from(!is_equal);
+            self.todo.push_back((context.into(), theirs, None));
+        }
+        Ok(())
+    }
+
+    /// How many entries of a context are here, counting those behind a hole that is in them.
+    pub(super) fn own_size(&self, context: &str) -> i64 {
+        let ledger = &self.local.ledger;
+        Scratch::new().during(|| {
+            let end = unsettled::end(ledger, context, Sight::Latest);
+            let mut hint = 0;
+            loop {
+                let located = entries::last(ledger, context, hint, end, Sight::Latest);
+                let size = located.last.map_or(hint, |last| last.sequence);
+                match entries::next_after(ledger, context, size, Sight::Latest) {
+                    Some(next) if next <= end => hint = next,
+                    _ => return size,
+                }
+            }
+        })
+    }
+
+    /// Begins the comparison of a context.
+    fn begin(&self, context: Rc<str>, theirs: TreeHead, erased: Erased) -> Active {
+        let local = &self.local;
+        let size = TreeSize::try_from(self.own_size(&context)).unwrap_or(TreeSize::EMPTY);
+        let root = Scratch::new().during(|| self.own(&context).root(size));
+        let origins: Option<Vec<&str>> = self
+            .origins
+            .as_ref()
+            .map(|origins| origins.iter().map(String::as_str).collect());
+        let policy = Policy {
+            node: local.node.as_deref().unwrap_or_default(),
+            deliverable: match &origins {
+                None => Origins::Any,
+                Some(origins) => Origins::Only(origins),
+            },
+        };
+        let suspects = local
+            .suspects
+            .get(&*context)
+            .map_or(&[][..], Vec::as_slice);
+        let comparison =
+            Comparison::new(&context, OwnHead { size, root }, theirs, policy, suspects);
+        Active {
+            context,
+            theirs,
+            erased,
+            comparison,
+            requests: Vec::new(),
+            received: Vec::new(),
+        }
+    }
+
+    /// Goes on with the comparisons, and begins others, until the peer is to be asked something.
+    fn compare(&mut self) -> Result<Option<Statement>, Failure> {
+        while self.active.len() < ABREAST {
+            let Some((context, theirs, erased)) = self.todo.pop_front() else {
+                break;
+            };
+            let active = self.begin(context, theirs, erased);
+            self.active.push(active);
+        }
+        let mut questions = Vec::new();
+        self.asked.clear();
+        let mut at = 0;
+        while at < self.active.len() {
+            if !self.step(at) {
+                let Active {
+                    context,
+                    theirs,
+                    erased,
+                    comparison,
+                    ..
+                } = self.active.swap_remove(at);
+                self.conclude(&context, theirs, &erased, comparison.finish())?;
+                continue;
+            }
+            let active = &self.active[at];
+            for (number, request) in active.requests.iter().enumerate() {
+                if let Some(what) = ask_peer(request) {
+                    self.asked.push((at, number));
+                    questions.push(Question {
+                        context: Rc::clone(&active.context),
+                        what,
+                    });
+                }
+            }
+            at += 1;
+        }
+        Ok((!questions.is_empty()).then(|| question::ask(&questions)))
+    }
+
+    /// Lets a comparison go on until it wants something of the peer; false at its end.
+    fn step(&mut self, at: usize) -> bool {
+        loop {
+            let requests = self.active[at].comparison.requests();
+            if requests.is_empty() {
+                return false;
+            }
+            if requests.iter().any(|request| request.side() == Side::Peer) {
+                let active = &mut self.active[at];
+                active.received = requests.iter().map(|_| Received::Nothing).collect();
+                active.requests = requests;
+                return true;
+            }
+            for request in requests {
+                self.answer_own(at, request);
+            }
+        }
+    }
+
+    /// Answers a comparison from this database.
+    fn answer_own(&mut self, at: usize, request: Request) {
+        let (context, erased) = (
+            Rc::clone(&self.active[at].context),
+            self.active[at].erased.clone(),
+        );
+        let (ledger, sight) = (self.local.ledger, Sight::Latest);
+        let own = Own {
+            ledger: &ledger,
+            context: &context,
+            sight,
+        };
+        let comparison = &mut self.active[at].comparison;
+        Scratch::new().during(|| match request {
+            Request::Root { size } => comparison.answer(Answer::Root(own.root(size))),
+            Request::Nodes { run, .. } => comparison.answer(Answer::Nodes(&own.nodes(run))),
+            Request::Row { sequence, .. } => {
+                let erased = erased.is_some_and(|erased| erased.contains(&sequence));
+                let mut found = false;
+                own.rows(sequence, sequence, |row| {
+                    found = true;
+                    let row = Some(*row);
+                    comparison.answer(Answer::Row { row, erased });
+                    false
+                });
+                if !found {
+                    comparison.answer(Answer::Row { row: None, erased });
+                }
+            }
+            Request::Consistency { .. } => comparison.answer(Answer::Unusable),
+        });
+    }
+
+    fn take_piece(&mut self, row: &Row) -> Result<(), Problem> {
+        let (number, piece) = question::read(row)?;
+        let &(at, request) = self
+            .asked
+            .get(number)
+            .ok_or(Problem::Answer("is to another question"))?;
+        let place = &mut self.active[at].received[request];
+        *place = match (&*place, piece) {
+            (Received::Nothing, Piece::Hashes(Some(hashes))) => Received::Hashes(hashes),
+            (Received::Nothing, Piece::Entry(row)) => Received::Row(row),
+            _ => Received::Unusable,
+        };
+        Ok(())
+    }
+
+    /// Gives the comparisons what came of the peer and what is here.
+    fn take_answers(&mut self) -> Result<(), Failure> {
+        for at in 0..self.active.len() {
+            let requests = std::mem::take(&mut self.active[at].requests);
+            let received = std::mem::take(&mut self.active[at].received);
+            for (request, received) in requests.into_iter().zip(received) {
+                if request.side() == Side::Mine {
+                    self.answer_own(at, request);
+                } else {
+                    answer(&mut self.active[at].comparison, request, received);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn conclude(
+        &mut self,
+        context: &Rc<str>,
+        theirs: TreeHead,
+        erased: &Erased,
+        outcome: Outcome,
+    ) -> Result<(), Failure> {
+        if act::conclude(self, context, erased, outcome)? == act::Next::CompareAgain {
+            let erased = Rc::new(self.own(context).erased());
+            self.todo
+                .push_back((Rc::clone(context), theirs, Some(erased)));
+        }
+        Ok(())
+    }
+}
+
+impl Conversation for Exchange {
+    fn next(&mut self, answered: usize) -> Result<Option<Statement>, Problem> {
+        match self.stage {
+            Stage::Who if answered == 0 => return Ok(Some(who())),
+            Stage::Who => {
+                if self.node.as_ref().is_some_and(Node::is_this_one) {
+                    return Err(Problem::Answer("says that it is this very database"));
+                }
+                self.stage = Stage::Begin;
+                return Ok(Some(Statement::new(BEGIN, [])));
+            }
+            Stage::Begin => {
+                self.stage = Stage::Digests;
+                return Ok(Some(self.ask_digests()));
+            }
+            Stage::Digests => {
+                self.stage = Stage::Heads;
+                return Ok(self.ask_heads());
+            }
+            Stage::Heads | Stage::Compare | Stage::Work => {}
+        }
+        self.advance()
+            .map_err(|failure| Problem::Here(failure.reason()))
+    }
+
+    fn take(&mut self, _answered: usize, row: &Row) -> Result<(), Problem> {
+        match self.stage {
+            Stage::Who => self.node = Some(Node::read(row)?),
+            Stage::Begin => {}
+            Stage::Digests => self.take_digest(row)?,
+            Stage::Heads => self.take_head(row)?,
+            Stage::Compare => self.take_piece(row)?,
+            Stage::Work => {
+                let piece = question::read(row)?;
+                act::take(self, piece)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What to ask the peer for a request.
+fn ask_peer(request: &Request) -> Option<What> {
+    match *request {
+        Request::Consistency { old, new } => Some(What::Consistency {
+            old: old.get(),
+            new: new.get(),
+        }),
+        Request::Nodes {
+            of: Side::Peer,
+            run,
+        } => Some(What::Nodes(run)),
+        Request::Row {
+            of: Side::Peer,
+            sequence,
+            fields,
+        } => {
+            let (first, last) = (sequence, sequence);
+            Some(match fields {
+                Fields::All => What::Entries { first, last },
+                Fields::WithoutContent => What::Headers { first, last },
+            })
+        }
+        Request::Root { .. }
+        | Request::Nodes { .. }
+        | Request::Row { .. } => None,
+    }
+}
+
+/// Gives a comparison the peer's answer to a request.
+fn answer(comparison: &mut Comparison, request: Request, received: Received) {
+    match (request, received) {
+        (Request::Consistency { .. }, Received::Hashes(hashes)) => {
+            let hashes: Option<Vec<Hash>> = hashes.into_iter().collect();
+            match hashes.as_deref() {
+                Some([old_root, path @ ..]) => comparison.answer(Answer::Consistency {
+                    old_root: *old_root,
+                    path,
+                }),
+                _ => comparison.answer(Answer::Unusable),
+            }
+        }
+        (Request::Nodes { .. }, Received::Hashes(hashes)) => {
+            comparison.answer(Answer::Nodes(&hashes));
+        }
+        (Request::Row { .. }, Received::Row(row)) => comparison.answer(Answer::Row {
+            row: Some(row.stored()),
+            erased: false,
+        }),
+        (Request::Row { .. }, Received::Nothing) => comparison.answer(Answer::Row {
+            row: None,
+            erased: false,
+        }),
+        _ => comparison.answer(Answer::Unusable),
+    }
+}
+
+/// Whether a number may be a sequence.
+pub fn is_sequence(sequence: i64) -> bool {
+    (1..=MAX_NUMBER).contains(&sequence)
+}

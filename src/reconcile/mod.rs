@@ -1,0 +1,253 @@
+//! Rounds of the reconciler: this database is compared with its peers by root hash, what can be proved is put right, what cannot is told.
+//!
+//! [`Exchange`](exchange::Exchange) is one round with one peer: digests over buckets of contexts, sizes and roots of the contexts in those that
+//! differ, then a comparison for each context that differs, which the core decides
+//! (`converge_ledger_core::reconcile`). [`act`] does what follows from its findings, [`place`] puts entries at their places.
+//! All peers are talked to at once; none waits for another.
+//!
+//! The same code serves the worker, whose round is many short transactions, and `ledger_reconcile`, which runs in the caller's
+//! transaction. docs/design/reconciling.md has the reasons.
+
+pub mod act;
+pub mod answers;
+pub mod delivery;
+pub mod exchange;
+pub mod place;
+mod question;
+mod suspects;
+mod told;
+
+use crate::append::identity;
+use crate::digest;
+use crate::ledger::{self, Ledger};
+use crate::peer::{list, Among, Limits, Peer, Problem, Round};
+use crate::report::{self, Failure};
+use crate::settings::{self, Repair};
+use crate::store::rounds::{self, PeerRound};
+use crate::store::scan::Sight;
+use crate::store::{contexts, pins};
+use converge_ledger_core::hash::Hash;
+use exchange::Exchange;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::RangeInclusive;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Each statement of a peer may take so long. A node that has no digests stored looks at each of its contexts.
+const LIMITS: Limits = Limits {
+    connect: Duration::from_secs(5),
+    answer: Duration::from_secs(30),
+    each: true,
+};
+
+/// How long one turn waits at most: what is due is looked at in between.
+const TURN: Duration = Duration::from_secs(1);
+
+/// Digests are stored for so many contexts in one round at most: the rest is a matter of the next one.
+const REFRESHED: u64 = 100_000;
+
+/// Who wants a round.
+#[derive(Clone, Copy)]
+pub enum Which<'a> {
+    /// A person: now, with all peers or that of one subscription.
+    Now(Option<&'a str>),
+    /// The worker, with the peers whose time has come. The function ends the running transaction and begins another.
+    Due(fn()),
+}
+
+/// One thing that was found, and what was done about it.
+pub struct Line {
+    pub peer: String,
+    pub context: String,
+    pub first: Option<i64>,
+    pub last: Option<i64>,
+    pub finding: &'static str,
+    pub action: String,
+    pub detail: String,
+}
+
+/// What this database knows of itself when it begins to talk to peers.
+pub struct Local {
+    pub ledger: Ledger,
+    pub node: Option<String>,
+    /// Whether the node's identity is that of the running server: until then peers may bring back what it has lost.
+    pub confirmed: bool,
+    pub repair: Repair,
+    pub buckets: u32,
+    pub digests: HashMap<u32, Hash>,
+    /// Entries that are known to be damaged here.
+    pub suspects: BTreeMap<String, Vec<RangeInclusive<i64>>>,
+    /// What was said of peers and is to be looked at again.
+    pub claims: told::Claims,
+    /// Makes what was done last for the others to see, as far as that is possible.
+    pub between: fn(),
+}
+
+impl Local {
+    fn read(ledger: Ledger, between: fn()) -> Result<Local, Failure> {
+        if settings::repair() == Repair::on {
+            digest::refresh(&ledger, REFRESHED)?;
+            between();
+        }
+        let mut count = 0;
+        contexts::each(&ledger, Sight::Latest, |_| count += 1);
+        let buckets = digest::choose_buckets(count);
+        let digests = digest::own(&ledger, buckets)?
+            .into_iter()
+            .map(|(bucket, _, digest)| (bucket, digest))
+            .collect();
+        Ok(Local {
+            node: identity::known_name(&ledger).map(|name| name.to_string()),
+            confirmed: identity::is_confirmed(&ledger),
+            repair: settings::repair(),
+            buckets,
+            digests,
+            suspects: suspects::open()?,
+            claims: told::open()?,
+            between,
+            ledger,
+        })
+    }
+}
+
+/// Runs a round. In the worker it goes on as long as a peer is being talked to, and talks to the others meanwhile when they are due.
+///
+/// Errors: 0A000 without libpq; 42704 for an unknown subscription. What goes wrong with one peer is no error.
+pub fn run(which: Which) -> Result<Vec<Line>, Failure> {
+    let ledger = ledger::ledger()?;
+    if settings::repair() == Repair::off {
+        return Ok(Vec::new());
+    }
+    let between = match which {
+        Which::Now(_) => crate::store::write::make_deletable,
+        Which::Due(between) => between,
+    };
+    let mut lines = Vec::new();
+    let mut talking: HashMap<String, PeerRound> = HashMap::new();
+    let mut round: Round<Exchange> = Round::new()?;
+    let mut numbers: Vec<String> = Vec::new();
+    let mut is_first = true;
+    loop {
+        if is_first || matches!(which, Which::Due(_)) {
+            let begun = begin_due(&ledger, which, between, &mut round, &mut talking, &mut numbers)?;
+            if is_first && begun == 0 {
+                if let Which::Now(Some(subscription)) = which {
+                    return Err(report::unknown_subscription(subscription));
+                }
+            }
+            is_first = false;
+        }
+        if round.is_empty() {
+            return Ok(lines);
+        }
+        for ended in round.turn(TURN) {
+            let key = &numbers[ended.number];
+            let Some(mut peer_round) = talking.remove(key) else {
+                continue;
+            };
+            let mut exchange = ended.conversation;
+            exchange.end(ended.problem.as_ref());
+            peer_round.node = exchange.node_name().or(peer_round.node);
+            peer_round.bytes = ended.received as i64;
+            peer_round.contexts_compared = exchange.report.compared;
+            peer_round.differing = exchange.report.differing;
+            peer_round.repaired = exchange.report.repaired;
+            let problem = ended.problem.as_ref().map(Problem::summary);
+            peer_round.finish(problem.as_deref());
+            rounds::write(&ledger, &peer_round);
+            between();
+            if let Some(problem) = ended.problem {
+                lines.push(Line {
+                    peer: exchange.source().to_owned(),
+                    context: String::new(),
+                    first: None,
+                    last: None,
+                    finding: "no answer",
+                    action: "asked again later".to_owned(),
+                    detail: problem.to_string(),
+                });
+            }
+            lines.append(&mut exchange.report.lines);
+            if matches!(which, Which::Due(_)) {
+                lines.clear();
+            }
+        }
+    }
+}
+
+/// Begins to talk to the peers that are due, and says to how many.
+fn begin_due(
+    ledger: &Ledger,
+    which: Which,
+    between: fn(),
+    round: &mut Round<Exchange>,
+    talking: &mut HashMap<String, PeerRound>,
+    numbers: &mut Vec<String>,
+) -> Result<usize, Failure> {
+    let peers = list::peers(ledger, Among::Enabled);
+    let known = rounds::read(ledger);
+    let now = now();
+    let due: Vec<(&Peer, String, PeerRound)> = peers
+        .iter()
+        .filter_map(|peer| {
+            let (is_added, source) = named(peer);
+            let key = format!("{is_added} {source}");
+            let last = known
+                .iter()
+                .find(|round| round.is_added == is_added && round.source == source)
+                .cloned()
+                .unwrap_or_else(|| PeerRound::none_yet(is_added, source));
+            let is_due = match which {
+                Which::Now(None) => true,
+                Which::Now(Some(only)) => !is_added && only == source,
+                Which::Due(_) => !talking.contains_key(&key) && last.due_at() <= now,
+            };
+            is_due.then_some((peer, key, last))
+        })
+        .collect();
+    if due.is_empty() {
+        return Ok(0);
+    }
+    if matches!(which, Which::Due(_)) {
+        let keep = |is_added: bool, source: &str| {
+            peers.iter().any(|peer| named(peer) == (is_added, source))
+        };
+        rounds::remove_others(ledger, keep);
+    }
+    let local = Rc::new(Local::read(*ledger, between)?);
+    let begun = due.len();
+    for (peer, key, mut peer_round) in due {
+        peer_round.begin();
+        let (is_added, source) = named(peer);
+        let origins = match is_added {
+            // It delivers nothing. What this node has appended itself it may vouch for.
+            true => Some(local.node.clone().into_iter().collect()),
+            false => {
+                let pins = pins::read(ledger, source, Sight::Latest);
+                (!pins.is_empty()).then(|| pins.into_iter().collect::<Vec<_>>())
+            }
+        };
+        let subscription = match &peer.source {
+            list::Source::Subscription { oid, .. } => Some(*oid),
+            list::Source::Added { .. } => None,
+        };
+        let exchange = Exchange::new(Rc::clone(&local), source, subscription, origins);
+        round.begin(numbers.len(), peer, exchange, LIMITS);
+        numbers.push(key.clone());
+        talking.insert(key, peer_round);
+    }
+    Ok(begun)
+}
+
+/// Whether a peer was added, and the name of its subscription or node.
+fn named(peer: &Peer) -> (bool, &str) {
+    match &peer.source {
+        list::Source::Subscription { name, .. } => (false, name),
+        list::Source::Added { node } => (true, node),
+    }
+}
+
+fn now() -> pgrx::pg_sys::TimestampTz {
+    // SAFETY: reads the clock.
+    unsafe { pgrx::pg_sys::GetCurrentTimestamp() }
+}

@@ -1,0 +1,191 @@
+//! What a peer is asked about contexts, many questions in one statement, and what its rows say.
+
+use crate::peer::{array, quote, Problem, Row, Statement};
+use converge_ledger_core::check::StoredRow;
+use converge_ledger_core::hash::Hash;
+use converge_ledger_core::merkle::Run;
+use std::rc::Rc;
+
+/// One question about one context.
+pub struct Question {
+    pub context: Rc<str>,
+    pub what: What,
+}
+
+/// As `converge_ledger.peer_answer_1` takes it.
+#[derive(Clone, Copy)]
+pub enum What {
+    Consistency {
+        old: u64,
+        new: u64,
+    },
+    Nodes(Run),
+    /// Rows with their content. The peer may answer with the first ones of them only.
+    Entries {
+        first: i64,
+        last: i64,
+    },
+    /// Rows with the digest of the content in its place.
+    Headers {
+        first: i64,
+        last: i64,
+    },
+}
+
+const ASK: &std::ffi::CStr = c"
+    select wanted.number, answer.*
+      from rows from (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::smallint[]),
+                      pg_catalog.unnest($4::bigint[]), pg_catalog.unnest($5::bigint[]))
+               with ordinality as wanted (context, kind, level, first, second, number)
+     cross join lateral converge_ledger.peer_answer_1(wanted.context, wanted.kind, wanted.level, wanted.first, wanted.second) as answer";
+
+/// The statement that asks all of them. Answers say to which question they belong, counted from 1.
+pub fn ask(questions: &[Question]) -> Statement {
+    let parts: Vec<(&str, u8, u64, u64)> = questions
+        .iter()
+        .map(|question| match question.what {
+            What::Consistency { old, new } => ("consistency", 0, old, new),
+            What::Nodes(run) => ("nodes", run.level, run.first, run.count),
+            What::Entries { first, last } => {
+                ("entries", 0, first.unsigned_abs(), last.unsigned_abs())
+            }
+            What::Headers { first, last } => {
+                ("headers", 0, first.unsigned_abs(), last.unsigned_abs())
+            }
+        })
+        .collect();
+    let contexts = array(questions.iter().map(|question| quote(&question.context)));
+    let kinds = array(parts.iter().map(|part| part.0.to_owned()));
+    let levels = array(parts.iter().map(|part| part.1.to_string()));
+    let firsts = array(parts.iter().map(|part| part.2.to_string()));
+    let seconds = array(parts.iter().map(|part| part.3.to_string()));
+    Statement::new(ASK, [&contexts, &kinds, &levels, &firsts, &seconds])
+}
+
+/// A row of the answer: to which question, counted from 0, and what it says.
+pub fn read(row: &Row) -> Result<(usize, Piece), Problem> {
+    let number = usize::try_from(row.number(0)? - 1)
+        .map_err(|_| Problem::Answer("is to another question"))?;
+    let Some(hashes) = row.text(1)? else {
+        return Ok((
+            number,
+            match row.text(2)? {
+                Some(_) => Piece::Entry(PeerRow::read(row)?),
+                None => Piece::Hashes(None),
+            },
+        ));
+    };
+    let bytes = bytea(hashes)?;
+    let (hashes, rest) = bytes.as_chunks::<32>();
+    if !rest.is_empty() {
+        return Err(Problem::Answer("has a malformed hash"));
+    }
+    // No hash is known to be all zeros: it stands for one that the peer does not have.
+    let hashes = hashes
+        .iter()
+        .map(|hash| (*hash != [0; 32]).then(|| Hash::from_bytes(*hash)))
+        .collect();
+    Ok((number, Piece::Hashes(Some(hashes))))
+}
+
+/// What one row of an answer says.
+pub enum Piece {
+    /// None where the peer cannot compute them.
+    Hashes(Option<Vec<Option<Hash>>>),
+    Entry(PeerRow),
+}
+
+/// An entry as a peer has it. Nothing of it has been checked.
+pub struct PeerRow {
+    pub sequence: i64,
+    pub lamport: i64,
+    /// Microseconds since 1970.
+    pub appended_at: Option<i64>,
+    pub format: i16,
+    pub origin: String,
+    pub key: String,
+    pub id: String,
+    pub payload: Option<Vec<u8>>,
+    pub metadata: Option<String>,
+    pub salt: Option<Vec<u8>>,
+    pub leaf: Option<Vec<u8>>,
+    pub digest: Option<Vec<u8>>,
+}
+
+impl PeerRow {
+    fn read(row: &Row) -> Result<PeerRow, Problem> {
+        let bytes = |column| row.text(column)?.map(bytea).transpose();
+        let malformed = Problem::Answer("has a malformed number");
+        Ok(PeerRow {
+            sequence: row.number(2)?,
+            lamport: row.number(3)?,
+            appended_at: match row.text(4)? {
+                Some(_) => Some(row.number(4)?),
+                None => None,
+            },
+            format: i16::try_from(row.number(5)?).map_err(|_| malformed)?,
+            origin: row.required(6)?.to_owned(),
+            key: row.required(7)?.to_owned(),
+            id: row.required(8)?.to_owned(),
+            payload: bytes(9)?,
+            metadata: row.text(10)?.map(str::to_owned),
+            salt: bytes(11)?,
+            leaf: bytes(12)?,
+            digest: bytes(13)?,
+        })
+    }
+
+    pub fn stored(&self) -> StoredRow<'_> {
+        StoredRow {
+            sequence: self.sequence,
+            lamport: self.lamport,
+            appended_at: self.appended_at,
+            format: self.format,
+            origin: &self.origin,
+            key: &self.key,
+            id: &self.id,
+            payload: self.payload.as_deref(),
+            metadata: self.metadata.as_deref(),
+            salt: self.salt.as_deref(),
+            leaf_hash: self.leaf.as_deref(),
+            content_digest: self.digest.as_deref(),
+        }
+    }
+
+    /// What it takes in memory, about.
+    pub fn weight(&self) -> usize {
+        let texts = self.origin.len() + self.key.len() + self.id.len();
+        let payload = self.payload.as_ref().map_or(0, Vec::len);
+        256 + texts + payload + self.metadata.as_ref().map_or(0, String::len)
+    }
+}
+
+/// One hash.
+pub fn hash(text: &str) -> Result<Hash, Problem> {
+    Hash::from_slice(&bytea(text)?).ok_or(Problem::Answer("has a malformed hash"))
+}
+
+/// A bytea as PostgreSQL writes it.
+fn bytea(text: &str) -> Result<Vec<u8>, Problem> {
+    let malformed = Problem::Answer("has malformed bytes");
+    let digits = text.strip_prefix("\\x").map(str::as_bytes);
+    let Some(digits) = digits.filter(|digits| digits.len() % 2 == 0) else {
+        return Err(malformed);
+    };
+    let mut bytes = Vec::with_capacity(digits.len() / 2);
+    for pair in digits.chunks_exact(2) {
+        match (nibble(pair[0]), nibble(pair[1])) {
+            (Some(high), Some(low)) => bytes.push(high << 4 | low),
+            _ => return Err(malformed),
+        }
+    }
+    Ok(bytes)
+}
+
+fn nibble(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    }
+}

@@ -1,0 +1,100 @@
+//! What is said of peers: incidents about their damage and their contradictions. One for each thing, until it is not found any more.
+
+use super::exchange::Exchange;
+use super::place::of_place;
+use crate::incident::{self, Kind, New};
+use crate::ledger::entry;
+use crate::report::Failure;
+use serde_json::Map;
+use std::collections::HashSet;
+
+const KINDS: [Kind; 2] = [Kind::DamagedPeer, Kind::Contradiction];
+
+/// The contexts about which something is said of each peer: by its source and the context.
+pub type Claims = HashSet<(String, String)>;
+
+/// All that is open.
+pub fn open() -> Result<Claims, Failure> {
+    let mut open = Claims::new();
+    incident::call(|client| {
+        let find = "SELECT i.source, i.context_id
+                      FROM converge_ledger.incidents AS i
+                     WHERE i.kind = ANY ($1) AND i.resolved_at IS NULL";
+        let kinds = KINDS.map(|kind| kind.as_str().to_owned()).to_vec();
+        for row in client.select(find, None, &[kinds.into()])? {
+            let (source, context): (Option<String>, Option<String>) = (row.get(1)?, row.get(2)?);
+            open.extend(source.zip(context));
+        }
+        Ok(())
+    })?;
+    Ok(open)
+}
+
+/// Says something of the peer, unless it is said already.
+pub fn claim(
+    exchange: &Exchange,
+    kind: Kind,
+    context: &str,
+    sequence: Option<i64>,
+    reason: &str,
+) -> Result<(), Failure> {
+    let mut is_known = false;
+    incident::call(|client| {
+        let find = "SELECT FROM converge_ledger.incidents AS i
+                     WHERE i.context_id = $1 AND i.kind = $2 AND i.source = $3 AND i.resolved_at IS NULL
+                       AND i.sequence IS NOT DISTINCT FROM $4";
+        let arguments = [
+            context.into(),
+            kind.as_str().into(),
+            exchange.source.as_str().into(),
+            sequence.into(),
+        ];
+        is_known = !client.select(find, Some(1), &arguments)?.is_empty();
+        Ok(())
+    })?;
+    if is_known {
+        return Ok(());
+    }
+    let mut fields = of_place(context, sequence.unwrap_or(0));
+    if sequence.is_none() {
+        fields.0[entry::SEQUENCE - 1] = None;
+    }
+    incident::begin(New {
+        kind,
+        fields: &fields,
+        reason,
+        evidence: Map::new(),
+        source: &exchange.source,
+    })
+    .map(|_| ())
+}
+
+/// Resolves what was said of the peer about a context and was not found again. `found`: the sequences that were; none for a
+/// contradiction.
+pub fn withdraw(
+    exchange: &Exchange,
+    context: &str,
+    found: &[Option<i64>],
+) -> Result<(), Failure> {
+    let claim = (exchange.source.clone(), context.to_owned());
+    if !exchange.local.claims.contains(&claim) {
+        return Ok(());
+    }
+    let contradicts = found.contains(&None);
+    let found: Vec<i64> = found.iter().flatten().copied().collect();
+    incident::call(|client| {
+        let resolve = "UPDATE converge_ledger.incidents
+                          SET resolved_at = pg_catalog.clock_timestamp(), resolution = 'not found any more'
+                        WHERE context_id = $1 AND source = $2 AND resolved_at IS NULL
+                          AND (kind = $3 AND NOT sequence = ANY ($4) OR kind = $5 AND NOT $6)";
+        let arguments = [
+            context.into(),
+            exchange.source.as_str().into(),
+            Kind::DamagedPeer.as_str().into(),
+            found.into(),
+            Kind::Contradiction.as_str().into(),
+            contradicts.into(),
+        ];
+        client.update(resolve, None, &arguments).map(|_| ())
+    })
+}
