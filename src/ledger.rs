@@ -4,11 +4,12 @@
 
 mod columns;
 
-pub use columns::{added_peer, entry, node, subtree, unsettled};
+pub use columns::{added_peer, digest, entry, node, subtree, unsettled};
 
 use crate::report::{self, Failure};
 use columns::{
-    ADDED_PEERS, CONTEXTS, ENTRIES, INCIDENTS, INCIDENT_ENTRIES, NODE, PINS, SUBTREES, UNSETTLED,
+    ADDED_PEERS, CONTEXTS, DIGESTS, ENTRIES, INCIDENTS, INCIDENT_ENTRIES, NODE, PINS, SUBTREES,
+    UNSETTLED,
 };
 use pgrx::pg_sys;
 use std::cell::Cell;
@@ -38,6 +39,8 @@ pub struct Ledger {
     /// Which origins subscriptions may deliver.
     pub pins: Table,
     pub added_peers: Table,
+    /// Roots of contexts, a cache.
+    pub digests: Table,
     /// A user added a unique or exclusion constraint: an insert may be given up after it was stamped.
     pub may_swallow: bool,
 }
@@ -64,6 +67,7 @@ unsafe extern "C-unwind" fn forget(_argument: pg_sys::Datum, relation: pg_sys::O
                 known.unsettled,
                 known.pins,
                 known.added_peers,
+                known.digests,
             ]
             .iter()
             .any(|table| relation == table.table || relation == table.key)
@@ -152,6 +156,7 @@ fn look_up_damaged() -> Option<Ledger> {
         unsettled: unsettled(schema).unwrap_or(missing),
         pins: table(c"pinned_origins", &PINS).unwrap_or(missing),
         added_peers: table(c"added_peers", &ADDED_PEERS).unwrap_or(missing),
+        digests: table(c"digests", &DIGESTS).unwrap_or(missing),
         may_swallow: false,
     })
 }
@@ -198,6 +203,7 @@ fn look_up() -> Result<Ledger, Failure> {
         unsettled: unsettled(schema)?,
         pins: table(c"pinned_origins", &PINS)?,
         added_peers: derived(c"added_peers", &ADDED_PEERS)?,
+        digests: table(c"digests", &DIGESTS)?,
         may_swallow: !other.is_empty(),
     })
 }

@@ -6,6 +6,7 @@
 pub(crate) mod announce;
 pub(crate) mod api;
 pub(crate) mod append;
+pub(crate) mod digest;
 pub(crate) mod function;
 pub(crate) mod guard;
 pub(crate) mod jsonb;
@@ -88,9 +89,14 @@ pgrx::extension_sql_file!(
     requires = ["publications"]
 );
 pgrx::extension_sql_file!(
+    "../sql/tables/digests.sql",
+    name = "digests",
+    requires = ["added_peers"]
+);
+pgrx::extension_sql_file!(
     "../sql/triggers/entries.sql",
     name = "triggers",
-    requires = ["added_peers"]
+    requires = ["digests"]
 );
 pgrx::extension_sql_file!(
     "../sql/functions/incidents.sql",
@@ -178,8 +184,13 @@ pgrx::extension_sql_file!(
     requires = ["peer_functions"]
 );
 pgrx::extension_sql_file!(
+    "../sql/functions/digest.sql",
+    name = "digest_functions",
+    requires = ["peers"]
+);
+pgrx::extension_sql_file!(
     "../sql/privileges.sql",
     name = "privileges",
-    requires = ["peers"],
+    requires = ["digest_functions"],
     finalize
 );

@@ -59,6 +59,15 @@ pub mod added_peer {
     pub const COUNT: usize = 2;
 }
 
+/// Columns of `converge_ledger.digests`.
+pub mod digest {
+    pub const SIZE: usize = 1;
+    pub const CONTEXT_ID: usize = 2;
+    pub const LEAF_HASH: usize = 3;
+    pub const RFC6962: usize = 4;
+    pub const COUNT: usize = 4;
+}
+
 /// Types of the columns, in the order of sql/tables.
 pub(super) static ENTRIES: [pg_sys::Oid; entry::COUNT] = [
     pg_sys::INT8OID,
@@ -141,3 +150,9 @@ pub(super) static NODE: [pg_sys::Oid; node::COUNT] = [
 ];
 pub(super) static ADDED_PEERS: [pg_sys::Oid; added_peer::COUNT] =
     [pg_sys::TEXTOID; added_peer::COUNT];
+pub(super) static DIGESTS: [pg_sys::Oid; digest::COUNT] = [
+    pg_sys::INT8OID,
+    pg_sys::TEXTOID,
+    pg_sys::BYTEAOID,
+    pg_sys::BYTEAOID,
+];

@@ -1,6 +1,7 @@
 //! What a caller gave that cannot be taken.
 
 use super::{Code, Failure};
+use converge_ledger_core::digest::MOST_BUCKETS;
 use converge_ledger_core::lamport::LamportError;
 use converge_ledger_core::limits::{TextError, MAX_METADATA_BYTES};
 
@@ -176,6 +177,24 @@ pub fn number_out_of_range(name: &str, value: i64) -> Failure {
         format!("argument \"{name}\" is out of range"),
     )
     .detail(format!("It is {value}; it must be between 0 and 2^53 - 1."))
+}
+
+pub fn bucket_count(count: i32) -> Failure {
+    Failure::new(
+        Code::ERRCODE_INVALID_PARAMETER_VALUE,
+        "the number of buckets must be a power of two",
+    )
+    .detail(format!(
+        "It is {count}; it must be between 1 and {MOST_BUCKETS}."
+    ))
+}
+
+pub fn unknown_bucket(bucket: i32, count: u32) -> Failure {
+    Failure::new(
+        Code::ERRCODE_INVALID_PARAMETER_VALUE,
+        format!("there is no bucket {bucket}"),
+    )
+    .detail(format!("There are {count} buckets, counted from 0."))
 }
 
 pub fn lamport(context: &str, error: LamportError) -> Failure {
