@@ -25,8 +25,8 @@ const SIGHT: Sight = Sight::Statement;
 
 /// The digests of this node's contexts.
 ///
-/// A context that cannot be read counts with a root that no tree has, so that it differs from every sound one; one of which no entry
-/// is judged does not count. Cost: one index descent for each context, and the root of each that has changed since the cache was
+/// A context with a gap, or of which a root cannot be made, counts with a root that no tree has, so that it differs from every sound
+/// one. One of which no entry is judged does not count. Cost: one index descent for each context, and the root of each that has changed since the cache was
 /// filled.
 pub fn own(ledger: &Ledger, buckets: Buckets) -> Vec<BucketDigest> {
     let mut digests = Digests::new(buckets);
@@ -179,12 +179,11 @@ fn compute<'a>(
     former: Option<pg_sys::ItemPointerData>,
 ) -> Option<Found<'a>> {
     let located = entries::last(ledger, context, hint, end, SIGHT);
-    let size = match (located.last, located.beyond) {
-        (Some(last), _) => last.sequence,
-        // Its first entry is missing.
-        (None, Some(_)) => 0,
-        (None, None) => return None,
-    };
+    let size = located.last.map_or(0, |last| last.sequence);
+    let has_gap = located.beyond.is_some();
+    if size == 0 && !has_gap {
+        return None;
+    }
     let tree = StoredTree {
         ledger,
         context,
@@ -195,20 +194,18 @@ fn compute<'a>(
             .and_then(Hash::from_slice)
     });
     // Whatever is wrong with it, the comparison and the scrub will find it.
-    let root = leaf.flatten().zip(tree.roots(size).ok());
-    Some(match root {
-        Some((leaf, roots)) => Found {
-            context,
-            size,
-            root: roots.rfc6962,
-            outdated: Some((leaf, former)),
+    let (root, outdated) = match leaf.flatten().filter(|_| !has_gap) {
+        Some(leaf) => match tree.roots(size) {
+            Ok(roots) => (roots.rfc6962, Some((leaf, former))),
+            Err(_) => (DAMAGED_ROOT, None),
         },
-        None => Found {
-            context,
-            size,
-            root: DAMAGED_ROOT,
-            outdated: None,
-        },
+        None => (DAMAGED_ROOT, None),
+    };
+    Some(Found {
+        context,
+        size,
+        root,
+        outdated,
     })
 }
 

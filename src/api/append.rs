@@ -93,12 +93,20 @@ fn ledger_append_rows(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
         true => Ok(Values::Each(values)),
         false => Err(report::array_lengths(name, values.len(), payloads.len())),
     };
-    let key = alike("keys", elements(keys, pg_sys::TEXTOID, "keys", "a key")?)?;
+    let key = alike(
+        "keys",
+        elements(keys, pg_sys::TEXTOID, "keys", "a key of the batch")?,
+    )?;
     let metadata = match arguments.datum(3) {
         None => Values::Same(jsonb::empty_object()),
         Some(metadata) => alike(
             "metadata",
-            elements(metadata, pg_sys::JSONBOID, "metadata", "metadata")?,
+            elements(
+                metadata,
+                pg_sys::JSONBOID,
+                "metadata",
+                "metadata of the batch",
+            )?,
         )?,
     };
     let batch = Batch {
@@ -127,7 +135,12 @@ fn append_all(arguments: Arguments, batch: &Batch, received: Option<i64>) -> Ans
 }
 
 fn payload_elements(payloads: pg_sys::Datum) -> Result<Vec<pg_sys::Datum>, Failure> {
-    elements(payloads, pg_sys::BYTEAOID, "payloads", "a payload")
+    elements(
+        payloads,
+        pg_sys::BYTEAOID,
+        "payloads",
+        "a payload of the batch",
+    )
 }
 
 /// The elements of an array of text, bytea, jsonb or integer without nulls. `name` is the argument, `one` one of its elements.

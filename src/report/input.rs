@@ -116,7 +116,7 @@ pub fn hexadecimal_literal() -> Failure {
 pub fn null_element(what: &str, position: usize) -> Failure {
     Failure::new(
         Code::ERRCODE_NULL_VALUE_NOT_ALLOWED,
-        format!("{what} of the batch is null"),
+        format!("{what} is null"),
     )
     .detail(format!("It is element {position}, counted from 1."))
 }
