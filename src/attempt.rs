@@ -8,14 +8,12 @@ use pgrx::PgTryBuilder;
 use std::panic::AssertUnwindSafe;
 
 /// What is not to be survived: somebody wants the statement or the process to end, or the transaction is lost.
-const FATAL: [Code; 7] = [
+const FATAL: [Code; 5] = [
     Code::ERRCODE_QUERY_CANCELED,
     Code::ERRCODE_ADMIN_SHUTDOWN,
     Code::ERRCODE_CRASH_SHUTDOWN,
     Code::ERRCODE_CANNOT_CONNECT_NOW,
     Code::ERRCODE_DATABASE_DROPPED,
-    Code::ERRCODE_IDLE_SESSION_TIMEOUT,
-    Code::ERRCODE_TRANSACTION_TIMEOUT,
 ];
 
 /// Does `work`; gives the message of the error if it fails or raises, and then nothing of it has happened.

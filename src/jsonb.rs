@@ -3,9 +3,10 @@
 //!
 //! Reads the stored form itself (src/include/utils/jsonb.h): PostgreSQL's iterator costs more than hashing the entry.
 
+use crate::report::{self, Failure};
 use crate::store::scan::{is_toasted, varlena_bytes};
 use pgrx::pg_sys;
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 
 const HEADER_COUNT: u32 = 0x0fff_ffff;
 const HEADER_SCALAR: u32 = 0x1000_0000;

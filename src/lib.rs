@@ -7,6 +7,7 @@ pub(crate) mod announce;
 pub(crate) mod api;
 pub(crate) mod append;
 pub(crate) mod attempt;
+pub(crate) mod digest;
 pub(crate) mod function;
 pub(crate) mod guard;
 pub(crate) mod incident;
@@ -96,9 +97,14 @@ pgrx::extension_sql_file!(
     requires = ["added_peers"]
 );
 pgrx::extension_sql_file!(
+    "../sql/tables/digests.sql",
+    name = "digests",
+    requires = ["peer_rounds"]
+);
+pgrx::extension_sql_file!(
     "../sql/triggers/entries.sql",
     name = "triggers",
-    requires = ["peer_rounds"]
+    requires = ["digests"]
 );
 pgrx::extension_sql_file!(
     "../sql/functions/incidents.sql",
@@ -183,12 +189,17 @@ pgrx::extension_sql_file!(
 pgrx::extension_sql_file!(
     "../sql/functions/reconcile.sql",
     name = "reconcile",
-    requires = ["peers"]
+    requires = ["digest_functions"]
 );
 pgrx::extension_sql_file!(
     "../sql/views/peers.sql",
     name = "peers",
     requires = ["peer_functions"]
+);
+pgrx::extension_sql_file!(
+    "../sql/functions/digest.sql",
+    name = "digest_functions",
+    requires = ["peers"]
 );
 pgrx::extension_sql_file!(
     "../sql/privileges.sql",

@@ -49,11 +49,13 @@ begin atomic
                ('node_pkey',
                 'CREATE UNIQUE INDEX node_pkey ON converge_ledger.node USING btree (singleton)'),
                ('added_peers_pkey',
-                'CREATE UNIQUE INDEX added_peers_pkey ON converge_ledger.added_peers USING btree (conninfo)')
+                'CREATE UNIQUE INDEX added_peers_pkey ON converge_ledger.added_peers USING btree (conninfo)'),
+               ('digests_pkey',
+                'CREATE UNIQUE INDEX digests_pkey ON converge_ledger.digests USING btree (context_id)')
     ),
     fault (detail) as (
         select pg_catalog.format('table converge_ledger.%s is missing', x.name)
-          from (values ('entries'), ('contexts'), ('subtrees'), ('node'), ('incidents'), ('added_peers')) x (name)
+          from (values ('entries'), ('contexts'), ('subtrees'), ('node'), ('incidents'), ('added_peers'), ('digests')) x (name)
          where not exists (
                    select from pg_catalog.pg_class c
                     where c.oid = pg_catalog.to_regclass('converge_ledger.' || x.name) and c.relkind = 'r')
@@ -135,7 +137,8 @@ begin atomic
         union all
         select pg_catalog.format('columns of converge_ledger.%I were changed', x.name)
           from (values ('contexts', '{text}'), ('subtrees', '{bigint,smallint,text,bytea,bytea}'),
-                       ('node', '{boolean,text,bigint,oid,integer,timestamptz,text}'), ('added_peers', '{text,text}')) x (name, types)
+                       ('node', '{boolean,text,bigint,oid,integer,timestamptz,text}'), ('added_peers', '{text,text}'),
+                       ('digests', '{bigint,text,bytea,bytea}')) x (name, types)
          where x.types::regtype[] <> (
                    select pg_catalog.array_agg(a.atttypid::regtype order by a.attnum)
                      from pg_catalog.pg_attribute a
@@ -143,7 +146,7 @@ begin atomic
                       and (not a.attisdropped or a.attnum <= pg_catalog.cardinality(x.types::regtype[])))
         union all
         select pg_catalog.format('converge_ledger.%I has the additional index %s', x.name, i.indexrelid::regclass)
-          from (values ('contexts'), ('subtrees'), ('node'), ('added_peers')) x (name)
+          from (values ('contexts'), ('subtrees'), ('node'), ('added_peers'), ('digests')) x (name)
           join pg_catalog.pg_index i on i.indrelid = pg_catalog.to_regclass('converge_ledger.' || x.name)
          where not i.indisprimary
         union all

@@ -3,6 +3,7 @@
 use super::tree::interrupts;
 use crate::append::heads::with_heads;
 use crate::append::{identity, lock};
+use crate::digest;
 use crate::function::{text, Answer, Arguments};
 use crate::ledger::{self, entry, Ledger};
 use crate::progress::{Phase, Progress};
@@ -114,6 +115,7 @@ fn ledger_rebuild(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     receive::settle_all(&ledger, only)?;
     let mut progress = Progress::begin(&ledger, only, Phase::RemoveSubtrees, Sight::Latest);
     subtrees::remove(&ledger, only);
+    digest::forget(&ledger, only);
     progress.phase(Phase::RebuildSubtrees);
 
     let mut read: i64 = 0;

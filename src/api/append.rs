@@ -93,12 +93,20 @@ fn ledger_append_rows(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
         true => Ok(Values::Each(values)),
         false => Err(report::array_lengths(name, values.len(), payloads.len())),
     };
-    let key = alike("keys", elements(keys, pg_sys::TEXTOID, "keys", "a key")?)?;
+    let key = alike(
+        "keys",
+        elements(keys, pg_sys::TEXTOID, "keys", "a key of the batch")?,
+    )?;
     let metadata = match arguments.datum(3) {
         None => Values::Same(jsonb::empty_object()),
         Some(metadata) => alike(
             "metadata",
-            elements(metadata, pg_sys::JSONBOID, "metadata", "metadata")?,
+            elements(
+                metadata,
+                pg_sys::JSONBOID,
+                "metadata",
+                "metadata of the batch",
+            )?,
         )?,
     };
     let batch = Batch {
@@ -127,11 +135,16 @@ fn append_all(arguments: Arguments, batch: &Batch, received: Option<i64>) -> Ans
 }
 
 fn payload_elements(payloads: pg_sys::Datum) -> Result<Vec<pg_sys::Datum>, Failure> {
-    elements(payloads, pg_sys::BYTEAOID, "payloads", "a payload")
+    elements(
+        payloads,
+        pg_sys::BYTEAOID,
+        "payloads",
+        "a payload of the batch",
+    )
 }
 
-/// The elements of an array of text, bytea or jsonb without nulls. `name` is the argument, `one` one of its elements.
-fn elements(
+/// The elements of an array of text, bytea, jsonb or integer without nulls. `name` is the argument, `one` one of its elements.
+pub(super) fn elements(
     array: pg_sys::Datum,
     element: pg_sys::Oid,
     name: &str,
@@ -140,7 +153,11 @@ fn elements(
     let mut values = std::ptr::null_mut();
     let mut nulls = std::ptr::null_mut();
     let mut count = 0;
-    // SAFETY: the argument is declared as an array of `element`, a varlena that is aligned to four bytes;
+    let (length, by_value) = match element {
+        pg_sys::INT4OID => (4, true),
+        _ => (-1, false),
+    };
+    // SAFETY: the argument is declared as an array of `element`, an integer or a varlena, aligned to four bytes both;
     // deconstruct_array allocates arrays of `count` elements, whose datums point into the detoasted array.
     unsafe {
         let array: *mut pg_sys::ArrayType = pg_sys::pg_detoast_datum(array.cast_mut_ptr()).cast();
@@ -150,8 +167,8 @@ fn elements(
         pg_sys::deconstruct_array(
             array,
             element,
-            -1,
-            false,
+            length,
+            by_value,
             b'i' as std::ffi::c_char,
             &mut values,
             &mut nulls,

@@ -4,6 +4,7 @@ mod administration;
 mod append;
 mod channel;
 mod check;
+mod digest;
 mod forks;
 mod literal;
 mod name;

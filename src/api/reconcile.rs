@@ -6,7 +6,7 @@ use crate::function::{bytea, text, Answer, Arguments, Rows};
 use crate::ledger;
 use crate::reconcile::answers::Own;
 use crate::reconcile::{self, Which};
-use crate::report;
+use crate::report::{self, Failure};
 use crate::store::scan::Sight;
 use converge_ledger_core::check::StoredRow;
 use converge_ledger_core::entry::{Content, Entry};
@@ -125,7 +125,9 @@ fn ledger_reconcile(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     let subscription = arguments.optional_text(0)?;
     let mut rows = Rows::begin(arguments);
     begin_writing()?;
-    for line in reconcile::run(Which::Now(subscription))? {
+    // What is put at its place has come from other nodes.
+    let lines = as_replica(|| reconcile::run(Which::Now(subscription)))?;
+    for line in lines {
         rows.push([
             Some(text(&line.peer)),
             Some(text(&line.context)),
@@ -137,4 +139,28 @@ fn ledger_reconcile(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
         ]);
     }
     rows.end()
+}
+
+/// Does `work` with `session_replication_role` = replica.
+fn as_replica<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    // SAFETY: the setting exists and takes the value, which is given in the name of a superuser; it is put back at the end of
+    // the level, or of the transaction if something raises.
+    let level = unsafe {
+        let level = pg_sys::NewGUCNestLevel();
+        pg_sys::set_config_option(
+            c"session_replication_role".as_ptr(),
+            c"replica".as_ptr(),
+            pg_sys::GucContext::PGC_SUSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            pg_sys::GucAction::GUC_ACTION_SAVE,
+            true,
+            0,
+            false,
+        );
+        level
+    };
+    let done = work();
+    // SAFETY: the level that was begun above.
+    unsafe { pg_sys::AtEOXact_GUC(true, level) };
+    done
 }

@@ -9,9 +9,11 @@ use crate::ledger::Ledger;
 use pgrx::pg_sys;
 use sha2::{Digest, Sha256};
 
-/// Sub-types of the user locks, as `pg_locks.objsubid` shows them: those that stand for contexts, and those of the node's identity.
+/// Sub-types of the user locks, as `pg_locks.objsubid` shows them: those that stand for contexts, those of the node's identity, and that
+/// of the cache of digests.
 const CONTEXT_LOCKS: u16 = 0x6c63;
 const IDENTITY_LOCKS: u16 = 0x6c69;
+const DIGESTS_LOCK: u16 = 0x6c64;
 
 /// The locks of the node's identity.
 #[derive(Clone, Copy)]
@@ -61,15 +63,12 @@ fn acquire(context: &str, only_at_once: bool) -> bool {
     };
     // Two contexts with the same 64 bits would merely wait for each other.
     let tag = user_lock(CONTEXT_LOCKS, word(0), word(4));
+    acquire_tag(&tag, pg_sys::ExclusiveLock, only_at_once)
+}
+
+fn acquire_tag(tag: &pg_sys::LOCKTAG, mode: u32, only_at_once: bool) -> bool {
     // SAFETY: the tag is complete and copied by the server; may raise with nothing to undo.
-    let result = unsafe {
-        pg_sys::LockAcquire(
-            &tag,
-            pg_sys::ExclusiveLock as pg_sys::LOCKMODE,
-            false,
-            only_at_once,
-        )
-    };
+    let result = unsafe { pg_sys::LockAcquire(tag, mode as pg_sys::LOCKMODE, false, only_at_once) };
     result != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
 }
 
@@ -109,16 +108,7 @@ pub fn try_identity(lock: IdentityLock) -> bool {
 
 fn acquire_identity(lock: IdentityLock, at_once: bool) -> bool {
     let tag = user_lock(IDENTITY_LOCKS, lock as u32, 0);
-    // SAFETY: as in `context`.
-    let acquired = unsafe {
-        pg_sys::LockAcquire(
-            &tag,
-            pg_sys::ExclusiveLock as pg_sys::LOCKMODE,
-            false,
-            at_once,
-        )
-    };
-    acquired != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
+    acquire_tag(&tag, pg_sys::ExclusiveLock, at_once)
 }
 
 /// Gives up a lock that this (sub)transaction took. An error gives it up too, with the (sub)transaction.
@@ -126,6 +116,19 @@ pub fn release_identity(lock: IdentityLock) {
     let tag = user_lock(IDENTITY_LOCKS, lock as u32, 0);
     // SAFETY: the tag is complete; of a lock that is not held the server merely warns.
     unsafe { pg_sys::LockRelease(&tag, pg_sys::ExclusiveLock as pg_sys::LOCKMODE, false) };
+}
+
+/// Keeps others from filling the cache of digests until this transaction ends, after which they see what it did. Waits for one that is at
+/// it.
+pub fn digests() {
+    let tag = user_lock(DIGESTS_LOCK, 0, 0);
+    acquire_tag(&tag, pg_sys::ShareLock, false);
+}
+
+/// Tries to be the transaction that fills the cache of digests; false while another one does, or has replaced entries.
+pub fn try_fill_digests() -> bool {
+    let tag = user_lock(DIGESTS_LOCK, 0, 0);
+    acquire_tag(&tag, pg_sys::ExclusiveLock, true)
 }
 
 fn user_lock(kind: u16, first: u32, second: u32) -> pg_sys::LOCKTAG {

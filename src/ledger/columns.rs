@@ -78,6 +78,15 @@ pub mod peer_round {
     pub const COUNT: usize = 14;
 }
 
+/// Columns of `converge_ledger.digests`.
+pub mod digest {
+    pub const SIZE: usize = 1;
+    pub const CONTEXT_ID: usize = 2;
+    pub const LEAF_HASH: usize = 3;
+    pub const RFC6962: usize = 4;
+    pub const COUNT: usize = 4;
+}
+
 /// Types of the columns, in the order of sql/tables.
 pub(super) static ENTRIES: [pg_sys::Oid; entry::COUNT] = [
     pg_sys::INT8OID,
@@ -175,4 +184,10 @@ pub(super) static PEER_ROUNDS: [pg_sys::Oid; peer_round::COUNT] = [
     pg_sys::TEXTOID,
     pg_sys::TEXTOID,
     pg_sys::TEXTOID,
+];
+pub(super) static DIGESTS: [pg_sys::Oid; digest::COUNT] = [
+    pg_sys::INT8OID,
+    pg_sys::TEXTOID,
+    pg_sys::BYTEAOID,
+    pg_sys::BYTEAOID,
 ];

@@ -14,7 +14,7 @@ pub mod status;
 
 pub use connection::Row;
 pub use list::{Among, Peer};
-pub use round::{ask, Conversation, Ended, Limits, Round, Statement};
+pub use round::{ask, Conversation, Limits, Round, Statement};
 pub use status::{array, quote};
 
 use std::fmt;

@@ -12,9 +12,7 @@ use crate::incident::Kind;
 use crate::peer::{Problem, Statement};
 use crate::report::Failure;
 use crate::settings::Repair;
-use converge_ledger_core::reconcile::{
-    Finding, First, Outcome, OwnRow, Side, Unrestored,
-};
+use converge_ledger_core::reconcile::{Finding, First, Outcome, OwnRow, Side, Unrestored};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -116,7 +114,8 @@ pub fn conclude(
             }
             Finding::MissingThere { .. } => {}
             Finding::Rollback { first, last } => {
-                let may_come_back = !exchange.local.confirmed || place::is_awaited(exchange, context);
+                let may_come_back =
+                    !exchange.local.confirmed || place::is_awaited(exchange, context);
                 if may_repair && may_come_back {
                     exchange
                         .works
@@ -125,9 +124,13 @@ pub fn conclude(
                     let reason = format!(
                         "a peer has entries {first} to {last} of this node, which this database has not"
                     );
-                    exchange
-                        .works
-                        .push_back(Work::Witness(Witness::new(context, first, last, Kind::Rollback, reason)));
+                    exchange.works.push_back(Work::Witness(Witness::new(
+                        context,
+                        first,
+                        last,
+                        Kind::Rollback,
+                        reason,
+                    )));
                 }
             }
             Finding::Restore {
@@ -159,13 +162,25 @@ pub fn conclude(
                         "the peer has no content of it, and no $erase here says why"
                     }
                 };
-                exchange.tell(context, (sequence, sequence), row_finding(mine), "not restored", why);
+                exchange.tell(
+                    context,
+                    (sequence, sequence),
+                    row_finding(mine),
+                    "not restored",
+                    why,
+                );
             }
             Finding::PeerDamaged { sequence } => {
                 claims.push(Some(sequence));
                 let reason = "the peer's row does not hash to its leaf, or breaks a limit";
                 told::claim(exchange, Kind::DamagedPeer, context, Some(sequence), reason)?;
-                exchange.tell(context, (sequence, sequence), "damaged at the peer", "reported", reason);
+                exchange.tell(
+                    context,
+                    (sequence, sequence),
+                    "damaged at the peer",
+                    "reported",
+                    reason,
+                );
             }
             Finding::Fork {
                 sequence,
@@ -173,9 +188,13 @@ pub fn conclude(
                 ref theirs,
             } => {
                 let reason = fork(sequence, mine, theirs, finding.designated());
-                exchange
-                    .works
-                    .push_back(Work::Witness(Witness::new(context, sequence, sequence, Kind::Fork, reason)));
+                exchange.works.push_back(Work::Witness(Witness::new(
+                    context,
+                    sequence,
+                    sequence,
+                    Kind::Fork,
+                    reason,
+                )));
             }
             Finding::WrongSubtree(node) => {
                 let action = match may_repair {
@@ -194,7 +213,13 @@ pub fn conclude(
                 what,
             } => {
                 claims.push(None);
-                told::claim(exchange, Kind::Contradiction, context, None, &what.to_string())?;
+                told::claim(
+                    exchange,
+                    Kind::Contradiction,
+                    context,
+                    None,
+                    &what.to_string(),
+                )?;
                 let detail = what.to_string();
                 exchange.say(context, "contradiction", "reported", &detail);
             }
@@ -203,10 +228,21 @@ pub fn conclude(
                 what,
             } => {
                 let detail = what.to_string();
-                exchange.say(context, "changed meanwhile", "compared again later", &detail);
+                exchange.say(
+                    context,
+                    "changed meanwhile",
+                    "compared again later",
+                    &detail,
+                );
             }
             Finding::NotCompared { first, last } => {
-                exchange.tell(context, (first, last), "not compared", "compared again later", "too much differs");
+                exchange.tell(
+                    context,
+                    (first, last),
+                    "not compared",
+                    "compared again later",
+                    "too much differs",
+                );
             }
         }
     }
@@ -214,10 +250,18 @@ pub fn conclude(
         told::withdraw(exchange, context, &claims)?;
     }
     if may_repair && !wanted.is_empty() {
-        exchange.works.push_back(Work::Restore(Restore::new(context, wanted)));
+        exchange
+            .works
+            .push_back(Work::Restore(Restore::new(context, wanted)));
     } else {
         for it in wanted {
-            exchange.tell(context, (it.sequence, it.sequence), row_finding(it.mine), "reported", "the peer's row would restore it");
+            exchange.tell(
+                context,
+                (it.sequence, it.sequence),
+                row_finding(it.mine),
+                "reported",
+                "the peer's row would restore it",
+            );
         }
     }
     Ok(Next::GoOn)
@@ -349,11 +393,15 @@ impl Fetch {
         }
         let next = self.next;
         let refusal = match row.stored().acceptable(&self.context) {
-            _ if row.sequence != next => Some(format!("the peer gave entry {} for {next}", row.sequence)),
-            None => Some(format!("the peer's entry {next} does not hash to its leaf, or breaks a limit")),
-            Some((entry, _)) if !exchange.origin().may_deliver(entry.origin) => {
-                Some(format!("the peer may not deliver the origin of entry {next}"))
+            _ if row.sequence != next => {
+                Some(format!("the peer gave entry {} for {next}", row.sequence))
             }
+            None => Some(format!(
+                "the peer's entry {next} does not hash to its leaf, or breaks a limit"
+            )),
+            Some((entry, _)) if !exchange.origin().may_deliver(entry.origin) => Some(format!(
+                "the peer may not deliver the origin of entry {next}"
+            )),
             Some(_) => None,
         };
         if refusal.is_some() {
@@ -413,10 +461,15 @@ impl Restore {
         // Large rows come only so many at a time.
         let missed = std::mem::take(&mut self.asked);
         if std::mem::take(&mut self.received) {
-            missed.into_iter().rev().for_each(|it| self.wanted.push_front(it));
+            missed
+                .into_iter()
+                .rev()
+                .for_each(|it| self.wanted.push_front(it));
         } else {
             let why = "the peer does not give it any more";
-            let failed = missed.into_iter().map(|it| (it.sequence, Err(why.to_owned())));
+            let failed = missed
+                .into_iter()
+                .map(|it| (it.sequence, Err(why.to_owned())));
             self.done.extend(failed);
         }
         if self.wanted.is_empty() {
@@ -479,11 +532,23 @@ impl Restore {
         }
         restored.sort_unstable();
         for range in runs(restored.into_iter()) {
-            exchange.tell(&self.context, range, "damaged or missing row", "restored", "");
+            exchange.tell(
+                &self.context,
+                range,
+                "damaged or missing row",
+                "restored",
+                "",
+            );
         }
         for (sequence, why) in others {
             let range = (sequence, sequence);
-            exchange.tell(&self.context, range, "damaged or missing row", "not restored", &why);
+            exchange.tell(
+                &self.context,
+                range,
+                "damaged or missing row",
+                "not restored",
+                &why,
+            );
         }
     }
 }
@@ -522,7 +587,14 @@ impl Witness {
             let range = (self.sequence, self.last);
             let action = match self.row.take() {
                 Some(row) => {
-                    place::keep(exchange, &self.context, &row, self.kind, &self.reason, self.last)?;
+                    place::keep(
+                        exchange,
+                        &self.context,
+                        &row,
+                        self.kind,
+                        &self.reason,
+                        self.last,
+                    )?;
                     "reported"
                 }
                 None => "the peer does not show it any more",
@@ -578,7 +650,9 @@ pub fn take(exchange: &mut Exchange, piece: Piece) -> Result<(), Problem> {
         Work::Fetch(fetch) => fetch.take(exchange, row),
         Work::Restore(restore) => restore.take(exchange, row),
         Work::Witness(witness) => {
-            if row.sequence == witness.sequence && row.stored().acceptable(&witness.context).is_some() {
+            if row.sequence == witness.sequence
+                && row.stored().acceptable(&witness.context).is_some()
+            {
                 witness.row = Some(row);
             }
             Ok(())
@@ -590,8 +664,5 @@ pub fn take(exchange: &mut Exchange, piece: Piece) -> Result<(), Problem> {
 
 /// Lets the peer wait a little: its other statements would have to be asked again.
 fn pause() -> Statement {
-    Statement::new(
-        c"select 1, ''::bytea from pg_catalog.pg_sleep(0.1)",
-        [],
-    )
+    Statement::new(c"select 1, ''::bytea from pg_catalog.pg_sleep(0.1)", [])
 }

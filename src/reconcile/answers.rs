@@ -60,17 +60,11 @@ impl Own<'_> {
             return hashes;
         }
         // One that is damaged ends the reading; it and the others are then read one by one.
-        let _ = subtrees::read(
-            self.ledger,
-            self.context,
-            run,
-            self.sight,
-            |index, node| {
-                if let Some(place) = hashes.get_mut((index - run.first) as usize) {
-                    *place = Some(node.rfc6962);
-                }
-            },
-        );
+        let _ = subtrees::read(self.ledger, self.context, run, self.sight, |index, node| {
+            if let Some(place) = hashes.get_mut((index - run.first) as usize) {
+                *place = Some(node.rfc6962);
+            }
+        });
         for (at, place) in hashes.iter_mut().enumerate() {
             if place.is_none() {
                 pgrx::check_for_interrupts!();

@@ -160,9 +160,7 @@ impl Exchange {
                 self.take_answers()?;
                 self.go_on()
             }
-            Stage::Work => {
-                self.go_on()
-            }
+            Stage::Work => self.go_on(),
         }
     }
 
@@ -193,7 +191,7 @@ impl Exchange {
             select null, null,
                    (case when pg_catalog.pg_is_in_recovery() then pg_catalog.pg_last_wal_replay_lsn()
                          else pg_catalog.pg_current_wal_insert_lsn() end - '0/0'::pg_catalog.pg_lsn)::bigint";
-        Statement::new(question, [&self.local.buckets.to_string()])
+        Statement::new(question, [&self.local.buckets.count().to_string()])
     }
 
     fn take_digest(&mut self, row: &Row) -> Result<(), Problem> {
@@ -203,7 +201,7 @@ impl Exchange {
         }
         let bucket = u32::try_from(row.number(0)?)
             .ok()
-            .filter(|bucket| *bucket < self.local.buckets)
+            .filter(|bucket| *bucket < self.local.buckets.count())
             .ok_or(Problem::Answer("names another bucket"))?;
         let digest = question::hash(row.required(1)?)?;
         if self.local.digests.get(&bucket) != Some(&digest) {
@@ -217,8 +215,7 @@ impl Exchange {
         let claims = self.local.claims.iter();
         let claimed = claims.filter_map(|(of, context)| (*of == self.source).then_some(context));
         for context in self.local.suspects.keys().chain(claimed) {
-            self.differing
-                .insert(digest::bucket(context, self.local.buckets));
+            self.differing.insert(self.local.buckets.of(context));
         }
         if self.differing.is_empty() {
             return None;
@@ -228,7 +225,7 @@ impl Exchange {
         let wanted = crate::peer::array(self.differing.iter().map(u32::to_string));
         Some(Statement::new(
             question,
-            [&self.local.buckets.to_string(), &wanted],
+            [&self.local.buckets.count().to_string(), &wanted],
         ))
     }
 
@@ -261,14 +258,14 @@ impl Exchange {
             local.buckets,
             Some(&wanted),
             |context, size, root| {
-                own.insert(context.to_owned(), (size, root));
+                own.insert(context.to_owned(), (size, *root));
             },
-        )?;
+        );
         let mut seen = HashSet::new();
         for (context, theirs) in std::mem::take(&mut self.heads) {
-            let is_equal = own
-                .get(&context)
-                .is_some_and(|(size, root)| *size as u64 == theirs.size.get() && *root == theirs.root);
+            let is_equal = own.get(&context).is_some_and(|(size, root)| {
+                *size as u64 == theirs.size.get() && *root == theirs.root
+            });
             let claim = (self.source.clone(), context.clone());
             let is_asked_for =
                 local.suspects.contains_key(&context) || local.claims.contains(&claim);
@@ -314,10 +311,7 @@ impl Exchange {
                 Some(origins) => Origins::Only(origins),
             },
         };
-        let suspects = local
-            .suspects
-            .get(&*context)
-            .map_or(&[][..], Vec::as_slice);
+        let suspects = local.suspects.get(&*context).map_or(&[][..], Vec::as_slice);
         let comparison =
             Comparison::new(&context, OwnHead { size, root }, theirs, policy, suspects);
         Active {
@@ -501,7 +495,7 @@ impl Conversation for Exchange {
             Stage::Heads => self.take_head(row)?,
             Stage::Compare => self.take_piece(row)?,
             Stage::Work => {
-                let piece = question::read(row)?;
+                let (_, piece) = question::read(row)?;
                 act::take(self, piece)?;
             }
         }
@@ -531,9 +525,7 @@ fn ask_peer(request: &Request) -> Option<What> {
                 Fields::WithoutContent => What::Headers { first, last },
             })
         }
-        Request::Root { .. }
-        | Request::Nodes { .. }
-        | Request::Row { .. } => None,
+        Request::Root { .. } | Request::Nodes { .. } | Request::Row { .. } => None,
     }
 }
 

@@ -21,11 +21,13 @@ use crate::append::identity;
 use crate::digest;
 use crate::ledger::{self, Ledger};
 use crate::peer::{list, Among, Limits, Peer, Problem, Round};
+use crate::receive;
 use crate::report::{self, Failure};
 use crate::settings::{self, Repair};
 use crate::store::rounds::{self, PeerRound};
 use crate::store::scan::Sight;
 use crate::store::{contexts, pins};
+use converge_ledger_core::digest::Buckets;
 use converge_ledger_core::hash::Hash;
 use exchange::Exchange;
 use std::collections::{BTreeMap, HashMap};
@@ -73,7 +75,7 @@ pub struct Local {
     /// Whether the node's identity is that of the running server: until then peers may bring back what it has lost.
     pub confirmed: bool,
     pub repair: Repair,
-    pub buckets: u32,
+    pub buckets: Buckets,
     pub digests: HashMap<u32, Hash>,
     /// Entries that are known to be damaged here.
     pub suspects: BTreeMap<String, Vec<RangeInclusive<i64>>>,
@@ -85,23 +87,18 @@ pub struct Local {
 
 impl Local {
     fn read(ledger: Ledger, between: fn()) -> Result<Local, Failure> {
-        if settings::repair() == Repair::on {
-            digest::refresh(&ledger, REFRESHED)?;
-            between();
-        }
         let mut count = 0;
         contexts::each(&ledger, Sight::Latest, |_| count += 1);
-        let buckets = digest::choose_buckets(count);
-        let digests = digest::own(&ledger, buckets)?
-            .into_iter()
-            .map(|(bucket, _, digest)| (bucket, digest))
-            .collect();
+        let buckets = Buckets::for_contexts(count);
+        let (digests, _) = digest::own_refreshed(&ledger, buckets, REFRESHED);
+        between();
+        let digests = digests.into_iter().map(|it| (it.bucket, it.digest));
         Ok(Local {
             node: identity::known_name(&ledger).map(|name| name.to_string()),
             confirmed: identity::is_confirmed(&ledger),
             repair: settings::repair(),
             buckets,
-            digests,
+            digests: digests.collect(),
             suspects: suspects::open()?,
             claims: told::open()?,
             between,
@@ -129,7 +126,14 @@ pub fn run(which: Which) -> Result<Vec<Line>, Failure> {
     let mut is_first = true;
     loop {
         if is_first || matches!(which, Which::Due(_)) {
-            let begun = begin_due(&ledger, which, between, &mut round, &mut talking, &mut numbers)?;
+            let begun = begin_due(
+                &ledger,
+                which,
+                between,
+                &mut round,
+                &mut talking,
+                &mut numbers,
+            )?;
             if is_first && begun == 0 {
                 if let Which::Now(Some(subscription)) = which {
                     return Err(report::unknown_subscription(subscription));
@@ -138,6 +142,7 @@ pub fn run(which: Which) -> Result<Vec<Line>, Failure> {
             is_first = false;
         }
         if round.is_empty() {
+            receive::deliver_as(&ledger, None);
             return Ok(lines);
         }
         for ended in round.turn(TURN) {

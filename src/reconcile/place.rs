@@ -7,6 +7,7 @@ use super::question::PeerRow;
 use crate::append::direct::Inserter;
 use crate::append::lock;
 use crate::attempt::attempt;
+use crate::digest;
 use crate::incident::{self, Fields, Kind, New};
 use crate::jsonb;
 use crate::ledger::{entry, Ledger};
@@ -16,7 +17,7 @@ use crate::store::scan::Sight;
 use crate::store::stored::with_stored;
 use crate::store::tree::StoredTree;
 use crate::store::write::{bytea, text};
-use crate::store::{digests, entries, hidden, subtrees, timestamp, write};
+use crate::store::{entries, hidden, subtrees, timestamp, write};
 use converge_ledger_core::entry::Entry;
 use converge_ledger_core::hash::Hash;
 use converge_ledger_core::merkle::{NodeId, Run, STORED_LEVELS};
@@ -179,9 +180,18 @@ fn restore_all(
                 };
                 let whole = wanted.with_content && row.payload.is_some();
                 let fields = fields(context, row, &entry, whole)?;
-                if wanted.mine == OwnRow::Damaged && !former.open.contains(&sequence) && kept < MAX_KEPT {
+                if wanted.mine == OwnRow::Damaged
+                    && !former.open.contains(&sequence)
+                    && kept < MAX_KEPT
+                {
                     kept += 1;
-                    begin_corruption(exchange, context, sequence, sequence, "it does not hash to its leaf")?;
+                    begin_corruption(
+                        exchange,
+                        context,
+                        sequence,
+                        sequence,
+                        "it does not hash to its leaf",
+                    )?;
                 }
                 remove(&ledger, context, sequence);
                 inserter.put_back(&fields)?;
@@ -293,9 +303,17 @@ fn forget_derived(ledger: &Ledger, context: &str, done: &[(i64, Result<Restored,
     }
     for (level, first) in nodes {
         let count = 1;
-        subtrees::remove_run(ledger, context, Run { level, first, count });
+        subtrees::remove_run(
+            ledger,
+            context,
+            Run {
+                level,
+                first,
+                count,
+            },
+        );
     }
-    digests::forget(ledger, context);
+    digest::forget(ledger, Some(context));
 }
 
 /// Resolves the incidents of which nothing is left, and begins one for rows that could not be restored.
@@ -455,7 +473,9 @@ pub fn rebuild(exchange: &Exchange, context: &str, node: NodeId) -> Result<(), F
         return Ok(());
     }
     let size = exchange.own_size(context).unsigned_abs();
-    let levels = STORED_LEVELS.into_iter().filter(|level| *level >= node.level);
+    let levels = STORED_LEVELS
+        .into_iter()
+        .filter(|level| *level >= node.level);
     let above = |level: u8| NodeId {
         level,
         index: node.index >> (level - node.level),
@@ -463,9 +483,17 @@ pub fn rebuild(exchange: &Exchange, context: &str, node: NodeId) -> Result<(), F
     for level in levels.clone() {
         let NodeId { index: first, .. } = above(level);
         let count = 1;
-        subtrees::remove_run(ledger, context, Run { level, first, count });
+        subtrees::remove_run(
+            ledger,
+            context,
+            Run {
+                level,
+                first,
+                count,
+            },
+        );
     }
-    digests::forget(ledger, context);
+    digest::forget(ledger, Some(context));
     write::make_deletable();
     let tree = StoredTree {
         ledger,
@@ -507,7 +535,13 @@ pub fn set_aside_hidden(
     let why = "the row is there, but the primary key does not find it: REINDEX INDEX converge_ledger.entries_pkey";
     for sequence in found {
         note_corruption(exchange, context, sequence, OwnRow::Missing)?;
-        exchange.tell(context, (sequence, sequence), "missing row", "not restored", why);
+        exchange.tell(
+            context,
+            (sequence, sequence),
+            "missing row",
+            "not restored",
+            why,
+        );
     }
     Ok(())
 }

@@ -9,7 +9,8 @@ use std::ops::RangeInclusive;
 pub fn open() -> Result<BTreeMap<String, Vec<RangeInclusive<i64>>>, Failure> {
     let mut suspects: BTreeMap<String, Vec<RangeInclusive<i64>>> = BTreeMap::new();
     incident::call(|client| {
-        let find = "SELECT i.context_id, i.sequence, coalesce((i.evidence ->> 'last')::bigint, i.sequence)
+        let find =
+            "SELECT i.context_id, i.sequence, coalesce((i.evidence ->> 'last')::bigint, i.sequence)
                       FROM converge_ledger.incidents AS i
                      WHERE i.kind = $1 AND i.resolved_at IS NULL AND i.sequence IS NOT NULL
                      ORDER BY i.context_id, i.sequence";

@@ -71,11 +71,7 @@ pub fn claim(
 
 /// Resolves what was said of the peer about a context and was not found again. `found`: the sequences that were; none for a
 /// contradiction.
-pub fn withdraw(
-    exchange: &Exchange,
-    context: &str,
-    found: &[Option<i64>],
-) -> Result<(), Failure> {
+pub fn withdraw(exchange: &Exchange, context: &str, found: &[Option<i64>]) -> Result<(), Failure> {
     let claim = (exchange.source.clone(), context.to_owned());
     if !exchange.local.claims.contains(&claim) {
         return Ok(());

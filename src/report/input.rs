@@ -1,6 +1,7 @@
 //! What a caller gave that cannot be taken.
 
 use super::{Code, Failure};
+use converge_ledger_core::digest::MOST_BUCKETS;
 use converge_ledger_core::lamport::LamportError;
 use converge_ledger_core::limits::{TextError, MAX_METADATA_BYTES};
 
@@ -115,7 +116,7 @@ pub fn hexadecimal_literal() -> Failure {
 pub fn null_element(what: &str, position: usize) -> Failure {
     Failure::new(
         Code::ERRCODE_NULL_VALUE_NOT_ALLOWED,
-        format!("{what} of the batch is null"),
+        format!("{what} is null"),
     )
     .detail(format!("It is element {position}, counted from 1."))
 }
@@ -176,6 +177,24 @@ pub fn number_out_of_range(name: &str, value: i64) -> Failure {
         format!("argument \"{name}\" is out of range"),
     )
     .detail(format!("It is {value}; it must be between 0 and 2^53 - 1."))
+}
+
+pub fn bucket_count(count: i32) -> Failure {
+    Failure::new(
+        Code::ERRCODE_INVALID_PARAMETER_VALUE,
+        "the number of buckets must be a power of two",
+    )
+    .detail(format!(
+        "It is {count}; it must be between 1 and {MOST_BUCKETS}."
+    ))
+}
+
+pub fn unknown_bucket(bucket: i32, count: u32) -> Failure {
+    Failure::new(
+        Code::ERRCODE_INVALID_PARAMETER_VALUE,
+        format!("there is no bucket {bucket}"),
+    )
+    .detail(format!("There are {count} buckets, counted from 0."))
 }
 
 pub fn lamport(context: &str, error: LamportError) -> Failure {
@@ -242,6 +261,17 @@ pub fn peer_question(kind: &str) -> Failure {
         Code::ERRCODE_INVALID_PARAMETER_VALUE,
         format!("there is no answer to the question \"{kind}\""),
     )
-    .detail("Kinds are consistency, nodes, entries and headers; nodes are 1 to 256 of a stored level.")
+    .detail(
+        "Kinds are consistency, nodes, entries and headers; nodes are 1 to 256 of a stored level.",
+    )
     .hint("This function is called by the reconcilers of other nodes.")
+}
+
+pub fn unknown_subscription(subscription: &str) -> Failure {
+    Failure::new(
+        Code::ERRCODE_UNDEFINED_OBJECT,
+        format!("there is no enabled subscription \"{subscription}\" in this database"),
+    )
+    .detail("A disabled subscription is no peer.")
+    .hint("ledger_peers lists the peers of this database.")
 }

@@ -22,9 +22,14 @@ pub fn remove_all(ledger: &Ledger) {
     );
 }
 
+/// All contexts, in the order of the bytes of their names.
+pub fn all(ledger: &Ledger, sight: Sight) -> Scan {
+    Scan::by_key(ledger.contexts, sight, &[])
+}
+
 /// Calls `with` on the name of each context.
 pub fn each(ledger: &Ledger, sight: Sight, mut with: impl FnMut(&str)) {
-    let mut scan = Scan::by_key(ledger.contexts, sight, &[]);
+    let mut scan = all(ledger, sight);
     while let Some(row) = scan.next() {
         with(row.text(1));
     }

@@ -50,6 +50,36 @@ pub fn last(ledger: &Ledger, context: &str, hint: i64, end: i64, sight: Sight) -
     }
 }
 
+/// Looks at the ends of many contexts, with one scan.
+pub struct Ends(Scan);
+
+impl Ends {
+    pub fn open(ledger: &Ledger, sight: Sight) -> Ends {
+        // Keys as in `is_last`, which replaces them before anything is read.
+        Ends(range(ledger, "", 0, 0, sight))
+    }
+
+    /// Whether a context, up to `end`, ends with the entry that has this sequence and leaf hash. `context`: its name as a row has it that
+    /// stays where it is until the next look. Cost: one index descent.
+    pub fn is_last(
+        &mut self,
+        context: pg_sys::Datum,
+        sequence: i64,
+        leaf: &[u8],
+        end: i64,
+    ) -> bool {
+        self.0.restart(&[
+            Key::Stored(1, context),
+            Key::AtLeast(2, sequence),
+            Key::AtMost(2, end),
+        ]);
+        let is_there = self.0.next().is_some_and(|row| {
+            row.int8(entry::SEQUENCE) == sequence && row.bytes(entry::LEAF_HASH) == Some(leaf)
+        });
+        is_there && !self.0.advance()
+    }
+}
+
 /// Reads up to `WINDOW` entries from `from` on.
 fn look(ledger: &Ledger, context: &str, from: i64, end: i64, sight: Sight) -> Located {
     let to = end.min(from + WINDOW - 1);

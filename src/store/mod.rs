@@ -2,6 +2,7 @@
 //! readers, hence usable on a standby. Rights are the business of the callers.
 
 pub mod contexts;
+pub mod digests;
 pub mod entries;
 pub mod hidden;
 pub mod node;

@@ -12,6 +12,8 @@ use std::marker::PhantomData;
 #[derive(Clone, Copy)]
 pub enum Key<'a> {
     Text(i16, &'a str),
+    /// A text of a row that stays where it is until the scan is given other keys or dropped.
+    Stored(i16, pg_sys::Datum),
     /// Greater than a text.
     Beyond(i16, &'a str),
     Bytes(i16, &'a [u8]),
@@ -105,11 +107,7 @@ impl Scan {
             #[cfg(feature = "pg18")]
             let scan =
                 pg_sys::index_beginscan(heap, index, snapshot, std::ptr::null_mut(), count, 0);
-            let mut scan_keys = [pg_sys::ScanKeyData::default(); MOST_KEYS];
-            for (scan_key, key) in scan_keys.iter_mut().zip(keys) {
-                key.init(scan_key);
-            }
-            pg_sys::index_rescan(scan, scan_keys.as_mut_ptr(), count, std::ptr::null_mut(), 0);
+            set_keys(scan, keys);
             let slot = pg_sys::table_slot_create(heap, std::ptr::null_mut());
             Scan {
                 heap,
@@ -135,6 +133,15 @@ impl Scan {
                 return None;
             }
             Some(Scan::of(heap, table.key, sight, keys))
+        }
+    }
+
+    /// Begins anew, with as many keys as the scan was opened with. Costs less than another scan.
+    pub fn restart(&mut self, keys: &[Key]) {
+        match self.source {
+            // SAFETY: the scan is open until drop. The slot has a pin of its own on the last row's page until it is given another.
+            Source::Index { scan, .. } => unsafe { set_keys(scan, keys) },
+            Source::Sort(_) => {}
         }
     }
 
@@ -241,6 +248,7 @@ impl Key<'_> {
                 pg_sys::F_TEXTEQ,
                 super::write::text(text),
             ),
+            Key::Stored(column, text) => (column, BTEqualStrategyNumber, pg_sys::F_TEXTEQ, text),
             Key::Beyond(column, text) => (
                 column,
                 BTGreaterStrategyNumber,
@@ -324,6 +332,20 @@ impl Drop for Scan {
             pg_sys::table_close(self.heap, NO_LOCK);
         }
     }
+}
+
+/// Begins an index scan on the rows that satisfy all `keys`.
+///
+/// # Safety
+/// An open scan for as many keys, which name columns of the index with the type of their comparison function.
+unsafe fn set_keys(scan: pg_sys::IndexScanDesc, keys: &[Key]) {
+    let mut scan_keys = [pg_sys::ScanKeyData::default(); MOST_KEYS];
+    for (scan_key, key) in scan_keys.iter_mut().zip(keys) {
+        key.init(scan_key);
+    }
+    let (no_order, count) = (std::ptr::null_mut(), keys.len() as i32);
+    // SAFETY: by the contract; the keys are copied, the values to which they point are the caller's.
+    unsafe { pg_sys::index_rescan(scan, scan_keys.as_mut_ptr(), count, no_order, 0) };
 }
 
 /// Opens a table and makes sure that it still is what the compiled code reads and writes; raises 55000 otherwise.

@@ -16,6 +16,11 @@ pub fn first(ledger: &Ledger, context: &str, sight: Sight) -> Option<i64> {
         .map(|row| row.int8(unsettled::FIRST))
 }
 
+/// All that is noted, in the order of the contexts, the lowest of each first; none if nothing is.
+pub fn all(ledger: &Ledger, sight: Sight) -> Option<Scan> {
+    Scan::by_key_if_any(ledger.unsettled, sight, &[])
+}
+
 /// The last sequence of a context that can be judged, whether it exists or not.
 pub fn end(ledger: &Ledger, context: &str, sight: Sight) -> i64 {
     first(ledger, context, sight).map_or(MAX_NUMBER, |first| first - 1)

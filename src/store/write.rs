@@ -1,4 +1,4 @@
-//! Inserts and deletes rows of the ledger's own tables, below the executor: no SQL, no rights, no triggers.
+//! Inserts, replaces and deletes rows of the ledger's own tables, below the executor: no SQL, no rights, no triggers.
 //!
 //! Inserts nothing into `entries`, whose rows pass its trigger.
 
@@ -55,12 +55,40 @@ pub fn insert(table: Table, values: &[pg_sys::Datum]) {
 
 /// Inserts one row.
 pub fn insert_row(table: Table, values: impl Iterator<Item = Option<pg_sys::Datum>>) {
-    // SAFETY: the caller passes a value for each column of its table; columns that were added and dropped again are null.
-    // The caller's iterator only hands on datums. CatalogTupleInsert forms index entries for plain btree indexes, which is all that these tables have
+    // SAFETY: CatalogTupleInsert forms index entries for plain btree indexes, which is all that these tables have
     // (crate::ledger sees to it); if PostgreSQL raises, it closes the relation with the transaction, and nothing here
     // has a destructor.
     unsafe {
         let relation = open_derived(table);
+        let tuple = form(relation, values);
+        pg_sys::CatalogTupleInsert(relation, tuple);
+        pg_sys::heap_freetuple(tuple);
+        pg_sys::table_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
+    }
+}
+
+/// Replaces the row at `place`, which the caller just read and keeps others from changing, by one without nulls.
+pub fn replace(table: Table, mut place: pg_sys::ItemPointerData, values: &[pg_sys::Datum]) {
+    // SAFETY: as in `insert_row`; the place is that of a visible row.
+    unsafe {
+        let relation = open_derived(table);
+        let tuple = form(relation, values.iter().copied().map(Some));
+        pg_sys::CatalogTupleUpdate(relation, &mut place, tuple);
+        pg_sys::heap_freetuple(tuple);
+        pg_sys::table_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
+    }
+}
+
+/// A new row.
+///
+/// # Safety
+/// An open table, and a value for each of its columns; those that were added and dropped again are null.
+unsafe fn form(
+    relation: pg_sys::Relation,
+    values: impl Iterator<Item = Option<pg_sys::Datum>>,
+) -> pg_sys::HeapTuple {
+    // SAFETY: by the contract; the arrays have one element for each column. The caller's iterator only hands on datums.
+    unsafe {
         let columns = (*(*relation).rd_att).natts as usize;
         let all: *mut pg_sys::Datum = pg_sys::palloc0(columns * size_of::<pg_sys::Datum>()).cast();
         let nulls: *mut bool = pg_sys::palloc0(columns).cast();
@@ -71,11 +99,9 @@ pub fn insert_row(table: Table, values: impl Iterator<Item = Option<pg_sys::Datu
             }
         }
         let tuple = pg_sys::heap_form_tuple((*relation).rd_att, all, nulls);
-        pg_sys::CatalogTupleInsert(relation, tuple);
-        pg_sys::heap_freetuple(tuple);
         pg_sys::pfree(all.cast());
         pg_sys::pfree(nulls.cast());
-        pg_sys::table_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
+        tuple
     }
 }
 

@@ -65,6 +65,7 @@ extern crate alloc;
 pub mod check;
 pub mod continuation;
 pub mod control;
+pub mod digest;
 mod encoding;
 pub mod entry;
 pub mod hash;

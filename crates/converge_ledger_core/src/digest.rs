@@ -1,0 +1,111 @@
+//! Digests over many contexts at once, by which two nodes find the contexts that differ without naming those that do not.
+//!
+//! Contexts are spread over buckets by their names; the digest of a bucket stands for names, sizes and roots of its contexts.
+//! What differs within a context is the matter of `reconcile`.
+
+use alloc::vec::Vec;
+
+use sha2::{Digest, Sha256};
+
+use crate::hash::{finish, Hash};
+
+/// Over how many buckets contexts are spread at most.
+pub const MOST_BUCKETS: u32 = 8_192;
+
+/// In place of the root of a context that cannot be read. Nobody has a tree with this root: such a context differs from every
+/// sound one.
+pub const DAMAGED_ROOT: Hash = Hash::from_bytes([0; 32]);
+
+/// How many contexts of a bucket are named, on average, for one that differs.
+const CONTEXTS_PER_BUCKET: u64 = 16;
+
+/// What the digest of a bucket begins with: no other hash of the ledger is over these bytes.
+const PREFIX: &[u8] = b"converge_ledger digest 1";
+
+/// A number of buckets: a power of two, at most [`MOST_BUCKETS`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Buckets(u32);
+
+impl Buckets {
+    /// One for all contexts.
+    pub const ONE: Self = Self(1);
+
+    /// That many, or nothing unless contexts can be spread over so many.
+    pub fn new(count: u32) -> Option<Self> {
+        (count.is_power_of_two() && count <= MOST_BUCKETS).then_some(Self(count))
+    }
+
+    /// For about so many contexts.
+    pub fn for_contexts(contexts: u64) -> Self {
+        let wanted = contexts
+            .div_ceil(CONTEXTS_PER_BUCKET)
+            .clamp(1, u64::from(MOST_BUCKETS));
+        // At most a power of two itself, so the next one is no more.
+        Self((wanted as u32).next_power_of_two())
+    }
+
+    /// How many they are.
+    pub const fn count(self) -> u32 {
+        self.0
+    }
+
+    /// The bucket of a context, 0 … count − 1: what the first 32 bits of SHA-256 of its name leave modulo the count.
+    pub fn of(self, context: &str) -> u32 {
+        let hash = Sha256::digest(context.as_bytes());
+        let word = hash
+            .iter()
+            .take(4)
+            .fold(0, |word: u32, byte| word << 8 | u32::from(*byte));
+        word & (self.0 - 1)
+    }
+}
+
+/// The digest of one bucket.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BucketDigest {
+    /// Which bucket, counted from 0.
+    pub bucket: u32,
+    /// How many contexts it has.
+    pub contexts: u64,
+    /// SHA-256 over them.
+    pub digest: Hash,
+}
+
+/// The digests of all buckets, as contexts are added.
+pub struct Digests {
+    buckets: Buckets,
+    open: Vec<Option<(Sha256, u64)>>,
+}
+
+impl Digests {
+    /// Of no context. Holds about 100 bytes for each bucket.
+    pub fn new(buckets: Buckets) -> Self {
+        let open = (0..buckets.count()).map(|_| None).collect();
+        Self { buckets, open }
+    }
+
+    /// Adds a context. The caller adds each once, in the order of the bytes of their names.
+    pub fn add(&mut self, context: &str, size: u64, root: &Hash) {
+        let bucket = self.buckets.of(context) as usize;
+        let Some(open) = self.open.get_mut(bucket) else {
+            return; // There are as many as buckets.
+        };
+        let (hasher, contexts) = open.get_or_insert_with(|| (Sha256::new_with_prefix(PREFIX), 0));
+        hasher.update((context.len() as u32).to_be_bytes());
+        hasher.update(context.as_bytes());
+        hasher.update(size.to_be_bytes());
+        hasher.update(root.as_bytes());
+        *contexts += 1;
+    }
+
+    /// The digests of the buckets that have contexts, in the order of the buckets.
+    pub fn finish(self) -> impl Iterator<Item = BucketDigest> {
+        (0..).zip(self.open).filter_map(|(bucket, open)| {
+            open.map(|(hasher, contexts)| BucketDigest {
+                bucket,
+                contexts,
+                digest: finish(hasher),
+            })
+        })
+    }
+}
