@@ -161,7 +161,7 @@ pub fn open_at(kind: Kind, context: &str, sequence: i64) -> Result<Option<i64>, 
                      WHERE i.context_id = $1 AND i.kind = $2 AND i.sequence = $3 AND i.resolved_at IS NULL
                      ORDER BY i.incident_id LIMIT 1";
         let arguments = [context.into(), kind.as_str().into(), sequence.into()];
-        for row in client.select(find, None, &arguments)? {
+        for row in client.update(find, None, &arguments)? {
             number = row.get(1)?;
         }
         Ok(())

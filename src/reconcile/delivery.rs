@@ -38,7 +38,7 @@ pub fn state(subscription: pg_sys::Oid) -> Result<Delivery, Failure> {
                               FROM pg_catalog.pg_stat_subscription AS worker
                              WHERE worker.subid = $1 AND worker.relid IS NULL AND worker.pid IS NOT NULL
                             HAVING count(*) > 0)";
-        for row in client.select(find, None, &[subscription.into()])? {
+        for row in client.update(find, None, &[subscription.into()])? {
             let copying: Option<bool> = row.get(1)?;
             let applied: Option<i64> = row.get(2)?;
             state = match (copying, applied) {

@@ -231,7 +231,7 @@ impl Former {
                          WHERE i.context_id = $1 AND i.kind = $2 AND i.sequence = ANY ($3)";
             let kind = Kind::Corruption.as_str();
             let arguments = [context.into(), kind.into(), wanted.into(), RESTORED.into()];
-            for row in client.select(find, None, &arguments)? {
+            for row in client.update(find, None, &arguments)? {
                 let Some(sequence) = row.get::<i64>(1)? else {
                     continue;
                 };
@@ -337,7 +337,7 @@ fn resolve(
                       FROM converge_ledger.incidents AS i
                      WHERE i.context_id = $1 AND i.kind = $2 AND i.resolved_at IS NULL AND i.sequence IS NOT NULL";
         let arguments = [context.into(), Kind::Corruption.as_str().into()];
-        for row in client.select(find, None, &arguments)? {
+        for row in client.update(find, None, &arguments)? {
             let (number, first, last): (Option<i64>, Option<i64>, Option<i64>) =
                 (row.get(1)?, row.get(2)?, row.get(3)?);
             if let (Some(number), Some(first), Some(last)) = (number, first, last) {
@@ -389,7 +389,7 @@ pub fn note_corruption(
                        AND $3 BETWEEN i.sequence AND coalesce((i.evidence ->> 'last')::bigint, i.sequence)";
         let kind = Kind::Corruption.as_str();
         let arguments = [context.into(), kind.into(), sequence.into()];
-        is_known = !client.select(find, Some(1), &arguments)?.is_empty();
+        is_known = !client.update(find, Some(1), &arguments)?.is_empty();
         Ok(())
     })?;
     if !is_known {

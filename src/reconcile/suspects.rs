@@ -14,7 +14,7 @@ pub fn open() -> Result<BTreeMap<String, Vec<RangeInclusive<i64>>>, Failure> {
                       FROM converge_ledger.incidents AS i
                      WHERE i.kind = $1 AND i.resolved_at IS NULL AND i.sequence IS NOT NULL
                      ORDER BY i.context_id, i.sequence";
-        for row in client.select(find, None, &[Kind::Corruption.as_str().into()])? {
+        for row in client.update(find, None, &[Kind::Corruption.as_str().into()])? {
             let context: Option<String> = row.get(1)?;
             let (first, last): (Option<i64>, Option<i64>) = (row.get(2)?, row.get(3)?);
             if let (Some(context), Some(first), Some(last)) = (context, first, last) {

@@ -21,7 +21,7 @@ pub fn open() -> Result<Claims, Failure> {
                       FROM converge_ledger.incidents AS i
                      WHERE i.kind = ANY ($1) AND i.resolved_at IS NULL";
         let kinds = KINDS.map(|kind| kind.as_str().to_owned()).to_vec();
-        for row in client.select(find, None, &[kinds.into()])? {
+        for row in client.update(find, None, &[kinds.into()])? {
             let (source, context): (Option<String>, Option<String>) = (row.get(1)?, row.get(2)?);
             open.extend(source.zip(context));
         }
@@ -49,7 +49,7 @@ pub fn claim(
             exchange.source.as_str().into(),
             sequence.into(),
         ];
-        is_known = !client.select(find, Some(1), &arguments)?.is_empty();
+        is_known = !client.update(find, Some(1), &arguments)?.is_empty();
         Ok(())
     })?;
     if is_known {
