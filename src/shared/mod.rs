@@ -29,8 +29,7 @@ pub use notifiers::{
 pub use prepared::{committed_prepared, prepared, prepared_identifier, rolled_back_prepared};
 pub use reconcilers::{
     add_reconciled, next_round, next_to_reconcile, reconciled, reconciled_databases,
-    reconciler_began, reconciler_connected, reconciler_ended, reconciler_failed,
-    reconciler_not_started, reconcilers, remove_reconciled, reschedule, saw_ledger, take_news,
-    tell_of_ledger,
+    reconciler_began, reconciler_connected, reconciler_ended, reconciler_failed, reconciler_gone,
+    reconcilers, remove_reconciled, reschedule, saw_ledger, take_news, tell_of_ledger,
 };
 pub use status::status;

@@ -32,11 +32,13 @@ enum Knowledge {
 /// A database, in the place of its OID in [`Area::reconciled`].
 #[derive(Clone, Copy)]
 pub(super) struct Reconciler {
-    /// From before it connects until it ends; 0 while there is none.
+    /// The launcher has asked for it, and has not heard yet that it has ended.
+    held: bool,
+    /// It has come to life.
+    has_begun: bool,
+    /// From before it connects until it is about to end; 0 while there is none.
     pid: i32,
     connected: bool,
-    /// It was asked for and has not reported yet.
-    starting: bool,
     ledger: Knowledge,
     /// In a row.
     failures: u32,
@@ -51,7 +53,7 @@ pub(super) struct Reconciler {
 
 impl Reconciler {
     fn is_busy(&self) -> bool {
-        self.pid != 0 || self.starting
+        self.held || self.pid != 0
     }
 
     fn is_wanted(&self, now: pg_sys::TimestampTz) -> bool {
@@ -143,7 +145,7 @@ impl Area {
     /// What the former launcher had asked for is asked for again.
     pub(super) fn restart_reconcilers(&mut self) {
         for (_, one) in self.reconcilers() {
-            one.starting = false;
+            one.held = false;
         }
     }
 }
@@ -228,7 +230,9 @@ pub fn next_round(now: pg_sys::TimestampTz) -> Option<pg_sys::TimestampTz> {
 pub fn next_to_reconcile(now: pg_sys::TimestampTz) -> Option<pg_sys::Oid> {
     locked(|area| {
         let (_, oid) = area.next_reconciled(now).filter(|(at, _)| *at <= now)?;
-        area.reconciler(oid)?.starting = true;
+        let one = area.reconciler(oid)?;
+        one.held = true;
+        one.has_begun = false;
         Some(oid)
     })
     .flatten()
@@ -248,12 +252,14 @@ impl Area {
     }
 }
 
-/// The reconciler that was asked for will not come.
-pub fn reconciler_not_started(oid: pg_sys::Oid, error: &str, due_at: pg_sys::TimestampTz) {
+/// The process of the reconciler that was asked for has ended; `error` and `due_at` count if it never came to life.
+pub fn reconciler_gone(oid: pg_sys::Oid, error: &str, due_at: pg_sys::TimestampTz) {
     locked(|area| {
-        if let Some(one) = area.reconciler(oid).filter(|one| one.starting) {
-            one.starting = false;
-            one.failed(error, |_| due_at);
+        if let Some(one) = area.reconciler(oid).filter(|one| one.held) {
+            one.held = false;
+            if !one.has_begun {
+                one.failed(error, |_| due_at);
+            }
         }
     });
 }
@@ -267,7 +273,7 @@ pub fn reconciler_began(oid: pg_sys::Oid, now: pg_sys::TimestampTz) -> bool {
         let Some(one) = area.reconciler(oid).filter(|one| one.pid == 0) else {
             return false;
         };
-        one.starting = false;
+        one.has_begun = true;
         if one.is_wanted(now) {
             return false;
         }
@@ -360,7 +366,7 @@ pub fn reconcilers() -> Vec<ReconcilerStatus> {
 fn row(database: pg_sys::Oid, one: &Reconciler) -> ReconcilerStatus {
     let state = if one.connected {
         "running"
-    } else if one.is_busy() {
+    } else if one.pid != 0 || (one.held && !one.has_begun) {
         "starting"
     } else if one.failures > 0 {
         "failed"

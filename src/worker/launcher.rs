@@ -45,7 +45,7 @@ pub extern "C-unwind" fn converge_ledger_launcher(_argument: pg_sys::Datum) {
         });
         reconcilers.forget_ended(|database| {
             let error = "the server could not start the reconciler's process";
-            shared::reconciler_not_started(database, error, retry_at(1));
+            shared::reconciler_gone(database, error, retry_at(1));
         });
         let retry = now() + SLOT_RETRY_MICROSECONDS;
         while let Some(database) = shared::next_to_start(now()) {
@@ -110,7 +110,7 @@ impl Rounds {
         while let Some(database) = shared::next_to_reconcile(now()) {
             // Whoever announces goes first where slots are few; nobody waits for a round.
             if !reconcilers.start(database) {
-                shared::reconciler_not_started(database, NO_SLOT, retry);
+                shared::reconciler_gone(database, NO_SLOT, retry);
             }
         }
         shared::next_round(now())

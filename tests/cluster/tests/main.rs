@@ -24,6 +24,7 @@ mod progress;
 mod readme;
 mod receiving;
 mod receiving_races;
+mod reconciler_process;
 mod replica_campaign;
 mod standby;
 mod takeover;
