@@ -100,6 +100,7 @@ pub fn ledger() -> Result<Ledger, Failure> {
     }
     let found = look_up()?;
     KNOWN.set(Some(found));
+    crate::shared::saw_ledger();
     Ok(found)
 }
 

@@ -7,6 +7,7 @@ use crate::append::identity;
 use crate::incident;
 use crate::receive;
 use crate::report::Failure;
+use crate::shared;
 use crate::utility;
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::pgrx_extern_c_guard;
@@ -43,6 +44,7 @@ unsafe extern "C-unwind" fn transaction(
             heads::at_end(announce::committed);
             receive::committed();
             end(true);
+            shared::tell_of_ledger();
         }
         XACT_EVENT_PREPARE => {
             heads::at_end(announce::prepared);

@@ -1,7 +1,8 @@
 //! Listens to commands that bypass the ends of transactions, that need a database for themselves, or that [`copy`] runs.
 //!
 //! COMMIT PREPARED fires no transaction callback, so what a prepared transaction has to announce is handed over here, and
-//! whoever waits for it is woken; DROP DATABASE and the like ask the notifier to leave. Both do something only in a preloaded server.
+//! whoever waits for it is woken; DROP DATABASE and the like ask the notifier to leave, and end the reconciler; CREATE EXTENSION may make a
+//! ledger. All of it does something only in a preloaded server.
 
 use crate::append::copy;
 use crate::shared;
@@ -125,6 +126,7 @@ enum Command {
     CommitPrepared(u64),
     RollbackPrepared(u64),
     NeedsDatabase(pg_sys::Oid, Need),
+    CreateExtension,
     Other,
 }
 
@@ -153,6 +155,7 @@ impl Command {
                         _ => Command::Other,
                     }
                 }
+                NodeTag::T_CreateExtensionStmt => Command::CreateExtension,
                 NodeTag::T_DropdbStmt => {
                     let drop: *mut pg_sys::DropdbStmt = tree.cast();
                     needs((*drop).dbname, Need::Drop)
@@ -215,6 +218,7 @@ impl Command {
                     Need::Change | Need::Copy => shared::come_back(*database),
                 }
             }
+            Command::CreateExtension => shared::saw_ledger(),
             _ => {}
         }
     }

@@ -1,7 +1,7 @@
 -- Whom this database hears from, and how far behind it is.
 
 create function converge_ledger.peer_lags()
-    returns table (subscription oid, peer text, lag_entries bigint, lag_seconds double precision, error text)
+    returns table (subscription oid, added text, peer text, lag_entries bigint, lag_seconds double precision, error text)
     language c volatile parallel restricted
     as 'MODULE_PATHNAME', 'peer_lags';
 comment on function converge_ledger.peer_lags() is
@@ -22,7 +22,10 @@ create view ledger_peers as
              where gap.source = subscription.subname) as gaps,
            (select pg_catalog.count(*) from converge_ledger.incidents as incident
              where incident.source = subscription.subname and incident.resolved_at is null) as quarantined,
-           errors.apply_error_count + errors.sync_error_count as failures, answer.error as last_error
+           errors.apply_error_count + errors.sync_error_count as failures, answer.error as last_error,
+           round.began_at as last_round, pg_catalog.make_interval(secs => round.duration_ms / 1000) as duration,
+           round.bytes, round.contexts_compared, round.differing, round.repaired, round.total_repaired, round.next_at as next_round,
+           round.failures as round_failures, round.last_error as round_error
       from (select s.oid, s.subname, s.subenabled
               from pg_catalog.pg_subscription as s
              where s.subdbid = (select d.oid from pg_catalog.pg_database as d
@@ -34,7 +37,9 @@ create view ledger_peers as
                 where w.subid = subscription.oid and w.relid is null and w.pid is not null
                 order by w.last_msg_receipt_time desc nulls last
                 limit 1) as worker on true
-      left join pg_catalog.pg_stat_subscription_stats as errors on errors.subid = subscription.oid;
+      left join pg_catalog.pg_stat_subscription_stats as errors on errors.subid = subscription.oid
+      left join converge_ledger.peer_rounds as round
+        on round.source = coalesce(subscription.subname, answer.added) and round.is_added = (subscription.oid is null);
 comment on view ledger_peers is
     'the peers of this database: one row for each of its subscriptions and for each added peer';
 comment on column ledger_peers.subscription is
@@ -59,3 +64,23 @@ comment on column ledger_peers.failures is
     'failures of the subscription''s workers since its statistics were reset; the server''s log says which';
 comment on column ledger_peers.last_error is
     'why the peer did not answer';
+comment on column ledger_peers.last_round is
+    'when the last round of the reconciler with this peer began; this and what follows is null before the first';
+comment on column ledger_peers.duration is
+    'how long it took';
+comment on column ledger_peers.bytes is
+    'bytes of the peer''s answers in it';
+comment on column ledger_peers.contexts_compared is
+    'contexts whose sizes and roots were compared one by one; the others were equal as a whole';
+comment on column ledger_peers.differing is
+    'contexts of which something differed';
+comment on column ledger_peers.repaired is
+    'entries that it put at their places';
+comment on column ledger_peers.total_repaired is
+    'entries that all rounds with this peer put at their places';
+comment on column ledger_peers.next_round is
+    'the next one begins soon after this time, if rounds are on';
+comment on column ledger_peers.round_failures is
+    'rounds that failed since the last that did not; each doubles the time to the next, up to ten minutes';
+comment on column ledger_peers.round_error is
+    'why the last one failed; null if it did not';

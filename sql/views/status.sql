@@ -18,9 +18,9 @@ comment on view ledger_status is
 comment on column ledger_status.library_loaded is
     'whether converge_ledger is in shared_preload_libraries';
 comment on column ledger_status.worker is
-    'launcher or notifier';
+    'launcher, notifier or reconciler';
 comment on column ledger_status.database is
-    'database of a notifier';
+    'database of a notifier or reconciler';
 comment on column ledger_status.pid is
     'its process, null while there is none';
 comment on column ledger_status.state is

@@ -90,6 +90,7 @@ fn peer_lags(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
         };
         rows.push([
             subscription,
+            added.as_deref().map(text),
             status.name.or(added).map(|name| text(&name)),
             status.lag.map(|lag| pg_sys::Datum::from(lag.entries)),
             status

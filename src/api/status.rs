@@ -45,6 +45,19 @@ fn worker_status(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
             (!database.error.is_empty()).then(|| text(&database.error)),
         ]);
     }
+    for one in shared::reconcilers() {
+        rows.push([
+            loaded,
+            Some(text("reconciler")),
+            Some(pg_sys::Datum::from(one.database)),
+            pid(one.pid),
+            Some(text(one.state)),
+            None,
+            None,
+            Some(pg_sys::Datum::from(one.failures)),
+            (!one.error.is_empty()).then(|| text(&one.error)),
+        ]);
+    }
     rows.end()
 }
 

@@ -30,6 +30,16 @@ pub enum Source {
     },
 }
 
+impl Source {
+    /// What names the peer among those of this database: whether it was added, and the name.
+    pub fn key(&self) -> (bool, &str) {
+        match self {
+            Source::Subscription { name, .. } => (false, name),
+            Source::Added { node } => (true, node),
+        }
+    }
+}
+
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

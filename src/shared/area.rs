@@ -4,6 +4,7 @@ use super::databases::{Database, DATABASES};
 use super::deliveries::{Counts, DELIVERIES};
 use super::marks::{Mark, Stage, MARKS};
 use super::prepared::PREPARED;
+use super::reconcilers::{Reconciler, RECONCILED};
 use pgrx::pg_sys;
 use std::cell::Cell;
 use std::ptr::null_mut;
@@ -22,6 +23,11 @@ pub(super) struct Area {
     pub(super) marks: [Mark; MARKS],
     pub(super) prepared: [u64; PREPARED],
     pub(super) next_prepared: usize,
+    /// Beside the places, so that a database is found cheaply; `InvalidOid` where a place is free.
+    pub(super) reconciled: [pg_sys::Oid; RECONCILED],
+    pub(super) reconcilers: [Reconciler; RECONCILED],
+    /// A database has a ledger that the launcher may not know of.
+    pub(super) has_news: bool,
     /// Not guarded by the lock.
     pub(super) deliveries: [Counts; DELIVERIES],
 }

@@ -57,7 +57,7 @@ pub(super) struct Database {
 }
 
 /// Whether a time at which something may happen has come.
-fn has_come(time: pg_sys::TimestampTz, now: pg_sys::TimestampTz) -> bool {
+pub(super) fn has_come(time: pg_sys::TimestampTz, now: pg_sys::TimestampTz) -> bool {
     time <= now || time - now > LONGEST_ABSENCE_MICROSECONDS
 }
 
@@ -137,9 +137,10 @@ pub fn settle() {
 
 // Commands that need a database for themselves
 
-/// Asks the notifier of a database to leave it, because somebody wants to drop or copy it.
+/// Asks the notifier of a database to leave it, and ends its reconciler, because somebody wants to drop or copy it.
 pub fn leave(oid: pg_sys::Oid, until: pg_sys::TimestampTz) {
     let latch = locked(|area| {
+        area.send_reconciler_away(oid, until);
         let database = area.find(oid)?;
         database.wanted_until = until;
         Some(database.latch)
@@ -147,15 +148,16 @@ pub fn leave(oid: pg_sys::Oid, until: pg_sys::TimestampTz) {
     wake(latch.flatten().unwrap_or(null_mut()));
 }
 
-/// Lets the notifier of a database come back.
+/// Lets notifier and reconciler of a database come back.
 pub fn come_back(oid: pg_sys::Oid) {
     let latch = locked(|area| {
-        let launcher = area.launcher;
-        let database = area.find(oid)?;
-        database.wanted_until = 0;
-        Some(launcher)
+        area.let_reconciler_back(oid);
+        if let Some(database) = area.find(oid) {
+            database.wanted_until = 0;
+        }
+        area.launcher
     });
-    wake(latch.flatten().unwrap_or(null_mut()));
+    wake(latch.unwrap_or(null_mut()));
 }
 
 /// Forgets a database that was dropped.
@@ -166,6 +168,7 @@ pub fn forget(oid: pg_sys::Oid) {
                 *stage = Stage::Free;
             }
         }
+        area.forget_reconciler(oid);
         if let Some(database) = area.find(oid) {
             // SAFETY: all-zero bytes are a valid `Database`.
             *database = unsafe { std::mem::zeroed() };
@@ -175,7 +178,7 @@ pub fn forget(oid: pg_sys::Oid) {
 
 // Launcher
 
-/// Registers the launcher. What its predecessor had asked for is asked for again: a second notifier finds the first
+/// Registers the launcher. What its predecessor had asked for is asked for again: a second process finds the first
 /// and ends.
 pub fn launcher_began() {
     locked(|area| {
@@ -184,6 +187,7 @@ pub fn launcher_began() {
         for database in &mut area.databases {
             database.starting = false;
         }
+        area.restart_reconcilers();
     });
 }
 

@@ -1,4 +1,5 @@
-//! What all processes of a preloaded server share: which contexts wait to be announced, and who announces them.
+//! What all processes of a preloaded server share: which contexts wait to be announced, and who announces them; which
+//! databases are due to be reconciled, and who does it.
 //!
 //! One lock guards all of it but the counts of deliveries; it is held for a few hundred nanoseconds per commit, and nothing that can fail happens under it,
 //! because commits pass here after they can no longer be undone. When there is no room, the database is marked for a
@@ -10,6 +11,7 @@ mod deliveries;
 mod marks;
 mod notifiers;
 mod prepared;
+mod reconcilers;
 mod status;
 mod text;
 
@@ -25,4 +27,9 @@ pub use notifiers::{
     Announcement, Work,
 };
 pub use prepared::{committed_prepared, prepared, prepared_identifier, rolled_back_prepared};
+pub use reconcilers::{
+    add_reconciled, next_round, next_to_reconcile, reconciled, reconciled_databases,
+    reconciler_began, reconciler_connected, reconciler_ended, reconciler_failed, reconciler_gone,
+    reconcilers, remove_reconciled, reschedule, saw_ledger, take_news, tell_of_ledger,
+};
 pub use status::status;

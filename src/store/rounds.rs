@@ -88,7 +88,9 @@ impl PeerRound {
         self.last_error = error.map(|error| shortened(error).to_owned());
         self.rounds = self.rounds.saturating_add(1);
         self.total_repaired = self.total_repaired.saturating_add(self.repaired);
-        let pause = schedule::pause(interval(), self.failures.max(0) as u32, chance());
+        // All peers without failures are to be asked in one round, which the launcher begins somewhat later than this.
+        let chance = if self.failures == 0 { 0 } else { any_chance() };
+        let pause = schedule::pause(interval(), self.failures.max(0) as u32, chance);
         self.next_at = self.end().saturating_add(microseconds(pause));
     }
 
@@ -202,20 +204,23 @@ fn may_write(ledger: &Ledger) -> bool {
     }
 }
 
-/// A random time from now at which the next round of a database may begin.
-pub fn next_round(failures: u32) -> Duration {
-    Duration::from_millis(schedule::pause(interval(), failures, chance()))
+/// From one round of a database to the next, after so many failures in a row.
+pub fn pause(failures: u32) -> Duration {
+    Duration::from_millis(schedule::pause(interval(), failures, any_chance()))
 }
 
 fn interval() -> u64 {
     settings::reconcile_interval().map_or(0, |interval| interval.as_millis() as u64)
 }
 
-/// Evenly distributed.
-fn chance() -> u16 {
+fn any_chance() -> u16 {
+    (chance() * (f64::from(u16::MAX) + 1.0)) as u16
+}
+
+/// Evenly distributed, from 0 to less than 1.
+pub fn chance() -> f64 {
     // SAFETY: the generator of this process, which the server has seeded; one thread.
-    let part = unsafe { pg_sys::pg_prng_double(&raw mut pg_sys::pg_global_prng_state) };
-    (part * (f64::from(u16::MAX) + 1.0)) as u16
+    unsafe { pg_sys::pg_prng_double(&raw mut pg_sys::pg_global_prng_state) }
 }
 
 fn microseconds(milliseconds: u64) -> i64 {

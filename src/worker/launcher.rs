@@ -1,16 +1,26 @@
-//! Starts notifiers where they are needed. Knows databases only by what commits have marked.
+//! Starts notifiers where they are needed, and reconcilers when they are due. Knows by what commits have marked where something is to be
+//! announced, and by the catalogue which databases there are.
 
-use super::{describe, now, retry_at, take_signals, wait};
+use super::{databases, describe, now, retry_at, take_signals, wait, CONNECTED};
 use crate::report;
+use crate::settings::{self, Repair};
 use crate::shared;
+use crate::store::rounds;
 use pgrx::pg_sys;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::ffi::CStr;
 use std::time::{Duration, Instant};
 
 /// How long to wait for a free worker slot before the next try.
 const SLOT_RETRY_MICROSECONDS: i64 = 5_000_000;
 /// How long not to speak of the same shortage again.
 const SILENCE: Duration = Duration::from_secs(3_600);
+/// How often the catalogue is read at least, and, while rounds are due, at most.
+const CATALOGUE_KNOWN: Duration = Duration::from_secs(60);
+const CATALOGUE_FRESH: Duration = Duration::from_secs(1);
+/// Within what time all databases are looked at first, unless rounds follow each other faster.
+const FIRST_LOOKS: Duration = Duration::from_secs(10);
+const NO_SLOT: &str = "no free worker slot";
 
 type Handle = *mut pg_sys::BackgroundWorkerHandle;
 
@@ -20,37 +30,42 @@ pub extern "C-unwind" fn converge_ledger_launcher(_argument: pg_sys::Datum) {
     // SAFETY: registers a function of this library for the end of this process.
     unsafe { pg_sys::before_shmem_exit(Some(left), pg_sys::Datum::from(0)) };
     take_signals();
+    databases::connect();
     shared::launcher_began();
-    let mut started: HashMap<pg_sys::Oid, Handle> = HashMap::new();
+    let mut notifiers = Processes::new(c"converge_ledger notifier", c"converge_ledger_notifier");
+    let mut reconcilers =
+        Processes::new(c"converge_ledger reconciler", c"converge_ledger_reconciler");
+    let mut rounds = Rounds::default();
     let mut warned: Option<Instant> = None;
     loop {
-        started.retain(|database, handle| {
-            let ended = has_ended(*handle);
-            if ended {
-                // It has said so itself, unless it never came to life.
-                let error = "the server could not start the notifier's process";
-                shared::not_started(*database, error, retry_at);
-                forget(*handle);
-            }
-            !ended
+        // It has said so itself, unless it never came to life.
+        notifiers.forget_ended(|database| {
+            let error = "the server could not start the notifier's process";
+            shared::not_started(database, error, retry_at);
         });
+        reconcilers.forget_ended(|database| {
+            let error = "the server could not start the reconciler's process";
+            shared::reconciler_gone(database, error, retry_at(1));
+        });
+        let retry = now() + SLOT_RETRY_MICROSECONDS;
         while let Some(database) = shared::next_to_start(now()) {
-            if let Some(handle) = start(database) {
+            if notifiers.start(database) {
                 shared::set_crowded(false);
-                if let Some(former) = started.insert(database, handle) {
-                    forget(former);
-                }
                 continue;
             }
             if warned.is_none_or(|at| at.elapsed() > SILENCE) {
                 report::no_worker_slot().warn();
                 warned = Some(Instant::now());
             }
-            let retry = now() + SLOT_RETRY_MICROSECONDS;
-            shared::not_started(database, "no free worker slot", |_| retry);
+            shared::not_started(database, NO_SLOT, |_| retry);
             shared::set_crowded(true);
         }
-        let pause = shared::next_start().map_or(60_000, |at| (at - now()) / 1_000 + 1);
+        let next_round = rounds.start(&mut reconcilers, retry);
+        let next = [shared::next_start(), next_round]
+            .into_iter()
+            .flatten()
+            .min();
+        let pause = next.map_or(60_000, |at| (at - now()) / 1_000 + 1);
         wait(pause.clamp(1, 60_000));
     }
 }
@@ -60,24 +75,116 @@ unsafe extern "C-unwind" fn left(_code: i32, _argument: pg_sys::Datum) {
     shared::launcher_ended();
 }
 
-/// Asks the server for a notifier; none if it has no free slot.
-fn start(database: pg_sys::Oid) -> Option<Handle> {
-    let mut worker = describe(c"converge_ledger notifier", c"converge_ledger_notifier");
-    worker.bgw_flags =
-        (pg_sys::BGWORKER_SHMEM_ACCESS | pg_sys::BGWORKER_BACKEND_DATABASE_CONNECTION) as i32;
-    worker.bgw_restart_time = pg_sys::BGW_NEVER_RESTART;
-    worker.bgw_main_arg = pg_sys::Datum::from(database);
-    let mut handle = std::ptr::null_mut();
-    // SAFETY: the description is complete and copied; the handle is allocated in the memory of this process's main
-    // function, which lasts as long as the process.
-    let registered = unsafe {
-        worker.bgw_notify_pid = pg_sys::MyProcPid;
-        pg_sys::RegisterDynamicBackgroundWorker(&mut worker, &mut handle)
-    };
-    registered.then_some(handle)
+/// When rounds are started: what is set, and what is known of the catalogue.
+#[derive(Default)]
+struct Rounds {
+    interval: Option<Duration>,
+    listed: Option<Instant>,
 }
 
-/// Whether a notifier's process has ended, or could not be started.
+impl Rounds {
+    /// Starts the reconcilers that are due; gives when to look again, if rounds are on.
+    fn start(
+        &mut self,
+        reconcilers: &mut Processes,
+        retry: pg_sys::TimestampTz,
+    ) -> Option<pg_sys::TimestampTz> {
+        let interval = match settings::repair() {
+            Repair::off => None,
+            Repair::on | Repair::report => settings::reconcile_interval(),
+        };
+        if interval != self.interval {
+            self.interval = interval;
+            shared::reschedule(|ended_at| later(ended_at, rounds::pause(0)));
+        }
+        let interval = interval?;
+        let has_news = shared::take_news();
+        if self.listed.is_none_or(|at| at.elapsed() >= CATALOGUE_KNOWN) || has_news {
+            self.list(interval);
+        }
+        if shared::next_round(now()).is_some_and(|at| at <= now())
+            && self.listed.is_none_or(|at| at.elapsed() >= CATALOGUE_FRESH)
+        {
+            self.list(interval);
+        }
+        while let Some(database) = shared::next_to_reconcile(now()) {
+            // Whoever announces goes first where slots are few; nobody waits for a round.
+            if !reconcilers.start(database) {
+                shared::reconciler_gone(database, NO_SLOT, retry);
+            }
+        }
+        shared::next_round(now())
+    }
+
+    /// Reads which databases there are.
+    fn list(&mut self, interval: Duration) {
+        self.listed = Some(Instant::now());
+        let mut gone: HashSet<_> = shared::reconciled_databases().into_iter().collect();
+        for database in databases::list() {
+            if !gone.remove(&database) {
+                // Not all at once.
+                let first_look = interval.min(FIRST_LOOKS).mul_f64(rounds::chance());
+                shared::add_reconciled(database, later(now(), first_look));
+            }
+        }
+        gone.into_iter().for_each(shared::remove_reconciled);
+    }
+}
+
+fn later(time: pg_sys::TimestampTz, pause: Duration) -> pg_sys::TimestampTz {
+    time.saturating_add(i64::try_from(pause.as_micros()).unwrap_or(i64::MAX))
+}
+
+/// Processes of one kind that were asked for, by database.
+struct Processes {
+    name: &'static CStr,
+    function: &'static CStr,
+    started: HashMap<pg_sys::Oid, Handle>,
+}
+
+impl Processes {
+    fn new(name: &'static CStr, function: &'static CStr) -> Processes {
+        Processes {
+            name,
+            function,
+            started: HashMap::new(),
+        }
+    }
+
+    /// Asks the server for a process; false if it has no free slot.
+    fn start(&mut self, database: pg_sys::Oid) -> bool {
+        let mut worker = describe(self.name, self.function);
+        worker.bgw_flags = CONNECTED;
+        worker.bgw_restart_time = pg_sys::BGW_NEVER_RESTART;
+        worker.bgw_main_arg = pg_sys::Datum::from(database);
+        let mut handle = std::ptr::null_mut();
+        // SAFETY: the description is complete and copied; the handle is allocated in the memory of this process's main
+        // function, which lasts as long as the process: transactions go back to it when they end.
+        let registered = unsafe {
+            worker.bgw_notify_pid = pg_sys::MyProcPid;
+            pg_sys::RegisterDynamicBackgroundWorker(&mut worker, &mut handle)
+        };
+        if registered {
+            if let Some(former) = self.started.insert(database, handle) {
+                forget(former);
+            }
+        }
+        registered
+    }
+
+    /// Forgets the processes that have ended, or could not be started.
+    fn forget_ended(&mut self, mut ended: impl FnMut(pg_sys::Oid)) {
+        self.started.retain(|database, handle| {
+            let has_ended = has_ended(*handle);
+            if has_ended {
+                ended(*database);
+                forget(*handle);
+            }
+            !has_ended
+        });
+    }
+}
+
 fn has_ended(handle: Handle) -> bool {
     let mut pid = 0;
     // SAFETY: a handle from `start`, not yet forgotten. Takes a lock and compares.

@@ -1,15 +1,19 @@
 //! The background workers of a preloaded server.
 //!
 //! One launcher for the cluster, connected to no database, starts a notifier for each database in which something was
-//! appended; the notifier leaves when there was nothing to do for a while, or when its database is wanted. Writers never
-//! wait for either.
+//! appended; the notifier leaves when there was nothing to do for a while, or when its database is wanted. For each database with a ledger
+//! it starts a reconciler whenever a round is due, which leaves after it. Writers never wait for any of them.
 
+mod databases;
 mod launcher;
 mod notifier;
+mod reconciler;
 mod settler;
 
 use crate::ledger::{self, Ledger};
 use pgrx::pg_sys;
+use pgrx::pg_sys::panic::CaughtError;
+use pgrx::PgTryBuilder;
 use std::ffi::{c_char, CStr};
 
 extern "C-unwind" {
@@ -20,14 +24,34 @@ extern "C-unwind" {
     fn procsignal_sigusr1_handler(signal: i32);
 }
 
-/// Registers the launcher. Called while the server loads its preloaded libraries.
+/// Settings that roles and databases may have and that would end a worker, or make it wait.
+const SETTINGS: [(&CStr, &CStr); 6] = [
+    (c"lock_timeout", c"0"),
+    (c"statement_timeout", c"0"),
+    (c"default_transaction_isolation", c"read committed"),
+    (c"default_transaction_read_only", c"off"),
+    (c"default_transaction_deferrable", c"off"),
+    // What it puts at its place has come from other nodes.
+    (c"session_replication_role", c"replica"),
+];
+
+/// Registers the launcher. Called while the server loads its preloaded libraries. None runs under pg_upgrade, whose servers are nobody's to
+/// write into.
 pub fn init() {
+    // SAFETY: a global that the postmaster sets before it loads libraries.
+    if unsafe { pg_sys::IsBinaryUpgrade } {
+        return;
+    }
     let mut worker = describe(c"converge_ledger launcher", c"converge_ledger_launcher");
-    worker.bgw_flags = pg_sys::BGWORKER_SHMEM_ACCESS as i32;
+    worker.bgw_flags = CONNECTED;
     worker.bgw_restart_time = 5;
     // SAFETY: the description is complete and copied.
     unsafe { pg_sys::RegisterBackgroundWorker(&mut worker) };
 }
+
+/// A worker that can connect. The launcher does so without a database, to read which there are.
+const CONNECTED: i32 =
+    (pg_sys::BGWORKER_SHMEM_ACCESS | pg_sys::BGWORKER_BACKEND_DATABASE_CONNECTION) as i32;
 
 fn describe(name: &CStr, function: &CStr) -> pg_sys::BackgroundWorker {
     let mut worker = pg_sys::BackgroundWorker {
@@ -47,8 +71,8 @@ fn copy(from: &CStr, to: &mut [c_char]) {
     }
 }
 
-/// Takes signals: SIGTERM ends the process wherever it waits, SIGHUP reloads the configuration, SIGUSR1 wakes it: the launcher, which is
-/// connected to no database, would not hear otherwise that a notifier has ended.
+/// Takes signals: SIGTERM ends the process wherever it waits, SIGHUP reloads the configuration, SIGUSR1 wakes it: the launcher
+/// hears by it that a process has ended.
 fn take_signals() {
     const SIGHUP: i32 = 1;
     const SIGUSR1: i32 = 10;
@@ -71,6 +95,40 @@ fn take_signals() {
     }
 }
 
+/// Connects this process to a database as the bootstrap superuser, with settings of its own.
+fn connect(database: pg_sys::Oid, flags: u32, synchronous_commit: &CStr) {
+    let settings = SETTINGS
+        .into_iter()
+        .chain([(c"synchronous_commit", synchronous_commit)]);
+    // SAFETY: ends the process if the database is gone. The settings exist in every server and take these values; in the context of a
+    // superuser, none asks the catalogue for a right to be set.
+    unsafe {
+        pg_sys::BackgroundWorkerInitializeConnectionByOid(database, pg_sys::InvalidOid, flags);
+        for (name, value) in settings {
+            // Unlike PGC_USERSET, this looks up no right of the role, for which there would have to be a transaction.
+            pg_sys::SetConfigOption(
+                name.as_ptr(),
+                value.as_ptr(),
+                pg_sys::GucContext::PGC_SUSET,
+                pg_sys::GucSource::PGC_S_OVERRIDE,
+            );
+        }
+    }
+}
+
+/// Runs `work`; if it raises, tells `failed` why, and raises on.
+fn reporting(work: fn(), failed: fn(&str)) {
+    PgTryBuilder::new(work)
+        .catch_others(|cause| {
+            let (CaughtError::PostgresError(error)
+            | CaughtError::ErrorReport(error)
+            | CaughtError::RustPanic { ereport: error, .. }) = &cause;
+            failed(error.message());
+            cause.rethrow()
+        })
+        .execute();
+}
+
 /// Waits for the latch or the time, and serves what came by signal.
 fn wait(milliseconds: i64) {
     let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
@@ -84,6 +142,14 @@ fn wait(milliseconds: i64) {
         );
         pg_sys::ResetLatch(pg_sys::MyLatch);
         pgrx::check_for_interrupts!();
+    }
+    reload();
+}
+
+/// Takes over settings that have changed.
+fn reload() {
+    // SAFETY: the flag is set by a signal; reading the files raises nothing that would not end the process.
+    unsafe {
         if pg_sys::ConfigReloadPending != 0 {
             pg_sys::ConfigReloadPending = 0;
             pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP);
@@ -104,6 +170,13 @@ fn retry_at(failures: u32) -> pg_sys::TimestampTz {
 
 /// Runs `with` in a transaction of its own, on the ledger of this database if there is one.
 fn in_transaction<T>(with: impl FnOnce(Option<&Ledger>) -> T) -> T {
+    begin_transaction();
+    let answer = with(ledger::ledger().ok().as_ref());
+    commit();
+    answer
+}
+
+fn begin_transaction() {
     // SAFETY: the frame of a transaction in a background worker. If something raises, the process ends, and with
     // it the transaction.
     unsafe {
@@ -111,12 +184,13 @@ fn in_transaction<T>(with: impl FnOnce(Option<&Ledger>) -> T) -> T {
         pg_sys::StartTransactionCommand();
         pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
     }
-    let answer = with(ledger::ledger().ok().as_ref());
-    // SAFETY: as above.
+}
+
+fn commit() {
+    // SAFETY: as in `begin_transaction`.
     unsafe {
         pg_sys::PopActiveSnapshot();
         pg_sys::CommitTransactionCommand();
     }
     pgrx::check_for_interrupts!();
-    answer
 }

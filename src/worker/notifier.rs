@@ -1,18 +1,14 @@
 //! Announces what was committed in one database, many commits at a time.
 
 use super::settler::Settler;
-use super::{in_transaction, now, retry_at, take_signals, wait};
+use super::{connect, in_transaction, now, reporting, retry_at, take_signals, wait};
 use crate::announce;
 use crate::ledger::Ledger;
 use crate::shared::{self, Announcement, Work};
 use crate::store::scan::Sight;
 use crate::store::{contexts, entries, unsettled};
 use pgrx::pg_sys;
-use pgrx::pg_sys::panic::CaughtError;
-use pgrx::PgTryBuilder;
 use std::collections::HashMap;
-use std::ffi::CStr;
-use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
 /// Announcements follow each other no faster than this, and under load no faster than the second: each one wakes every
@@ -31,19 +27,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// As long as another database waits for a slot.
 const PATIENCE_WHEN_CROWDED: Duration = Duration::from_secs(1);
 
-/// Settings that roles and databases may have and that would end the notifier, or make it wait.
-const SETTINGS: [(&CStr, &CStr); 7] = [
-    // An announcement that a crash loses is no loss: the listeners are gone as well.
-    (c"synchronous_commit", c"off"),
-    (c"lock_timeout", c"0"),
-    (c"statement_timeout", c"0"),
-    (c"default_transaction_isolation", c"read committed"),
-    (c"default_transaction_read_only", c"off"),
-    (c"default_transaction_deferrable", c"off"),
-    // What it puts back at its place has come from other nodes.
-    (c"session_replication_role", c"replica"),
-];
-
 extern "C-unwind" {
     /// src/backend/commands/async.c; the bindings' wrapper cannot be passed on.
     fn pg_notification_queue_usage(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum;
@@ -59,39 +42,12 @@ pub extern "C-unwind" fn converge_ledger_notifier(database: pg_sys::Datum) {
     if !shared::notifier_began(oid) {
         return;
     }
-    // SAFETY: connects to the database by OID as the bootstrap superuser, even if it takes no new connections, for those
-    // that it has may append and listen. Ends the process if the database is gone. The settings exist in every
-    // server and take these values; in the context of a superuser, none asks the catalogue for a right to be set.
-    unsafe {
-        pg_sys::BackgroundWorkerInitializeConnectionByOid(
-            oid,
-            pg_sys::InvalidOid,
-            pg_sys::BGWORKER_BYPASS_ALLOWCONN,
-        );
-        for (name, value) in SETTINGS {
-            // Unlike PGC_USERSET, this looks up no right of the role, for which there would have to be a transaction.
-            pg_sys::SetConfigOption(
-                name.as_ptr(),
-                value.as_ptr(),
-                pg_sys::GucContext::PGC_SUSET,
-                pg_sys::GucSource::PGC_S_OVERRIDE,
-            );
-        }
-    }
+    // Even if the database takes no new connections, for those that it has may append and listen. An announcement that a crash loses is no
+    // loss: the listeners are gone as well.
+    connect(oid, pg_sys::BGWORKER_BYPASS_ALLOWCONN, c"off");
     shared::notifier_connected();
     free_queue();
-    PgTryBuilder::new(AssertUnwindSafe(serve))
-        .catch_others(|cause| {
-            let message = match &cause {
-                CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => {
-                    report.message().to_owned()
-                }
-                CaughtError::RustPanic { ereport, .. } => ereport.message().to_owned(),
-            };
-            shared::notifier_failed(&message, retry_at);
-            cause.rethrow()
-        })
-        .execute();
+    reporting(serve, |error| shared::notifier_failed(error, retry_at));
 }
 
 /// Frees what all listeners have read of the notification queue. PostgreSQL does so when something is added, which a full

@@ -564,7 +564,8 @@ fn end_notifiers(
         wait_until("more is appended", || {
             !at_work() || load.appended.load(Ordering::Relaxed) >= goal
         });
-        let statement = "SELECT pid FROM ledger_status WHERE pid IS NOT NULL ORDER BY worker";
+        let statement = "SELECT pid FROM ledger_status
+                         WHERE pid IS NOT NULL AND worker <> 'reconciler' ORDER BY worker";
         let workers = client.query(statement, &[]).expect("the status");
         if std::mem::take(&mut crash) {
             let activity = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend'

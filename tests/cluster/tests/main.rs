@@ -25,6 +25,7 @@ mod readme;
 mod receiving;
 mod receiving_races;
 mod reconcile;
+mod reconciler_process;
 mod replica_campaign;
 mod standby;
 mod takeover;

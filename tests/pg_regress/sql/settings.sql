@@ -15,6 +15,17 @@ set converge_ledger.max_payload_size = '65MB';
 \echo :LAST_ERROR_SQLSTATE
 set converge_ledger.max_payload_size = -1;
 \echo :LAST_ERROR_SQLSTATE
+-- The reconciler's: the launcher reads the interval, a session may choose what it does itself.
+set converge_ledger.reconcile_interval = '1s';
+\echo :LAST_ERROR_SQLSTATE
+set converge_ledger.repair = sometimes;
+\echo :LAST_ERROR_SQLSTATE
+set converge_ledger.scrub_rate = -1;
+\echo :LAST_ERROR_SQLSTATE
+begin;
+set local converge_ledger.repair = report;
+set local converge_ledger.scrub_rate = 2147483647;
+rollback;
 
 -- max_payload_size, for each kind of payload.
 begin;

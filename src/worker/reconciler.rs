@@ -1,0 +1,100 @@
+//! The process in which a database is reconciled: connects, lets [`reconcile`] work through one round in many short transactions, says
+//! when it is wanted again, and ends.
+
+use super::{
+    begin_transaction, commit, connect, in_transaction, now, reload, reporting, take_signals,
+};
+use crate::ledger::Ledger;
+use crate::peer::list::{self, Among};
+use crate::reconcile;
+use crate::settings::{self, Repair, ScrubRate};
+use crate::shared;
+use crate::store::rounds;
+use pgrx::pg_sys;
+use std::time::Duration;
+
+/// How long a database is left alone in which there is nothing to reconcile.
+const NOTHING_TO_DO: Duration = Duration::from_secs(600);
+
+#[pgrx::pg_guard]
+#[no_mangle]
+pub extern "C-unwind" fn converge_ledger_reconciler(database: pg_sys::Datum) {
+    let oid = pg_sys::Oid::from(database.value() as u32);
+    // SAFETY: registers a function of this library for the end of this process.
+    unsafe { pg_sys::before_shmem_exit(Some(left), database) };
+    take_signals();
+    if !shared::reconciler_began(oid, now()) {
+        return;
+    }
+    // What it repairs is on disk when it says so, but it waits for no standby.
+    connect(oid, 0, c"local");
+    shared::reconciler_connected();
+    reporting(work, |error| shared::reconciler_failed(error, after));
+}
+
+/// The process ends, for whatever reason; its transaction has been rolled back.
+unsafe extern "C-unwind" fn left(_code: i32, database: pg_sys::Datum) {
+    let oid = pg_sys::Oid::from(database.value() as u32);
+    shared::reconciler_ended(oid, now(), after);
+}
+
+fn after(failures: u32) -> pg_sys::TimestampTz {
+    later(rounds::pause(failures))
+}
+
+fn later(pause: Duration) -> pg_sys::TimestampTz {
+    now().saturating_add(i64::try_from(pause.as_micros()).unwrap_or(i64::MAX))
+}
+
+fn work() {
+    if !in_transaction(|_| has_extension()) {
+        shared::reconciled(false, later(NOTHING_TO_DO));
+        return;
+    }
+    begin_transaction();
+    let outcome = reconcile::run(&mut || {
+        commit();
+        reload();
+        begin_transaction();
+    });
+    if let Err(failure) = outcome {
+        failure.raise();
+    }
+    commit();
+    let due_at = in_transaction(|ledger| ledger.map(next_round));
+    shared::reconciled(true, due_at.unwrap_or_else(|| after(0)));
+}
+
+/// Whether the extension is there; its tables may be damaged all the same.
+fn has_extension() -> bool {
+    // SAFETY: a look-up of the catalogue by a constant name, in a transaction.
+    let extension = unsafe { pg_sys::get_extension_oid(c"converge_ledger".as_ptr(), true) };
+    extension != pg_sys::InvalidOid
+}
+
+/// When there is something to do next: for the scrub, or with the first of the peers.
+fn next_round(ledger: &Ledger) -> pg_sys::TimestampTz {
+    let earliest = after(0);
+    let nothing = later(NOTHING_TO_DO);
+    if settings::repair() == Repair::off {
+        return nothing.max(earliest);
+    }
+    if settings::scrub_rate() != ScrubRate::Off {
+        return earliest;
+    }
+    let known = rounds::read(ledger);
+    let peers = list::peers(ledger, Among::Enabled);
+    let due_at = |peer: &list::Peer| {
+        let (is_added, source) = peer.source.key();
+        let round = known
+            .iter()
+            .find(|round| round.is_added == is_added && round.source == source);
+        round.map_or(earliest, |round| round.due_at())
+    };
+    peers
+        .iter()
+        .map(due_at)
+        .min()
+        .unwrap_or(nothing)
+        .max(earliest)
+}
