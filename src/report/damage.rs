@@ -176,3 +176,15 @@ pub fn mended_subtree(context: &str, level: u8, index: u64) -> Failure {
     ))
     .hint("Stored subtrees are a cache. Something other than the ledger wrote there, or the disk is damaged.")
 }
+
+/// For the log of the scrub.
+pub fn removed_digest(context: &str) -> Failure {
+    Failure::new(
+        Code::ERRCODE_DATA_CORRUPTED,
+        format!("the cached root of context \"{context}\" was wrong and is removed"),
+    )
+    .detail("Its size and last leaf were those of the context, the root was not that of its tree.")
+    .hint(
+        "Digests are a cache. Something other than the ledger wrote there, or the disk is damaged.",
+    )
+}

@@ -122,7 +122,7 @@ impl<'a> Context<'a> {
     }
 
     /// All rows were read.
-    pub fn end(mut self, before: State) -> Result<(State, u64), Failure> {
+    pub fn end(mut self, before: State, mends: &mut Mends) -> Result<(State, u64), Failure> {
         let size = self.rows.expected() - 1;
         let known = before
             .known
@@ -130,6 +130,10 @@ impl<'a> Context<'a> {
             .min(self.judged);
         if known > size {
             self.faults.missing(size + 1, known)?;
+        }
+        if self.faults.found() == 0 && !trees::digest_is_right(self.ledger, self.name, size) {
+            self.faults.digest();
+            mends.add_digest(self.name);
         }
         self.faults.finish()?;
         Ok(self.state(before, size))

@@ -264,6 +264,11 @@ impl<'a> Faults<'a> {
         }
     }
 
+    /// The cached digest of the context is wrong.
+    pub fn digest(&mut self) {
+        self.found += 1;
+    }
+
     /// A stored subtree is wrong, and mended.
     pub fn node_mended(&mut self, node: NodeId) -> Result<(), Failure> {
         self.found += 1;

@@ -13,9 +13,9 @@ use crate::ledger::{entry, Ledger};
 use crate::progress::{Phase, Progress};
 use crate::report::Failure;
 use crate::scratch::Scratch;
-use crate::store::entries;
 use crate::store::scan::{Key, Scan, Sight};
 use crate::store::scrubbed::{self, Pass, State};
+use crate::store::{entries, write};
 use context::{Context, Step};
 use converge_ledger_core::limits::MAX_NUMBER;
 use faults::Copies;
@@ -59,6 +59,8 @@ fn read(ledger: &Ledger, most: u64, everything: bool) -> Result<Scrubbed, Failur
     if everything || pass.began_at.is_none() {
         pass.begin();
     }
+    // A slice before it in the same command has written too.
+    write::make_deletable();
     let mut slice = Slice {
         ledger,
         most,
@@ -218,9 +220,10 @@ impl Slice<'_> {
                 break;
             }
         }
+        let mends = &mut self.mends;
         let (state, found) = self.scratch.during(|| match end {
             End::Stopped => context.pause(before, pass.sequence),
-            _ => context.end(before),
+            _ => context.end(before, mends),
         })?;
         self.faults += found;
         self.scratch
@@ -236,10 +239,10 @@ impl Slice<'_> {
 
     /// A context had entries once, and has none.
     fn vanished(&mut self, gone: State) -> Result<(), Failure> {
-        let ledger = self.ledger;
+        let (ledger, mends) = (self.ledger, &mut self.mends);
         let (state, found) = self
             .scratch
-            .during(|| Context::begin(ledger, &gone.context, 0)?.end(gone.clone()))?;
+            .during(|| Context::begin(ledger, &gone.context, 0)?.end(gone.clone(), mends))?;
         self.faults += found;
         self.scratch.during(|| scrubbed::remember(ledger, &state));
         Ok(())

@@ -10,7 +10,8 @@ use crate::ledger::Ledger;
 use crate::report::{self, Failure};
 use crate::settings::{self, Repair};
 use crate::store::scan::Sight;
-use crate::store::subtrees;
+use crate::store::tree::StoredTree;
+use crate::store::{digests, subtrees};
 use converge_ledger_core::hash::NodeHashes;
 use converge_ledger_core::limits::MAX_NUMBER;
 use converge_ledger_core::merkle::{above, NodeId, Run, BLOCK, STORED_LEVELS};
@@ -189,6 +190,27 @@ pub fn covered(ledger: &Ledger, context: &str, size: i64) -> Result<i64, Failure
     Ok(covered)
 }
 
+/// Whether the cached root of a context is that of its tree, as far as it claims to be: a row for another size is an old one.
+pub fn digest_is_right(ledger: &Ledger, context: &str, size: i64) -> bool {
+    let sight = Sight::Statement;
+    let Some(cached) = digests::of(ledger, context, sight).filter(|cached| cached.size == size)
+    else {
+        return true;
+    };
+    let tree = StoredTree {
+        ledger,
+        context,
+        sight,
+    };
+    // Whose last leaf is another one does not count either, and what cannot be computed is a fault of its own.
+    let leaf = tree.node(0, size as u64 - 1);
+    let counts = leaf.is_ok_and(|leaf| leaf.rfc6962 == cached.leaf);
+    !counts
+        || tree
+            .roots(size)
+            .map_or(true, |roots| roots.rfc6962 == cached.root)
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mend {
     /// It is not stored.
@@ -203,6 +225,8 @@ pub struct Mends {
     /// Those of one context stand together.
     nodes: Vec<(String, NodeId, Mend)>,
     contexts: usize,
+    /// Contexts whose cached digest is wrong.
+    digests: Vec<String>,
 }
 
 impl Mends {
@@ -215,8 +239,20 @@ impl Mends {
         self.nodes.push((context.to_owned(), node, mend));
     }
 
+    pub fn add_digest(&mut self, context: &str) {
+        if self.digests.len() < MOST_MENDED && settings::repair() == Repair::on {
+            self.digests.push(context.to_owned());
+        }
+    }
+
     /// Stores them, lower levels first as they were added. Those of a context that somebody appends to are left to the next pass.
     pub fn carry_out(&self, ledger: &Ledger) -> Result<(), Failure> {
+        if !self.digests.is_empty() && lock::try_fill_digests() {
+            for context in &self.digests {
+                digests::remove(ledger, Some(context));
+                report::removed_digest(context).warn();
+            }
+        }
         if self.nodes.is_empty() || !lock::try_enter(ledger) {
             return Ok(());
         }

@@ -52,16 +52,24 @@ impl Contexts {
     }
 }
 
-/// Remembers a context. The caller has the scrub to itself.
+/// Remembers a context. The caller has the scrub to itself, and remembers no context twice in one command.
 pub fn remember(ledger: &Ledger, state: &State) {
-    forget(ledger, &state.context);
+    let keys = [Key::Text(1, &state.context)];
+    let mut former = Scan::by_key_if_any(ledger.scrubbed, Sight::Latest, &keys);
+    let place = former
+        .as_mut()
+        .and_then(|scan| scan.next().map(|row| row.place()));
+    drop(former);
     let mut values = [pg_sys::Datum::from(0); scrubbed::COUNT];
     values[scrubbed::SIZE - 1] = pg_sys::Datum::from(state.size);
     values[scrubbed::KNOWN - 1] = pg_sys::Datum::from(state.known);
     values[scrubbed::FAULTS - 1] = pg_sys::Datum::from(state.faults);
     values[scrubbed::SCRUBBED_AT - 1] = now();
     values[scrubbed::CONTEXT_ID - 1] = write::text(&state.context);
-    write::insert(ledger.scrubbed, &values);
+    match place {
+        Some(place) => write::replace(ledger.scrubbed, place, &values),
+        None => write::insert(ledger.scrubbed, &values),
+    }
 }
 
 /// Forgets a context: whoever takes judged entries out of it, and means it, calls this, or they count as missing.

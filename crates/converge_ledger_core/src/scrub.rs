@@ -240,7 +240,10 @@ pub struct Parent<'a> {
 /// *Requires* that all that is below it is sound by itself.
 pub fn is_wrong(stored: NodeHashes, computed: NodeHashes, parent: Option<Parent<'_>>) -> bool {
     // Nobody can find other leaves that give one of the two hashes.
-    if stored.bitcoin == computed.bitcoin || stored.rfc6962 == computed.rfc6962 {
+    let fits = |one: NodeHashes, other: NodeHashes| {
+        one.bitcoin == other.bitcoin || one.rfc6962 == other.rfc6962
+    };
+    if fits(stored, computed) {
         return true;
     }
     parent.is_some_and(|parent| {
@@ -249,6 +252,6 @@ pub fn is_wrong(stored: NodeHashes, computed: NodeHashes, parent: Option<Parent<
             return false;
         };
         *child = computed;
-        above(&children) == Some(parent.hashes)
+        above(&children).is_some_and(|combined| fits(combined, parent.hashes))
     })
 }
