@@ -4,12 +4,14 @@
 
 mod columns;
 
-pub use columns::{added_peer, digest, entry, node, peer_round, subtree, unsettled};
+pub use columns::{
+    added_peer, digest, entry, node, peer_round, scrub_pass, scrubbed, subtree, unsettled,
+};
 
 use crate::report::{self, Failure};
 use columns::{
     ADDED_PEERS, CONTEXTS, DIGESTS, ENTRIES, INCIDENTS, INCIDENT_ENTRIES, NODE, PEER_ROUNDS, PINS,
-    SUBTREES, UNSETTLED,
+    SCRUBBED, SCRUB_PASS, SUBTREES, UNSETTLED,
 };
 use pgrx::pg_sys;
 use std::cell::Cell;
@@ -42,6 +44,8 @@ pub struct Ledger {
     pub peer_rounds: Table,
     /// Roots of contexts, a cache.
     pub digests: Table,
+    pub scrubbed: Table,
+    pub scrub_pass: Table,
     /// A user added a unique or exclusion constraint: an insert may be given up after it was stamped.
     pub may_swallow: bool,
 }
@@ -70,6 +74,8 @@ unsafe extern "C-unwind" fn forget(_argument: pg_sys::Datum, relation: pg_sys::O
                 known.added_peers,
                 known.peer_rounds,
                 known.digests,
+                known.scrubbed,
+                known.scrub_pass,
             ]
             .iter()
             .any(|table| relation == table.table || relation == table.key)
@@ -161,6 +167,8 @@ fn look_up_damaged() -> Option<Ledger> {
         added_peers: table(c"added_peers", &ADDED_PEERS).unwrap_or(missing),
         peer_rounds: table(c"peer_rounds", &PEER_ROUNDS).unwrap_or(missing),
         digests: table(c"digests", &DIGESTS).unwrap_or(missing),
+        scrubbed: table(c"scrubbed", &SCRUBBED).unwrap_or(missing),
+        scrub_pass: table(c"scrub_pass", &SCRUB_PASS).unwrap_or(missing),
         may_swallow: false,
     })
 }
@@ -209,6 +217,8 @@ fn look_up() -> Result<Ledger, Failure> {
         added_peers: derived(c"added_peers", &ADDED_PEERS)?,
         peer_rounds: derived(c"peer_rounds", &PEER_ROUNDS)?,
         digests: table(c"digests", &DIGESTS)?,
+        scrubbed: derived(c"scrubbed", &SCRUBBED)?,
+        scrub_pass: derived(c"scrub_pass", &SCRUB_PASS)?,
         may_swallow: !other.is_empty(),
     })
 }

@@ -19,6 +19,7 @@ pub(crate) mod receive;
 pub(crate) mod reconcile;
 pub(crate) mod report;
 pub(crate) mod scratch;
+pub(crate) mod scrub;
 pub(crate) mod settings;
 pub(crate) mod shared;
 pub(crate) mod store;
@@ -102,9 +103,14 @@ pgrx::extension_sql_file!(
     requires = ["peer_rounds"]
 );
 pgrx::extension_sql_file!(
+    "../sql/tables/scrubbed.sql",
+    name = "scrubbed",
+    requires = ["digests"]
+);
+pgrx::extension_sql_file!(
     "../sql/triggers/entries.sql",
     name = "triggers",
-    requires = ["digests"]
+    requires = ["scrubbed"]
 );
 pgrx::extension_sql_file!(
     "../sql/functions/incidents.sql",
@@ -162,9 +168,14 @@ pgrx::extension_sql_file!(
     requires = ["progress"]
 );
 pgrx::extension_sql_file!(
+    "../sql/functions/scrub.sql",
+    name = "scrub",
+    requires = ["administration"]
+);
+pgrx::extension_sql_file!(
     "../sql/functions/publish.sql",
     name = "publish",
-    requires = ["administration"]
+    requires = ["scrub"]
 );
 pgrx::extension_sql_file!(
     "../sql/functions/join.sql",

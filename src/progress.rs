@@ -30,21 +30,24 @@ pub enum Phase {
     CountRows,
     RemoveSubtrees,
     RebuildSubtrees,
+    Scrub,
 }
 
 impl Phase {
-    const ALL: [Phase; 5] = [
+    const ALL: [Phase; 6] = [
         Phase::CheckEntries,
         Phase::CheckSubtrees,
         Phase::CountRows,
         Phase::RemoveSubtrees,
         Phase::RebuildSubtrees,
+        Phase::Scrub,
     ];
 
     fn command(self) -> &'static str {
         match self {
             Phase::CheckEntries | Phase::CheckSubtrees | Phase::CountRows => "ledger_check",
             Phase::RemoveSubtrees | Phase::RebuildSubtrees => "ledger_rebuild",
+            Phase::Scrub => "ledger_scrub",
         }
     }
 
@@ -55,6 +58,7 @@ impl Phase {
             Phase::CountRows => "counting rows",
             Phase::RemoveSubtrees => "removing stored subtrees",
             Phase::RebuildSubtrees => "storing subtrees",
+            Phase::Scrub => "scrubbing entries",
         }
     }
 }

@@ -51,11 +51,16 @@ begin atomic
                ('added_peers_pkey',
                 'CREATE UNIQUE INDEX added_peers_pkey ON converge_ledger.added_peers USING btree (conninfo)'),
                ('digests_pkey',
-                'CREATE UNIQUE INDEX digests_pkey ON converge_ledger.digests USING btree (context_id)')
+                'CREATE UNIQUE INDEX digests_pkey ON converge_ledger.digests USING btree (context_id)'),
+               ('scrubbed_pkey',
+                'CREATE UNIQUE INDEX scrubbed_pkey ON converge_ledger.scrubbed USING btree (context_id)'),
+               ('scrub_pass_pkey',
+                'CREATE UNIQUE INDEX scrub_pass_pkey ON converge_ledger.scrub_pass USING btree (singleton)')
     ),
     fault (detail) as (
         select pg_catalog.format('table converge_ledger.%s is missing', x.name)
-          from (values ('entries'), ('contexts'), ('subtrees'), ('node'), ('incidents'), ('added_peers'), ('digests')) x (name)
+          from (values ('entries'), ('contexts'), ('subtrees'), ('node'), ('incidents'), ('added_peers'), ('digests'),
+                       ('scrubbed'), ('scrub_pass')) x (name)
          where not exists (
                    select from pg_catalog.pg_class c
                     where c.oid = pg_catalog.to_regclass('converge_ledger.' || x.name) and c.relkind = 'r')
@@ -138,7 +143,9 @@ begin atomic
         select pg_catalog.format('columns of converge_ledger.%I were changed', x.name)
           from (values ('contexts', '{text}'), ('subtrees', '{bigint,smallint,text,bytea,bytea}'),
                        ('node', '{boolean,text,bigint,oid,integer,timestamptz,text}'), ('added_peers', '{text,text}'),
-                       ('digests', '{bigint,text,bytea,bytea}')) x (name, types)
+                       ('digests', '{bigint,text,bytea,bytea}'),
+                       ('scrubbed', '{bigint,bigint,bigint,timestamptz,text}'),
+                       ('scrub_pass', '{bigint,bigint,bigint,timestamptz,bigint,bigint,timestamptz,timestamptz,boolean,text}')) x (name, types)
          where x.types::regtype[] <> (
                    select pg_catalog.array_agg(a.atttypid::regtype order by a.attnum)
                      from pg_catalog.pg_attribute a
@@ -146,7 +153,8 @@ begin atomic
                       and (not a.attisdropped or a.attnum <= pg_catalog.cardinality(x.types::regtype[])))
         union all
         select pg_catalog.format('converge_ledger.%I has the additional index %s', x.name, i.indexrelid::regclass)
-          from (values ('contexts'), ('subtrees'), ('node'), ('added_peers'), ('digests')) x (name)
+          from (values ('contexts'), ('subtrees'), ('node'), ('added_peers'), ('digests'), ('scrubbed'),
+                       ('scrub_pass')) x (name)
           join pg_catalog.pg_index i on i.indrelid = pg_catalog.to_regclass('converge_ledger.' || x.name)
          where not i.indisprimary
         union all

@@ -12,6 +12,7 @@ mod peers;
 mod proof;
 mod read;
 mod reconcile;
+mod scrub;
 mod status;
 mod takeover;
 mod tree;

@@ -42,6 +42,22 @@ pub fn fill(ledger: &Ledger, head: &Head) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Stores a complete subtree anew, whatever is stored. One of a higher level is only removed where something below it is not stored.
+pub fn mend(ledger: &Ledger, context: &str, node: NodeId) -> Result<(), Failure> {
+    if node.level == BLOCK_BITS {
+        return store_block(ledger, context, node.index);
+    }
+    if !store_parent(ledger, context, node)? {
+        let run = Run {
+            level: node.level,
+            first: node.index,
+            count: 1,
+        };
+        subtrees::remove_run(ledger, context, run);
+    }
+    Ok(())
+}
+
 fn id(level: u8, index: u64) -> NodeId {
     NodeId { level, index }
 }
@@ -83,16 +99,17 @@ fn store(ledger: &Ledger, context: &str, node: NodeId, hashes: NodeHashes) {
     subtrees::write(ledger, context, node, &hashes);
 }
 
-/// Stores a subtree of a higher level if all that is below it is stored; else it is left to `ledger_rebuild`.
-fn store_parent(ledger: &Ledger, context: &str, node: NodeId) -> Result<(), Failure> {
+/// Stores a subtree of a higher level if all that is below it is stored; else it is left to `ledger_rebuild`. Says which.
+fn store_parent(ledger: &Ledger, context: &str, node: NodeId) -> Result<bool, Failure> {
     let run = Run::below(node);
     let mut below = Vec::with_capacity(run.count as usize);
     subtrees::read(ledger, context, run, Sight::Latest, |_, hashes| {
         below.push(hashes)
     })?;
     let all = below.len() as u64 == run.count;
-    if let Some(hashes) = above(&below).filter(|_| all) {
+    let hashes = above(&below).filter(|_| all);
+    if let Some(hashes) = hashes {
         store(ledger, context, node, hashes);
     }
-    Ok(())
+    Ok(hashes.is_some())
 }

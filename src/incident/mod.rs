@@ -78,7 +78,9 @@ pub mod column {
     pub const SEQUENCE: usize = 6;
     pub const LAMPORT: usize = 7;
     pub const LEAF_HASH: usize = 16;
+    pub const EVIDENCE: usize = 18;
     pub const RESOLVED_AT: usize = 19;
+    pub const RESOLUTION: usize = 20;
 }
 
 /// An incident that begins.

@@ -87,6 +87,31 @@ pub mod digest {
     pub const COUNT: usize = 4;
 }
 
+/// Columns of `converge_ledger.scrubbed`.
+pub mod scrubbed {
+    pub const SIZE: usize = 1;
+    pub const KNOWN: usize = 2;
+    pub const FAULTS: usize = 3;
+    pub const SCRUBBED_AT: usize = 4;
+    pub const CONTEXT_ID: usize = 5;
+    pub const COUNT: usize = 5;
+}
+
+/// Columns of `converge_ledger.scrub_pass`.
+pub mod scrub_pass {
+    pub const ENTRIES: usize = 1;
+    pub const FAULTS: usize = 2;
+    pub const SEQUENCE: usize = 3;
+    pub const BEGAN_AT: usize = 4;
+    pub const LAST_ENTRIES: usize = 5;
+    pub const LAST_FAULTS: usize = 6;
+    pub const LAST_BEGAN_AT: usize = 7;
+    pub const LAST_ENDED_AT: usize = 8;
+    pub const SINGLETON: usize = 9;
+    pub const CONTEXT_ID: usize = 10;
+    pub const COUNT: usize = 10;
+}
+
 /// Types of the columns, in the order of sql/tables.
 pub(super) static ENTRIES: [pg_sys::Oid; entry::COUNT] = [
     pg_sys::INT8OID,
@@ -190,4 +215,23 @@ pub(super) static DIGESTS: [pg_sys::Oid; digest::COUNT] = [
     pg_sys::TEXTOID,
     pg_sys::BYTEAOID,
     pg_sys::BYTEAOID,
+];
+pub(super) static SCRUBBED: [pg_sys::Oid; scrubbed::COUNT] = [
+    pg_sys::INT8OID,
+    pg_sys::INT8OID,
+    pg_sys::INT8OID,
+    pg_sys::TIMESTAMPTZOID,
+    pg_sys::TEXTOID,
+];
+pub(super) static SCRUB_PASS: [pg_sys::Oid; scrub_pass::COUNT] = [
+    pg_sys::INT8OID,
+    pg_sys::INT8OID,
+    pg_sys::INT8OID,
+    pg_sys::TIMESTAMPTZOID,
+    pg_sys::INT8OID,
+    pg_sys::INT8OID,
+    pg_sys::TIMESTAMPTZOID,
+    pg_sys::TIMESTAMPTZOID,
+    pg_sys::BOOLOID,
+    pg_sys::TEXTOID,
 ];

@@ -22,6 +22,16 @@ pub fn already_owner(context: &str, node: &str) -> Failure {
     .hint("Append to it: there is nothing to take over.")
 }
 
+pub fn scrub_under_way() -> Failure {
+    Failure::new(
+        Code::ERRCODE_LOCK_NOT_AVAILABLE,
+        "another transaction scrubs this database",
+    )
+    .hint(
+        "Retry: a slice of the reconciler takes moments. ledger_status tells how far the scrub is.",
+    )
+}
+
 /// `first` is the first sequence at which something is to be judged.
 pub fn takeover_of_unsettled(context: &str, first: i64) -> Failure {
     Failure::new(

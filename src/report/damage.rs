@@ -164,3 +164,27 @@ pub fn not_settled(context: &str, error: &str) -> Failure {
     .detail("They stay where they are, unread, and are tried again.")
     .hint("Run ledger_check to see what is damaged.")
 }
+
+/// For the log of the scrub.
+pub fn mended_subtree(context: &str, level: u8, index: u64) -> Failure {
+    Failure::new(
+        Code::ERRCODE_DATA_CORRUPTED,
+        format!("a stored subtree of context \"{context}\" was wrong and is stored anew"),
+    )
+    .detail(format!(
+        "It is the one of level {level} at index {index}. The entries below it are sound."
+    ))
+    .hint("Stored subtrees are a cache. Something other than the ledger wrote there, or the disk is damaged.")
+}
+
+/// For the log of the scrub.
+pub fn removed_digest(context: &str) -> Failure {
+    Failure::new(
+        Code::ERRCODE_DATA_CORRUPTED,
+        format!("the cached root of context \"{context}\" was wrong and is removed"),
+    )
+    .detail("Its size and last leaf were those of the context, the root was not that of its tree.")
+    .hint(
+        "Digests are a cache. Something other than the ledger wrote there, or the disk is damaged.",
+    )
+}

@@ -29,6 +29,12 @@ impl Entry {
     }
 }
 
+/// What is cached of one context.
+pub fn of(ledger: &Ledger, context: &str, sight: Sight) -> Option<Entry> {
+    let mut scan = Scan::by_key_if_any(ledger.digests, sight, &[Key::Text(1, context)])?;
+    Entry::read(&scan.next()?)
+}
+
 /// The whole cache, in the order of the contexts.
 pub fn all(ledger: &Ledger, sight: Sight) -> Scan {
     Scan::by_key(ledger.digests, sight, &[])

@@ -9,6 +9,7 @@ pub mod node;
 pub mod pins;
 pub mod rounds;
 pub mod scan;
+pub mod scrubbed;
 pub mod size;
 pub mod stored;
 pub mod subtrees;

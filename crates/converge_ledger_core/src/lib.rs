@@ -76,6 +76,7 @@ pub mod merkle;
 pub mod proof;
 pub mod reconcile;
 pub mod schedule;
+pub mod scrub;
 pub mod verify;
 
 pub use entry::{Content, Entry, EntryError};

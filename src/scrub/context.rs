@@ -1,0 +1,164 @@
+//! One context under the scrub: its rows in order, block by block, and its end.
+
+use super::faults::{Copies, Faults};
+use super::trees::{self, Mends};
+use crate::ledger::Ledger;
+use crate::report::Failure;
+use crate::store::scan::{Row, Sight};
+use crate::store::scrubbed::State;
+use crate::store::stored::with_stored;
+use crate::store::tree::StoredTree;
+use crate::store::unsettled;
+use converge_ledger_core::hash::{Hash, NodeHashes};
+use converge_ledger_core::merkle::{block, BLOCK};
+use converge_ledger_core::scrub::RowsInOrder;
+
+pub struct Context<'a> {
+    ledger: &'a Ledger,
+    name: &'a str,
+    /// The row of this entry was read before.
+    behind: i64,
+    /// The greatest sequence that is judged, whether it exists or not.
+    judged: i64,
+    rows: RowsInOrder<'a>,
+    /// Of the block that is being read, as far as it has no gap.
+    leaves: Vec<NodeHashes>,
+    /// Whether all rows of that block were sound so far.
+    is_sound: bool,
+    faults: Faults<'a>,
+}
+
+/// What a row was.
+pub enum Step {
+    /// The one before the first that is to be read.
+    Known,
+    /// One that is not judged yet; neither is what follows.
+    Unjudged,
+    /// One to be read. If it is the last one of its block: its sequence.
+    Read { block_ends_at: Option<i64> },
+}
+
+impl<'a> Context<'a> {
+    /// Begins behind an entry that ends a block, 0 for the beginning of the context.
+    pub fn begin(ledger: &'a Ledger, name: &'a str, behind: i64) -> Result<Self, Failure> {
+        Ok(Context {
+            ledger,
+            name,
+            behind,
+            judged: unsettled::end(ledger, name, Sight::Statement),
+            rows: RowsInOrder::behind(name, behind),
+            leaves: Vec::with_capacity(BLOCK as usize),
+            is_sound: true,
+            faults: Faults::of(ledger, name)?,
+        })
+    }
+
+    /// Takes the next row.
+    pub fn row(
+        &mut self,
+        row: &Row,
+        mends: &mut Mends,
+        copies: &mut Copies,
+    ) -> Result<Step, Failure> {
+        with_stored(row, |stored, unreadable| {
+            let sequence = stored.sequence;
+            if sequence > self.judged {
+                return Ok(Step::Unjudged);
+            }
+            let expected = self.rows.expected();
+            if self.behind > 0 && sequence == self.behind && expected == sequence + 1 {
+                self.rows.follow(stored);
+                return Ok(Step::Known);
+            }
+            if sequence > expected {
+                self.faults.missing(expected, sequence - 1)?;
+                self.rows.skip_to(sequence);
+                self.leaves.clear();
+                self.is_sound = false;
+            }
+            if (sequence - 1) % BLOCK as i64 == 0 {
+                self.leaves.clear();
+                self.is_sound = true;
+            }
+            let (ledger, context) = (self.ledger, self.name);
+            let judged = self
+                .rows
+                .judge(stored, || root(ledger, context, sequence - 1));
+            match judged {
+                Ok(()) => self.faults.sound(sequence)?,
+                Err(fault) => {
+                    self.is_sound = false;
+                    self.faults.row(sequence, &fault, unreadable, copies)?;
+                }
+            }
+            if sequence != self.rows.expected() - 1 {
+                // Out of place: it belongs to no block.
+                return Ok(Step::Read {
+                    block_ends_at: None,
+                });
+            }
+            self.leaves.extend(stored.leaf().map(NodeHashes::leaf));
+            let is_last = sequence % BLOCK as i64 == 0;
+            if let Some(hashes) = block(&self.leaves).filter(|_| is_last && self.is_sound) {
+                let index = sequence as u64 / BLOCK - 1;
+                trees::compare(ledger, context, index, hashes, &mut self.faults, mends)?;
+            }
+            Ok(Step::Read {
+                block_ends_at: is_last.then_some(sequence),
+            })
+        })
+    }
+
+    /// The last entry of the last block that lies wholly before the next row.
+    pub fn last_block_end(&self) -> i64 {
+        let last = self.rows.expected() - 1;
+        last - last % BLOCK as i64
+    }
+
+    /// Stops behind the entry with this sequence.
+    pub fn pause(mut self, before: State, at: i64) -> Result<(State, u64), Failure> {
+        self.faults.finish()?;
+        Ok(self.state(before, at))
+    }
+
+    /// All rows were read.
+    pub fn end(mut self, before: State, mends: &mut Mends) -> Result<(State, u64), Failure> {
+        let size = self.rows.expected() - 1;
+        let known = before
+            .known
+            .max(trees::covered(self.ledger, self.name, size)?)
+            .min(self.judged);
+        if known > size {
+            self.faults.missing(size + 1, known)?;
+        }
+        if self.faults.found() == 0 && !trees::digest_is_right(self.ledger, self.name, size) {
+            self.faults.digest();
+            mends.add_digest(self.name);
+        }
+        self.faults.finish()?;
+        Ok(self.state(before, size))
+    }
+
+    /// What is to be remembered, and how many faults were found now.
+    fn state(&self, before: State, size: i64) -> (State, u64) {
+        let found = self.faults.found();
+        let earlier = if self.behind > 0 { before.faults } else { 0 };
+        let state = State {
+            context: self.name.to_owned(),
+            size,
+            known: before.known.max(size),
+            faults: earlier + found as i64,
+        };
+        (state, found)
+    }
+}
+
+/// The root over the first `size` entries, unless it cannot be known.
+fn root(ledger: &Ledger, context: &str, size: i64) -> Option<Hash> {
+    let tree = StoredTree {
+        ledger,
+        context,
+        sight: Sight::Statement,
+    };
+    Some(tree.roots(size).ok()?.rfc6962)
+}

@@ -1,0 +1,261 @@
+//! The scrub: hashes stored entries anew, a slice at a time, and compares them with their leaves, the leaves with the stored
+//! subtrees, and those with each other. It goes on where the last slice stopped, and at the end begins anew.
+//!
+//! What it finds becomes an incident of kind `corruption`, which the reconciler heals from peers; what is found sound again
+//! resolves it. It changes no entry, asks no peer, and waits for nobody. The rules are the core's
+//! (`converge_ledger_core::scrub`); docs/design/scrub.md has the reasons.
+
+mod context;
+mod faults;
+mod trees;
+
+use crate::ledger::{entry, Ledger};
+use crate::progress::{Phase, Progress};
+use crate::report::Failure;
+use crate::scratch::Scratch;
+use crate::store::scan::{Key, Scan, Sight};
+use crate::store::scrubbed::{self, Pass, State};
+use crate::store::{entries, write};
+use context::{Context, Step};
+use converge_ledger_core::limits::MAX_NUMBER;
+use faults::Copies;
+use trees::Mends;
+
+/// How far behind `most` a slice goes for the end of a block.
+const SLACK: u64 = 512;
+
+/// What came of a slice.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Scrubbed {
+    /// How many entries were read.
+    pub entries: u64,
+    /// How many faults were found, known ones included.
+    pub faults: u64,
+    /// Nothing was done, because another transaction is at it.
+    pub is_busy: bool,
+}
+
+/// Reads about `most` entries, from where the last slice stopped to the end of the last context. How far it came is remembered
+/// by the caller's transaction, which has the scrub to itself until it ends.
+pub fn slice(ledger: &Ledger, most: u64) -> Result<Scrubbed, Failure> {
+    read(ledger, most, false)
+}
+
+/// Reads all entries, from the first context on.
+pub fn everything(ledger: &Ledger) -> Result<Scrubbed, Failure> {
+    read(ledger, u64::MAX, true)
+}
+
+fn read(ledger: &Ledger, most: u64, everything: bool) -> Result<Scrubbed, Failure> {
+    if most == 0 {
+        return Ok(Scrubbed::default());
+    }
+    let Some(mut pass) = scrubbed::take(ledger) else {
+        return Ok(Scrubbed {
+            is_busy: true,
+            ..Scrubbed::default()
+        });
+    };
+    if everything || pass.began_at.is_none() {
+        pass.begin();
+    }
+    // A slice before it in the same command has written too.
+    write::make_deletable();
+    let mut slice = Slice {
+        ledger,
+        most,
+        entries: 0,
+        faults: 0,
+        scratch: Scratch::new(),
+        mends: Mends::default(),
+        copies: Copies::default(),
+        progress: everything.then(|| Progress::begin(ledger, None, Phase::Scrub, Sight::Statement)),
+    };
+    let ended_pass = slice.read(&mut pass)?;
+    pass.entries += slice.entries as i64;
+    pass.faults += slice.faults as i64;
+    let (entries, faults) = (slice.entries, slice.faults);
+    slice.mends.carry_out(ledger)?;
+    if let Some(progress) = slice.progress {
+        progress.end();
+    }
+    if ended_pass {
+        pass.end();
+    }
+    pass.remember(ledger);
+    Ok(Scrubbed {
+        entries,
+        faults,
+        is_busy: false,
+    })
+}
+
+/// A slice that is being read.
+struct Slice<'a> {
+    ledger: &'a Ledger,
+    most: u64,
+    entries: u64,
+    faults: u64,
+    scratch: Scratch,
+    mends: Mends,
+    copies: Copies,
+    progress: Option<Progress>,
+}
+
+impl Slice<'_> {
+    /// Reads from the place of the pass on, and moves it; says whether it came to the end.
+    fn read(&mut self, pass: &mut Pass) -> Result<bool, Failure> {
+        let ledger = self.ledger;
+        if pass.sequence > 0 {
+            let context = pass.context.clone();
+            let (from, sight) = (pass.sequence, Sight::Statement);
+            let mut scan = entries::range(ledger, &context, from, MAX_NUMBER, sight);
+            let mut more = scan.advance();
+            let before = scrubbed::of(ledger, &context).unwrap_or_default();
+            if self.context(pass, &context, &mut scan, &mut more, before)? == End::Stopped {
+                return Ok(false);
+            }
+        }
+        let mut known = scrubbed::Contexts::behind(ledger, &pass.context);
+        let mut next_known = known.next();
+        let mut scan = self.behind(&pass.context);
+        let mut more = scan.advance();
+        loop {
+            let context = match more {
+                true => self
+                    .scratch
+                    .during(|| scan.row().text(entry::CONTEXT_ID).to_owned()),
+                false => String::new(),
+            };
+            while let Some(gone) = next_known.take_if(|it| !more || it.context < context) {
+                self.vanished(gone)?;
+                next_known = known.next();
+            }
+            if !more {
+                return Ok(true);
+            }
+            if self.entries >= self.most {
+                return Ok(false);
+            }
+            // A name that is no text, or stands where it must not, belongs to no context.
+            if context <= pass.context {
+                pgrx::check_for_interrupts!();
+                more = scan.advance();
+                continue;
+            }
+            let before = next_known.take_if(|it| it.context == context);
+            if before.is_some() {
+                next_known = known.next();
+            }
+            pass.context.clone_from(&context);
+            let before = before.unwrap_or_default();
+            match self.context(pass, &context, &mut scan, &mut more, before)? {
+                End::Stopped => return Ok(false),
+                End::Reached => {}
+                End::Unjudged => {
+                    scan = self.behind(&context);
+                    more = scan.advance();
+                }
+            }
+        }
+    }
+
+    fn behind(&self, context: &str) -> Scan {
+        let keys = [Key::Beyond(1, context)];
+        Scan::by_key(self.ledger.entries, Sight::Statement, &keys)
+    }
+
+    /// Reads a context from the place of the pass on. The scan stands at its first row.
+    fn context(
+        &mut self,
+        pass: &mut Pass,
+        name: &str,
+        scan: &mut Scan,
+        more: &mut bool,
+        before: State,
+    ) -> Result<End, Failure> {
+        if let Some(progress) = &mut self.progress {
+            progress.begin_context(name);
+        }
+        let began_at = pass.sequence;
+        let ledger = self.ledger;
+        let begin = || Context::begin(ledger, name, began_at);
+        let mut context = self.scratch.during(begin)?;
+        let mut end = End::Reached;
+        while *more {
+            pgrx::check_for_interrupts!();
+            let (mends, copies) = (&mut self.mends, &mut self.copies);
+            let step = self.scratch.during(|| {
+                let row = scan.row();
+                match row.text(entry::CONTEXT_ID) == name {
+                    true => context.row(&row, mends, copies).map(Some),
+                    false => Ok(None),
+                }
+            })?;
+            let at = match step {
+                None => break,
+                Some(Step::Unjudged) => {
+                    end = End::Unjudged;
+                    break;
+                }
+                Some(Step::Known) => None,
+                Some(Step::Read { block_ends_at }) => {
+                    self.entries += 1;
+                    if let Some(progress) = &mut self.progress {
+                        progress.entry();
+                    }
+                    match block_ends_at {
+                        Some(at) if self.entries >= self.most => Some(at),
+                        _ if self.entries >= self.most.saturating_add(SLACK) => {
+                            Some(context.last_block_end())
+                        }
+                        _ => None,
+                    }
+                }
+            };
+            *more = scan.advance();
+            if let Some(at) = at.filter(|at| *at > began_at) {
+                pass.sequence = at;
+                end = End::Stopped;
+                break;
+            }
+        }
+        let mends = &mut self.mends;
+        let (state, found) = self.scratch.during(|| match end {
+            End::Stopped => context.pause(before, pass.sequence),
+            _ => context.end(before, mends),
+        })?;
+        self.faults += found;
+        self.scratch
+            .during(|| scrubbed::remember(self.ledger, &state));
+        if end != End::Stopped {
+            pass.sequence = 0;
+            if let Some(progress) = &mut self.progress {
+                progress.end_context();
+            }
+        }
+        Ok(end)
+    }
+
+    /// A context had entries once, and has none.
+    fn vanished(&mut self, gone: State) -> Result<(), Failure> {
+        let (ledger, mends) = (self.ledger, &mut self.mends);
+        let (state, found) = self
+            .scratch
+            .during(|| Context::begin(ledger, &gone.context, 0)?.end(gone.clone(), mends))?;
+        self.faults += found;
+        self.scratch.during(|| scrubbed::remember(ledger, &state));
+        Ok(())
+    }
+}
+
+/// Why no more of a context was read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// There is no more.
+    Reached,
+    /// What follows is not judged yet.
+    Unjudged,
+    /// The slice is long enough.
+    Stopped,
+}

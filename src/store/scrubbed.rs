@@ -1,0 +1,184 @@
+//! How far the scrub has come: in each context, and in the pass over all of them.
+
+use super::scan::{Key, Scan, Sight};
+use super::write;
+use crate::ledger::{scrub_pass, scrubbed, Ledger};
+use pgrx::pg_sys;
+
+/// What is remembered of a context.
+#[derive(Clone, Default)]
+pub struct State {
+    pub context: String,
+    /// The entries up to this one were read in the last pass, or in this one.
+    pub size: i64,
+    /// So many entries were there once.
+    pub known: i64,
+    /// How many faults were found among those up to `size`.
+    pub faults: i64,
+}
+
+/// What is remembered of one context.
+pub fn of(ledger: &Ledger, context: &str) -> Option<State> {
+    Contexts(Scan::by_key_if_any(
+        ledger.scrubbed,
+        Sight::Latest,
+        &[Key::Text(1, context)],
+    ))
+    .next()
+}
+
+/// The contexts of which something is remembered.
+pub struct Contexts(Option<Scan>);
+
+impl Contexts {
+    /// Those behind `context`, in the order of their names.
+    pub fn behind(ledger: &Ledger, context: &str) -> Contexts {
+        let keys = [Key::Beyond(1, context)];
+        Contexts(Scan::by_key_if_any(
+            ledger.scrubbed,
+            Sight::Statement,
+            &keys,
+        ))
+    }
+
+    pub fn next(&mut self) -> Option<State> {
+        let row = self.0.as_mut()?.next()?;
+        Some(State {
+            context: row.text(scrubbed::CONTEXT_ID).to_owned(),
+            size: row.int8(scrubbed::SIZE),
+            known: row.int8(scrubbed::KNOWN),
+            faults: row.int8(scrubbed::FAULTS),
+        })
+    }
+}
+
+/// Remembers a context. The caller has the scrub to itself, and remembers no context twice in one command.
+pub fn remember(ledger: &Ledger, state: &State) {
+    let keys = [Key::Text(1, &state.context)];
+    let mut former = Scan::by_key_if_any(ledger.scrubbed, Sight::Latest, &keys);
+    let place = former
+        .as_mut()
+        .and_then(|scan| scan.next().map(|row| row.place()));
+    drop(former);
+    let mut values = [pg_sys::Datum::from(0); scrubbed::COUNT];
+    values[scrubbed::SIZE - 1] = pg_sys::Datum::from(state.size);
+    values[scrubbed::KNOWN - 1] = pg_sys::Datum::from(state.known);
+    values[scrubbed::FAULTS - 1] = pg_sys::Datum::from(state.faults);
+    values[scrubbed::SCRUBBED_AT - 1] = now();
+    values[scrubbed::CONTEXT_ID - 1] = write::text(&state.context);
+    match place {
+        Some(place) => write::replace(ledger.scrubbed, place, &values),
+        None => write::insert(ledger.scrubbed, &values),
+    }
+}
+
+/// Forgets a context: whoever takes judged entries out of it, and means it, calls this, or they count as missing.
+pub fn forget(ledger: &Ledger, context: &str) {
+    write::make_deletable();
+    let keys = [Key::Text(1, context)];
+    if let Some(scan) = Scan::by_key_if_any(ledger.scrubbed, Sight::Latest, &keys) {
+        write::delete_all(ledger.scrubbed, scan);
+    }
+}
+
+/// A pass over all contexts, and the one before it.
+#[derive(Default)]
+pub struct Pass {
+    pub entries: i64,
+    pub faults: i64,
+    /// The context that was read last, empty at the beginning.
+    pub context: String,
+    /// The last of its entries that was read, 0 if all were.
+    pub sequence: i64,
+    pub began_at: Option<pg_sys::TimestampTz>,
+    last_entries: i64,
+    last_faults: i64,
+    last_began_at: Option<pg_sys::TimestampTz>,
+    last_ended_at: Option<pg_sys::TimestampTz>,
+}
+
+/// Takes the scrub for this transaction: the pass that is under way. None while another transaction has it.
+pub fn take(ledger: &Ledger) -> Option<Pass> {
+    // SAFETY: takes a transaction-level relation lock without waiting; may raise with nothing to undo.
+    let taken = unsafe {
+        pg_sys::ConditionalLockRelationOid(
+            ledger.scrub_pass.table,
+            pg_sys::ShareRowExclusiveLock as pg_sys::LOCKMODE,
+        )
+    };
+    if !taken {
+        return None;
+    }
+    let mut scan = Scan::by_key(ledger.scrub_pass, Sight::Latest, &[]);
+    let pass = scan.next().map(|row| {
+        let time = |column| row.datum(column).map(|datum| datum.value() as i64);
+        Pass {
+            entries: row.int8(scrub_pass::ENTRIES),
+            faults: row.int8(scrub_pass::FAULTS),
+            context: row.text(scrub_pass::CONTEXT_ID).to_owned(),
+            sequence: row.int8(scrub_pass::SEQUENCE),
+            began_at: time(scrub_pass::BEGAN_AT),
+            last_entries: row.int8(scrub_pass::LAST_ENTRIES),
+            last_faults: row.int8(scrub_pass::LAST_FAULTS),
+            last_began_at: time(scrub_pass::LAST_BEGAN_AT),
+            last_ended_at: time(scrub_pass::LAST_ENDED_AT),
+        }
+    });
+    Some(pass.unwrap_or_default())
+}
+
+impl Pass {
+    /// Begins at the beginning.
+    pub fn begin(&mut self) {
+        self.began_at = Some(clock());
+        self.entries = 0;
+        self.faults = 0;
+        self.context.clear();
+        self.sequence = 0;
+    }
+
+    /// All contexts were read. The next pass begins with the next slice.
+    pub fn end(&mut self) {
+        self.last_entries = self.entries;
+        self.last_faults = self.faults;
+        self.last_began_at = self.began_at;
+        self.last_ended_at = Some(clock());
+        self.began_at = None;
+        self.entries = 0;
+        self.faults = 0;
+        self.context.clear();
+        self.sequence = 0;
+    }
+
+    /// Remembers it. The caller has taken the scrub.
+    pub fn remember(&self, ledger: &Ledger) {
+        write::make_deletable();
+        let scan = Scan::by_key(ledger.scrub_pass, Sight::Latest, &[]);
+        write::delete_all(ledger.scrub_pass, scan);
+        let mut values = [None; scrub_pass::COUNT];
+        for (column, number) in [
+            (scrub_pass::ENTRIES, Some(self.entries)),
+            (scrub_pass::FAULTS, Some(self.faults)),
+            (scrub_pass::SEQUENCE, Some(self.sequence)),
+            (scrub_pass::BEGAN_AT, self.began_at),
+            (scrub_pass::LAST_ENTRIES, Some(self.last_entries)),
+            (scrub_pass::LAST_FAULTS, Some(self.last_faults)),
+            (scrub_pass::LAST_BEGAN_AT, self.last_began_at),
+            (scrub_pass::LAST_ENDED_AT, self.last_ended_at),
+        ] {
+            values[column - 1] = number.map(pg_sys::Datum::from);
+        }
+        values[scrub_pass::SINGLETON - 1] = Some(pg_sys::Datum::from(true));
+        values[scrub_pass::CONTEXT_ID - 1] = Some(write::text(&self.context));
+        write::insert_row(ledger.scrub_pass, values.into_iter());
+    }
+}
+
+fn clock() -> pg_sys::TimestampTz {
+    // SAFETY: reads the clock.
+    unsafe { pg_sys::GetCurrentTimestamp() }
+}
+
+fn now() -> pg_sys::Datum {
+    pg_sys::Datum::from(clock())
+}
