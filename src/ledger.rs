@@ -4,12 +4,12 @@
 
 mod columns;
 
-pub use columns::{added_peer, entry, node, peer_round, subtree, unsettled};
+pub use columns::{added_peer, entry, halted, node, peer_round, subtree, unsettled};
 
 use crate::report::{self, Failure};
 use columns::{
-    ADDED_PEERS, CONTEXTS, ENTRIES, INCIDENTS, INCIDENT_ENTRIES, NODE, PEER_ROUNDS, PINS, SUBTREES,
-    UNSETTLED,
+    ADDED_PEERS, CONTEXTS, ENTRIES, HALTED, INCIDENTS, INCIDENT_ENTRIES, NODE, PEER_ROUNDS, PINS,
+    SUBTREES, UNSETTLED,
 };
 use pgrx::pg_sys;
 use std::cell::Cell;
@@ -40,6 +40,8 @@ pub struct Ledger {
     pub pins: Table,
     pub added_peers: Table,
     pub peer_rounds: Table,
+    /// Contexts to which this node must not append.
+    pub halted: Table,
     /// A user added a unique or exclusion constraint: an insert may be given up after it was stamped.
     pub may_swallow: bool,
 }
@@ -67,6 +69,7 @@ unsafe extern "C-unwind" fn forget(_argument: pg_sys::Datum, relation: pg_sys::O
                 known.pins,
                 known.added_peers,
                 known.peer_rounds,
+                known.halted,
             ]
             .iter()
             .any(|table| relation == table.table || relation == table.key)
@@ -156,6 +159,7 @@ fn look_up_damaged() -> Option<Ledger> {
         pins: table(c"pinned_origins", &PINS).unwrap_or(missing),
         added_peers: table(c"added_peers", &ADDED_PEERS).unwrap_or(missing),
         peer_rounds: table(c"peer_rounds", &PEER_ROUNDS).unwrap_or(missing),
+        halted: table(c"halted", &HALTED).unwrap_or(missing),
         may_swallow: false,
     })
 }
@@ -203,6 +207,7 @@ fn look_up() -> Result<Ledger, Failure> {
         pins: table(c"pinned_origins", &PINS)?,
         added_peers: derived(c"added_peers", &ADDED_PEERS)?,
         peer_rounds: derived(c"peer_rounds", &PEER_ROUNDS)?,
+        halted: derived(c"halted", &HALTED)?,
         may_swallow: !other.is_empty(),
     })
 }

@@ -79,6 +79,7 @@ pub mod column {
     pub const LAMPORT: usize = 7;
     pub const LEAF_HASH: usize = 16;
     pub const RESOLVED_AT: usize = 19;
+    pub const RESOLUTION: usize = 20;
 }
 
 /// An incident that begins.
@@ -94,8 +95,26 @@ pub struct New<'a> {
     pub source: &'a str,
 }
 
-/// Begins an incident; returns its number. Whether there is one of the same thing already is for the caller to look.
+/// Begins an incident, and tells of it; returns its number. Whether there is one of the same thing already is for the
+/// caller to look.
 pub fn begin(new: New) -> Result<i64, Failure> {
+    let context = new.fields.indexable(entry::CONTEXT_ID);
+    let origin = new.fields.indexable(entry::ORIGIN);
+    let sequence = new.fields.int8(entry::SEQUENCE);
+    let New {
+        kind,
+        reason,
+        source,
+        ..
+    } = new;
+    let number = write_down(new)?;
+    report::incident(number, kind, &context, sequence, &origin, reason, source).warn();
+    tell(number);
+    Ok(number)
+}
+
+/// As [`begin`], and tells nobody: who did it knows.
+pub fn write_down(new: New) -> Result<i64, Failure> {
     let tables = ledger::quarantine()?;
     let context = new.fields.indexable(entry::CONTEXT_ID);
     let origin = new.fields.indexable(entry::ORIGIN);
@@ -127,17 +146,6 @@ pub fn begin(new: New) -> Result<i64, Failure> {
         None,
     ];
     write::insert_row(tables.incidents, values.into_iter());
-    report::incident(
-        number,
-        new.kind,
-        &context,
-        new.fields.int8(entry::SEQUENCE),
-        &origin,
-        new.reason,
-        new.source,
-    )
-    .warn();
-    tell(number);
     Ok(number)
 }
 

@@ -81,10 +81,13 @@ pub fn settle(
     let notes = unsettled::notes(ledger, context);
     let mut forked = forked || notes.iter().any(|note| note.first == unsettled::OF_FORK);
     let mut left = budget;
+    let mut resolves = Vec::new();
     transaction::set_settling(true);
     let mut end = loop {
-        let step =
-            with_heads(|heads| walk(ledger, heads.touch(ledger, context)?, &mut left, source))?;
+        let step = with_heads(|heads| {
+            let head = heads.touch(ledger, context)?;
+            walk(ledger, head, &mut left, source, &mut resolves)
+        })?;
         match step {
             Step::Evicted => forked = true,
             Step::Exhausted => break End::Unfinished,
@@ -101,6 +104,9 @@ pub fn settle(
         }
     };
     transaction::set_settling(false);
+    for (sequence, payload) in resolves {
+        quarantine::recorded(context, &payload, sequence)?;
+    }
     if forked && quarantine::has_aside(context)? {
         with_heads(|heads| sweep(ledger, heads.touch(ledger, context)?, source))?;
     }
@@ -138,8 +144,15 @@ enum Step {
     Exhausted,
 }
 
-/// Judges entries in order until one is missing or does not continue the context.
-fn walk(ledger: &Ledger, head: &mut Head, left: &mut u64, source: &str) -> Result<Step, Failure> {
+/// Judges entries in order until one is missing or does not continue the context. Adds sequences and payloads of decisions
+/// that it comes by to `resolves`.
+fn walk(
+    ledger: &Ledger,
+    head: &mut Head,
+    left: &mut u64,
+    source: &str,
+    resolves: &mut Vec<(i64, Vec<u8>)>,
+) -> Result<Step, Failure> {
     let context = head.context.clone();
     let from = head.now.sequence + 1;
     let mut scan = entries::range(ledger, &context, from, MAX_NUMBER, Sight::Latest);
@@ -165,6 +178,9 @@ fn walk(ledger: &Ledger, head: &mut Head, left: &mut u64, source: &str) -> Resul
             };
             evict(ledger, &mut scan, kind, &discontinuity.to_string(), source)?;
             return Ok(Step::Evicted);
+        }
+        if let Some(payload) = next.payload.filter(|_| next.is_resolve()) {
+            resolves.push((sequence, payload.to_vec()));
         }
         let appended_at = unix_microseconds(row.int8(entry::APPENDED_AT));
         move_on(ledger, head, &next, appended_at, leaf)?;
@@ -286,6 +302,12 @@ pub fn settle_slice(ledger: &Ledger, context: &str, source: &str) -> Result<Slic
         End::Unfinished => Slice::Unfinished,
         End::Settled | End::Gap => Slice::Finished,
     })
+}
+
+/// Judges all that waits of a context after a decision about one of its branches, and puts its forks in order. The transaction
+/// holds the lock of the context.
+pub fn settle_resolved(ledger: &Ledger, context: &str) -> Result<(), Failure> {
+    settle(ledger, context, "", u64::MAX, true).map(|_| ())
 }
 
 /// Judges all that waits, of one context or of all, however long it takes. The transaction waits for the locks that it needs.

@@ -3,6 +3,7 @@
 
 pub mod contexts;
 pub mod entries;
+pub mod halted;
 pub mod node;
 pub mod pins;
 pub mod rounds;
