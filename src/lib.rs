@@ -15,6 +15,7 @@ pub(crate) mod peer;
 pub(crate) mod progress;
 pub(crate) mod receive;
 pub(crate) mod report;
+pub(crate) mod resolve;
 pub(crate) mod scratch;
 pub(crate) mod settings;
 pub(crate) mod shared;
@@ -94,9 +95,14 @@ pgrx::extension_sql_file!(
     requires = ["added_peers"]
 );
 pgrx::extension_sql_file!(
+    "../sql/tables/halted.sql",
+    name = "halted",
+    requires = ["peer_rounds"]
+);
+pgrx::extension_sql_file!(
     "../sql/triggers/entries.sql",
     name = "triggers",
-    requires = ["peer_rounds"]
+    requires = ["halted"]
 );
 pgrx::extension_sql_file!(
     "../sql/functions/incidents.sql",
@@ -174,9 +180,19 @@ pgrx::extension_sql_file!(
     requires = ["takeover"]
 );
 pgrx::extension_sql_file!(
+    "../sql/functions/resolve.sql",
+    name = "resolve",
+    requires = ["forks"]
+);
+pgrx::extension_sql_file!(
+    "../sql/views/open_incidents.sql",
+    name = "open_incidents",
+    requires = ["resolve"]
+);
+pgrx::extension_sql_file!(
     "../sql/functions/peers.sql",
     name = "peer_functions",
-    requires = ["forks"]
+    requires = ["open_incidents"]
 );
 pgrx::extension_sql_file!(
     "../sql/views/peers.sql",

@@ -10,6 +10,7 @@ mod name;
 mod peers;
 mod proof;
 mod read;
+mod resolve;
 mod status;
 mod takeover;
 mod tree;

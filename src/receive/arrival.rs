@@ -11,10 +11,10 @@ use crate::incident::{Fields, Kind};
 use crate::ledger::{self, entry, Ledger};
 use crate::report::{self, Failure};
 use crate::shared;
-use crate::store::{entries, halted};
 use crate::store::scan::{Row, Sight};
-use converge_ledger_core::control::ControlKey;
+use crate::store::{entries, halted};
 use converge_ledger_core::continuation::Successor;
+use converge_ledger_core::control::{ControlKey, Resolve};
 use converge_ledger_core::entry::{Content, Entry};
 use converge_ledger_core::hash::Hash;
 use converge_ledger_core::limits::MAX_NUMBER;
@@ -82,8 +82,12 @@ pub fn arrive(ledger: &Ledger, row: &NewRow) -> Result<Fate, Failure> {
         Verdict::Continues => {
             if Successor::from(&entry).is_resolve() {
                 if let Content::Whole { payload, .. } = entry.content {
-                    quarantine::recorded(entry.context, payload, entry.sequence)?;
-                    delivery.forks.clear();
+                    if let Some(Resolve { abandoned, .. }) = Resolve::from_payload(payload) {
+                        quarantine::recorded(entry.context, &abandoned, entry.sequence)?;
+                        delivery.forks.clear();
+                        // What the same origin appended since may have been kept aside.
+                        delivery.forked = true;
+                    }
                 }
             }
             with_heads(|heads| {
@@ -400,8 +404,13 @@ impl<'a> Arrival<'a> {
             row.text(entry::ORIGIN) == origin && row.bytes(entry::LEAF_HASH) != fork.leaf.as_deref()
         };
         fork.state != State::Recorded
-            && entries::with_entry(self.ledger, context, fork.sequence, Sight::Latest, contested)
-                == Some(true)
+            && entries::with_entry(
+                self.ledger,
+                context,
+                fork.sequence,
+                Sight::Latest,
+                contested,
+            ) == Some(true)
     }
 }
 

@@ -17,7 +17,10 @@ mod source;
 mod transaction;
 
 pub use arrival::{arrive, refuse_change, Fate};
-pub use quarantine::{abandon, greatest_lamport, is_abandoned, open_branch, put_back, put_back_run};
+pub use quarantine::{
+    abandon, greatest_lamport, is_abandoned, open_branch, put_back, put_back_branch, put_back_run,
+    recorded,
+};
 pub use settle::{settle_all, settle_resolved, settle_slice, Slice};
 pub use source::is_worker;
 pub use transaction::{aborted_subtransaction, at_commit, committed, end};

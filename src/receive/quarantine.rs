@@ -12,7 +12,6 @@ use crate::report::Failure;
 use crate::store::scan::{Key, Row, Scan, Sight};
 use crate::store::{entries, write};
 use converge_ledger_core::continuation::Successor;
-use converge_ledger_core::control::Resolve;
 use converge_ledger_core::hash::Hash;
 use converge_ledger_core::limits::MAX_NUMBER;
 use pgrx::pg_sys;
@@ -58,7 +57,9 @@ impl State {
             return Some(State::Open);
         }
         let resolution = row.text(column::RESOLUTION);
-        let rest = ABANDONED.iter().find_map(|it| resolution.strip_prefix(it))?;
+        let rest = ABANDONED
+            .iter()
+            .find_map(|it| resolution.strip_prefix(it))?;
         match rest.as_bytes().first() {
             Some(b':') => Some(State::Abandoned),
             Some(b',') => Some(State::Recorded),
@@ -82,13 +83,21 @@ pub fn keep(
     let sequence = fields.int8(entry::SEQUENCE);
     let leaf = fields.indexable_leaf();
     if kind.is_branch() {
-        if let Some(branch) = find(&tables, &context, kind, &origin, sequence, leaf)? {
+        if let Some(branch) = find(&tables, &context, kind, &origin, sequence, leaf) {
             let again = Some(branch.sequence) == sequence && branch.leaf.as_deref() == leaf;
             if !again && !is_kept(&tables, &context, &branch, sequence, leaf) {
                 let far = sequence.unwrap_or(0).saturating_sub(branch.sequence) >= CONTENT_KEPT;
                 let spare = digest.filter(|(_, judged)| far && branch.sequence <= *judged);
                 let spare = spare.map(|(digest, _)| digest);
-                add(&tables, &context, &origin, branch.number, fields, spare, source);
+                add(
+                    &tables,
+                    &context,
+                    &origin,
+                    branch.number,
+                    fields,
+                    spare,
+                    source,
+                );
             }
             return Ok(sequence.is_some_and(|sequence| sequence < branch.sequence));
         }
@@ -171,20 +180,20 @@ fn find(
     origin: &str,
     sequence: Option<i64>,
     leaf: Option<&[u8]>,
-) -> Result<Option<Branch>, Failure> {
+) -> Option<Branch> {
     // It may have been abandoned as one of another kind.
     for kind in [Kind::Fork, Kind::Rollback, Kind::Unpinned] {
         for branch in branches(tables, context, kind, Some(origin)) {
             let again = Some(branch.sequence) == sequence && branch.leaf.as_deref() == leaf;
             let closed = branch.state != State::Open;
             if closed && (again || is_kept(tables, context, &branch, sequence, leaf)) {
-                return Ok(Some(branch));
+                return Some(branch);
             }
         }
     }
     let mut branches = branches(tables, context, kind, Some(origin));
     if let Some(open) = branches.iter().position(|it| it.state == State::Open) {
-        return Ok(Some(branches.swap_remove(open)));
+        return Some(branches.swap_remove(open));
     }
     let continues = |branch: &Branch| {
         let place = sequence.filter(|sequence| *sequence > branch.sequence)?;
@@ -197,7 +206,8 @@ fn find(
         }
         Some(())
     };
-    Ok(branches.into_iter().rev().find(|it| continues(it).is_some()))
+    let mut newest_first = branches.into_iter().rev();
+    newest_first.find(|branch| continues(branch).is_some())
 }
 
 /// Whether an administrator has decided against the branch to which an entry belongs, as far as its entries are known here.
@@ -395,12 +405,7 @@ pub fn take_back(
 }
 
 /// Puts the entries of one incident back that begin with `sequence` and follow each other, `most` at most. Each is judged again.
-pub fn put_back_run(
-    context: &str,
-    incident: i64,
-    sequence: i64,
-    most: u64,
-) -> Result<(), Failure> {
+pub fn put_back_run(context: &str, incident: i64, sequence: i64, most: u64) -> Result<(), Failure> {
     transaction::forget_forks(context);
     call(|client| {
         let most = i64::try_from(most).unwrap_or(i64::MAX);
@@ -410,12 +415,26 @@ pub fn put_back_run(
     })
 }
 
+/// Puts the entries of an open incident back that begin with `sequence` and follow each other; what is left of it stays among its
+/// further entries.
+pub fn put_back_branch(context: &str, incident: i64, sequence: i64) -> Result<(), Failure> {
+    put_back_run(context, incident, sequence, u64::MAX)?;
+    call(|client| {
+        let rest = "SELECT converge_ledger.add_to_incident(i.incident_id, i.incident_id)
+                      FROM converge_ledger.incidents AS i
+                     WHERE i.incident_id = $1 AND i.resolved_at IS NULL";
+        client.update(rest, None, &[incident.into()]).map(|_| ())
+    })
+}
+
 /// Puts all entries of one incident at their places of which the content was kept. Each is judged again.
 pub fn put_back(context: &str, incident: i64) -> Result<(), Failure> {
     transaction::forget_forks(context);
     call(|client| {
         let put_back = "SELECT converge_ledger.put_back($1)";
-        client.update(put_back, None, &[incident.into()]).map(|_| ())
+        client
+            .update(put_back, None, &[incident.into()])
+            .map(|_| ())
     })
 }
 
@@ -471,16 +490,13 @@ pub fn abandon(
 
 /// The history that this node holds records the decision against a branch, which began with this leaf: what the same origin
 /// appends from then on follows this history.
-pub fn recorded(context: &str, payload: &[u8], sequence: i64) -> Result<(), Failure> {
-    let Some(resolve) = Resolve::from_payload(payload) else {
-        return Ok(());
-    };
+pub fn recorded(context: &str, abandoned: &Hash, sequence: i64) -> Result<(), Failure> {
     call(|client| {
         let record = "UPDATE converge_ledger.incidents AS i
                          SET resolution = pg_catalog.regexp_replace(i.resolution, ':', ', recorded by entry ' || $3 || ':')
                        WHERE i.context_id = $1 AND i.kind = 'fork' AND i.leaf_hash = $2
                          AND i.resolution ~ '^(keep_mine|abandoned):'";
-        let leaf = resolve.abandoned.as_bytes().to_vec();
+        let leaf = abandoned.as_bytes().to_vec();
         let arguments = [context.into(), leaf.into(), sequence.into()];
         client.update(record, None, &arguments).map(|_| ())
     })?;

@@ -11,6 +11,7 @@ use crate::report::{self, Failure};
 use crate::store::scan::{Row, Sight};
 use crate::store::{contexts, entries, unix_microseconds, unsettled, write};
 use converge_ledger_core::continuation::Successor;
+use converge_ledger_core::control::Resolve;
 use converge_ledger_core::entry::Entry;
 use converge_ledger_core::hash::Hash;
 use converge_ledger_core::limits::MAX_NUMBER;
@@ -92,6 +93,9 @@ pub fn settle(
             Step::Evicted => forked = true,
             Step::Exhausted => break End::Unfinished,
             Step::Missing(sequence) => {
+                for (resolve, abandoned) in resolves.drain(..) {
+                    quarantine::recorded(context, &abandoned, resolve)?;
+                }
                 let most = left.min(TAKEN_BACK);
                 if !quarantine::take_back(ledger, context, sequence, most)? {
                     break End::Settled;
@@ -104,8 +108,8 @@ pub fn settle(
         }
     };
     transaction::set_settling(false);
-    for (sequence, payload) in resolves {
-        quarantine::recorded(context, &payload, sequence)?;
+    for (sequence, abandoned) in resolves {
+        quarantine::recorded(context, &abandoned, sequence)?;
     }
     if forked && quarantine::has_aside(context)? {
         with_heads(|heads| sweep(ledger, heads.touch(ledger, context)?, source))?;
@@ -144,14 +148,14 @@ enum Step {
     Exhausted,
 }
 
-/// Judges entries in order until one is missing or does not continue the context. Adds sequences and payloads of decisions
-/// that it comes by to `resolves`.
+/// Judges entries in order until one is missing or does not continue the context. Adds the decisions that it
+/// comes by to `resolves`: their sequences, and what was abandoned.
 fn walk(
     ledger: &Ledger,
     head: &mut Head,
     left: &mut u64,
     source: &str,
-    resolves: &mut Vec<(i64, Vec<u8>)>,
+    resolves: &mut Vec<(i64, Hash)>,
 ) -> Result<Step, Failure> {
     let context = head.context.clone();
     let from = head.now.sequence + 1;
@@ -179,8 +183,9 @@ fn walk(
             evict(ledger, &mut scan, kind, &discontinuity.to_string(), source)?;
             return Ok(Step::Evicted);
         }
-        if let Some(payload) = next.payload.filter(|_| next.is_resolve()) {
-            resolves.push((sequence, payload.to_vec()));
+        let resolve = next.payload.filter(|_| next.is_resolve());
+        if let Some(resolve) = resolve.and_then(Resolve::from_payload) {
+            resolves.push((sequence, resolve.abandoned));
         }
         let appended_at = unix_microseconds(row.int8(entry::APPENDED_AT));
         move_on(ledger, head, &next, appended_at, leaf)?;

@@ -78,22 +78,15 @@ impl Successor<'_> {
         last: Option<Predecessor<'_>>,
         root: impl FnOnce() -> Result<Hash, E>,
     ) -> Result<Result<(), Discontinuity>, E> {
-        let takeover = match self.is_takeover() {
-            true => self.takeover(Some(root()?)),
-            false => None,
-        };
         let owned = last.is_none_or(|last| last.origin == self.origin);
-        if takeover.is_none() && !owned {
+        if !owned && !self.is_takeover() {
             return Ok(Err(Discontinuity::ForeignOrigin));
         }
-        let resolve = match self.is_resolve() {
-            true => self.resolve(root()?),
+        let stated = match self.states_history() {
+            true => self.check_statement(root()?),
             false => Ok(()),
         };
-        Ok(match takeover.unwrap_or(resolve) {
-            Err(discontinuity) => Err(discontinuity),
-            Ok(()) => self.check_clock(last.map_or(0, |last| last.lamport)),
-        })
+        Ok(stated.and_then(|()| self.check_clock(last.map_or(0, |last| last.lamport))))
     }
 
     /// Whether it is a `$takeover`, true or not.
@@ -131,6 +124,13 @@ impl Successor<'_> {
                 _ => Ok(()),
             }
         })
+    }
+
+    fn check_statement(&self, own: Hash) -> Result<(), Discontinuity> {
+        match self.takeover(Some(own)) {
+            Some(takeover) => takeover,
+            None => self.resolve(own),
+        }
     }
 
     /// Whether a `$resolve` states the history before it.
@@ -247,8 +247,9 @@ impl fmt::Display for Discontinuity {
                 formatter,
                 "its $resolve states root {stated}, the history has {own}"
             ),
-            Discontinuity::ResolveWithoutStatement => formatter
-                .write_str("its $resolve does not state the entries before it"),
+            Discontinuity::ResolveWithoutStatement => {
+                formatter.write_str("its $resolve does not state the entries before it")
+            }
             Discontinuity::ClockNotRising { lamport, previous } => write!(
                 formatter,
                 "its Lamport time {lamport} does not follow {previous}"

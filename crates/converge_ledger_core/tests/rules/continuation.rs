@@ -166,7 +166,13 @@ fn a_resolve_of_the_owner_continues_exactly_the_history_that_it_states() {
         rfc6962: own,
     };
     let takeover = takeover.to_payload("node-b", "names nothing abandoned");
-    for other in ["", "{}", &payload(4, own), &payload(u64::MAX, own), &takeover] {
+    for other in [
+        "",
+        "{}",
+        &payload(4, own),
+        &payload(u64::MAX, own),
+        &takeover,
+    ] {
         let verdict = judge(resolve("node-a", other), own);
         assert_eq!(verdict, Err(Discontinuity::ResolveWithoutStatement));
         assert!(!Discontinuity::ResolveWithoutStatement.is_fork());
