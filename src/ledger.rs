@@ -5,13 +5,13 @@
 mod columns;
 
 pub use columns::{
-    added_peer, digest, entry, node, peer_round, scrub_pass, scrubbed, subtree, unsettled,
+    added_peer, digest, entry, halted, node, peer_round, scrub_pass, scrubbed, subtree, unsettled,
 };
 
 use crate::report::{self, Failure};
 use columns::{
-    ADDED_PEERS, CONTEXTS, DIGESTS, ENTRIES, INCIDENTS, INCIDENT_ENTRIES, NODE, PEER_ROUNDS, PINS,
-    SCRUBBED, SCRUB_PASS, SUBTREES, UNSETTLED,
+    ADDED_PEERS, CONTEXTS, DIGESTS, ENTRIES, HALTED, INCIDENTS, INCIDENT_ENTRIES, NODE,
+    PEER_ROUNDS, PINS, SCRUBBED, SCRUB_PASS, SUBTREES, UNSETTLED,
 };
 use pgrx::pg_sys;
 use std::cell::Cell;
@@ -46,6 +46,8 @@ pub struct Ledger {
     pub digests: Table,
     pub scrubbed: Table,
     pub scrub_pass: Table,
+    /// Contexts to which this node must not append.
+    pub halted: Table,
     /// A user added a unique or exclusion constraint: an insert may be given up after it was stamped.
     pub may_swallow: bool,
 }
@@ -76,6 +78,7 @@ unsafe extern "C-unwind" fn forget(_argument: pg_sys::Datum, relation: pg_sys::O
                 known.digests,
                 known.scrubbed,
                 known.scrub_pass,
+                known.halted,
             ]
             .iter()
             .any(|table| relation == table.table || relation == table.key)
@@ -169,6 +172,7 @@ fn look_up_damaged() -> Option<Ledger> {
         digests: table(c"digests", &DIGESTS).unwrap_or(missing),
         scrubbed: table(c"scrubbed", &SCRUBBED).unwrap_or(missing),
         scrub_pass: table(c"scrub_pass", &SCRUB_PASS).unwrap_or(missing),
+        halted: table(c"halted", &HALTED).unwrap_or(missing),
         may_swallow: false,
     })
 }
@@ -219,6 +223,7 @@ fn look_up() -> Result<Ledger, Failure> {
         digests: table(c"digests", &DIGESTS)?,
         scrubbed: derived(c"scrubbed", &SCRUBBED)?,
         scrub_pass: derived(c"scrub_pass", &SCRUB_PASS)?,
+        halted: derived(c"halted", &HALTED)?,
         may_swallow: !other.is_empty(),
     })
 }

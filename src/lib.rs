@@ -18,6 +18,7 @@ pub(crate) mod progress;
 pub(crate) mod receive;
 pub(crate) mod reconcile;
 pub(crate) mod report;
+pub(crate) mod resolve;
 pub(crate) mod scratch;
 pub(crate) mod scrub;
 pub(crate) mod settings;
@@ -108,9 +109,14 @@ pgrx::extension_sql_file!(
     requires = ["digests"]
 );
 pgrx::extension_sql_file!(
+    "../sql/tables/halted.sql",
+    name = "halted",
+    requires = ["scrubbed"]
+);
+pgrx::extension_sql_file!(
     "../sql/triggers/entries.sql",
     name = "triggers",
-    requires = ["scrubbed"]
+    requires = ["halted"]
 );
 pgrx::extension_sql_file!(
     "../sql/functions/incidents.sql",
@@ -193,9 +199,19 @@ pgrx::extension_sql_file!(
     requires = ["takeover"]
 );
 pgrx::extension_sql_file!(
+    "../sql/functions/resolve.sql",
+    name = "resolve",
+    requires = ["forks"]
+);
+pgrx::extension_sql_file!(
+    "../sql/views/open_incidents.sql",
+    name = "open_incidents",
+    requires = ["resolve"]
+);
+pgrx::extension_sql_file!(
     "../sql/functions/peers.sql",
     name = "peer_functions",
-    requires = ["forks"]
+    requires = ["open_incidents"]
 );
 pgrx::extension_sql_file!(
     "../sql/functions/reconcile.sql",

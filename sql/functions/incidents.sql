@@ -5,24 +5,29 @@ create function converge_ledger.fork_entries(context text, "sequence" bigint)
     language sql stable parallel unsafe
 begin atomic
     select candidate.incident_id, candidate.lamport, candidate.origin, candidate.key, candidate.payload,
-           candidate.kind = 'fork' and exists (
+           candidate.kind = 'fork' and not candidate.recorded and exists (
                select from converge_ledger.entries as live
                 where live.context_id = fork_entries.context and live.sequence = candidate.first
                   and live.origin = candidate.origin and live.leaf_hash <> candidate.first_leaf)
       from (
-          select i.incident_id, i.kind, i.lamport, i.origin, i.key, i.id, i.payload, i.sequence as first, i.leaf_hash as first_leaf
+          select i.incident_id, i.kind, i.lamport, i.origin, i.key, i.id, i.payload, i.sequence as first, i.leaf_hash as first_leaf,
+                 false as recorded
             from converge_ledger.incidents i
            where i.context_id = fork_entries.context and i.kind in ('fork', 'duplicate id')
              and i.sequence = fork_entries.sequence and i.resolved_at is null and i.payload is not null
           union all
-          select i.incident_id, i.kind, e.lamport, e.origin, e.key, e.id, e.payload, i.sequence, i.leaf_hash
+          select i.incident_id, i.kind, e.lamport, e.origin, e.key, e.id, e.payload, i.sequence, i.leaf_hash,
+                 coalesce(i.resolution ~ '^(keep_mine|abandoned),', false)
             from converge_ledger.incident_entries e
             join converge_ledger.incidents i on i.incident_id = e.incident_id
            where e.context_id = fork_entries.context and e.sequence = fork_entries.sequence
              and i.kind = 'fork' and e.payload is not null
              -- Who delivered without the lock may have added it after its incident was closed here.
              and (i.resolved_at is null
-                  or i.resolution in ('continues the context after all', 'joined with another incident of its fork'))
+                  or i.resolution in ('continues the context after all', 'joined with another incident of its fork')
+                  or i.resolution like 'keep_theirs:%'
+                  -- What came after the decision against a branch need not be of it.
+                  or i.resolution ~ '^(keep_mine|abandoned)[:,]' and e.arrived_at > i.resolved_at)
       ) as candidate
      -- The id of an entry before it is taken; one behind it gives way.
      where candidate.id = ''
@@ -42,10 +47,14 @@ as $function$
 declare
     context text;
     is_open boolean;
+    is_decided boolean;
+    since timestamptz;
     last bigint;
 begin
-    -- The incident's own entry is treated like the others of its branch.
-    select i.context_id, i.resolved_at is null into context, is_open from converge_ledger.incidents i where i.incident_id = incident;
+    -- The incident's own entry is treated like the others of its branch. Of one that was decided against, only what came later is.
+    select i.context_id, i.resolved_at is null, coalesce(i.resolution ~ '^(keep_mine|keep_theirs|abandoned)[:,]', false),
+           case when i.resolution ~ '^(keep_mine|abandoned)[:,]' then i.resolved_at else '-infinity' end
+      into context, is_open, is_decided, since from converge_ledger.incidents i where i.incident_id = incident;
     if is_open then
         perform converge_ledger.add_to_incident(incident, incident);
     end if;
@@ -56,12 +65,12 @@ begin
                 select m.sequence
                   from converge_ledger.incident_entries m
                  where m.context_id = context and m.sequence >= "from" and m.sequence - "from" < most
-                   and m.incident_id = incident and m.payload is not null
+                   and m.incident_id = incident and m.payload is not null and m.arrived_at > since
             ) as e
       ) as run
      where run.sequence = "from" + run.place - 1;
     -- The incident goes on with what is left, so that those that are put back are not taken for a part of it.
-    if not converge_ledger.begin_incident_with_first(incident, "from", last) then
+    if not is_decided and not converge_ledger.begin_incident_with_first(incident, "from", last) then
         update converge_ledger.incidents i
            set resolved_at = clock_timestamp(), resolution = 'continues the context after all'
          where i.incident_id = incident;
@@ -70,6 +79,7 @@ begin
     with taken as (
         delete from converge_ledger.incident_entries e
          where e.context_id = context and e.sequence between "from" and last and e.incident_id = incident
+           and e.arrived_at > since
      returning e.*
     )
     insert into converge_ledger.entries (sequence, lamport, appended_at, format, context_id, origin, key, id, payload,

@@ -12,6 +12,7 @@ mod peers;
 mod proof;
 mod read;
 mod reconcile;
+mod resolve;
 mod scrub;
 mod status;
 mod takeover;

@@ -55,6 +55,8 @@ pub struct Head {
     pub(super) locked: bool,
     /// From where on entries are noted as not judged.
     pub noted: Option<i64>,
+    /// It was looked whether the context is halted, and it is not.
+    pub may_append: bool,
 }
 
 impl Mark {
@@ -171,6 +173,18 @@ impl Head {
         };
         self.before = None;
         Ok(())
+    }
+
+    /// Goes back to an earlier end of the context: the entries behind it are no longer part of it.
+    pub fn retreat(&mut self, ledger: &Ledger, end: i64) {
+        let located = entries::last(ledger, &self.context, end, end, Sight::Latest);
+        self.now = Mark {
+            first: self.now.first.filter(|first| *first <= end),
+            ..Mark::from_last(located.last, None)
+        };
+        self.before = None;
+        self.uncertain = false;
+        self.block.forget_behind(end);
     }
 
     /// Moves on to a new entry.

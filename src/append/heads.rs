@@ -143,6 +143,13 @@ impl Heads {
         Ok(head)
     }
 
+    /// Has it looked again whether a context is halted before the next entry is appended to it.
+    pub fn doubt(&mut self, context: &str) {
+        if let Some(Some(head)) = self.find(context).map(|slot| self.heads[slot].as_mut()) {
+            head.may_append = false;
+        }
+    }
+
     /// Whether the transaction has touched a context.
     pub fn holds(&self, context: &str) -> bool {
         self.find(context).is_some()
@@ -247,6 +254,7 @@ impl Heads {
             saved_at: level,
             locked,
             noted,
+            may_append: false,
         }));
         self.by_context.insert(context, slot);
         if level > 1 {

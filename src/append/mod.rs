@@ -4,9 +4,11 @@
 //! are stamped by [`bulk`], rows of a COPY by [`copy`]. All work on the heads of the touched contexts, kept in backend memory ([`heads`]) under the locks of [`lock`].
 
 mod ahead;
+mod alarm;
 pub mod blocks;
 pub mod bulk;
 mod chunk;
+mod control;
 pub mod copy;
 pub mod direct;
 pub mod head;
@@ -15,6 +17,7 @@ pub mod identity;
 mod leaves;
 pub mod lock;
 pub mod place;
+pub mod resolve;
 pub mod row;
 mod salt;
 mod stamp;

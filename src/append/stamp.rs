@@ -3,7 +3,7 @@
 use super::head::{Certainty, Head, Mark};
 use super::heads::{with_heads, Heads};
 use super::row::NewRow;
-use super::{blocks, identity, salt, takeover};
+use super::{alarm, blocks, identity, resolve, salt, takeover};
 use crate::jsonb;
 use crate::ledger::{entry, Ledger};
 use crate::report::{self, Failure};
@@ -126,6 +126,7 @@ pub fn stamp(
         }
         let origin = match terms.control {
             Some(ControlKey::Takeover) => takeover::prepare(ledger, head, payload)?,
+            Some(ControlKey::Resolve) => resolve::prepare(ledger, head, payload)?,
             _ => prepare(ledger, head)?,
         };
         let now = clock()?;
@@ -152,6 +153,7 @@ pub fn stamp(
 /// Readies a context for its next entry; gives the name to append it under.
 pub fn prepare(ledger: &Ledger, head: &mut Head) -> Result<Rc<str>, Failure> {
     let origin = owner(ledger, head)?;
+    alarm::refuse(ledger, head)?;
     if head.now.beyond.is_some() {
         head.close_gap(ledger)?;
         // What closed it may have passed the context on.

@@ -4,22 +4,16 @@
 //! holds itself. Two nodes may take over at once, and a former owner may come back: that is a fork, which is found where
 //! the entries meet and never merged. It cannot be prevented here, because nobody else is asked.
 
-use super::direct::{Inserter, NewEntry};
+use super::control;
 use super::head::Head;
 use super::heads::with_heads;
-use super::identity;
-use super::stamp::{self, Outcome, Terms};
-use crate::jsonb;
+use super::{alarm, identity, stamp};
 use crate::ledger::Ledger;
-use crate::receive;
 use crate::report::{self, Failure};
 use crate::store::scan::Sight;
 use crate::store::tree::StoredTree;
 use crate::store::unsettled;
-use crate::store::write::{bytea, text};
-use converge_ledger_core::continuation::Successor;
 use converge_ledger_core::control::{ControlKey, Takeover};
-use converge_ledger_core::lamport::LamportTime;
 use std::rc::Rc;
 
 /// Makes this node the owner of a context; returns the sequence of the `$takeover`.
@@ -27,59 +21,30 @@ use std::rc::Rc;
 /// Waits for the lock of the context. Errors: 42704 for a context without entries; 55000 when this node owns it already, and
 /// when entries are missing or not judged; those of an append.
 pub fn take_over(ledger: &Ledger, context: &str, reason: &str) -> Result<i64, Failure> {
-    let mut inserter = Inserter::open(ledger)?;
-    let (payload, received) = with_heads(|heads| {
-        let head = heads.touch(ledger, context)?;
-        let owner = settled_owner(ledger, head)?;
-        let tree = StoredTree {
-            ledger,
-            context,
-            sight: Sight::Latest,
-        };
-        let takeover = Takeover {
-            size: head.now.sequence.unsigned_abs(),
-            rfc6962: tree.roots(head.now.sequence)?.rfc6962,
-        };
-        Ok((takeover.to_payload(&owner, reason), greatest_seen(head)?))
-    })?;
-    let new = NewEntry {
-        context: text(context),
-        key: text(ControlKey::Takeover.as_str()),
-        id: text(""),
-        payload: bytea(payload.as_bytes()),
-        metadata: jsonb::empty_object(),
-    };
-    let terms = Terms {
-        received,
-        control: Some(ControlKey::Takeover),
-    };
-    let outcome = inserter.insert(&new, terms)?;
-    inserter.close();
-    match outcome {
-        Outcome::Stamped(stamp, _) => Ok(stamp.sequence),
-        // It has no id.
-        Outcome::Retry { .. } | Outcome::Conflict { .. } => {
-            Err(report::internal("a $takeover was taken for a retry"))
-        }
-    }
+    control::append(ledger, context, ControlKey::Takeover, || {
+        with_heads(|heads| {
+            let head = heads.touch(ledger, context)?;
+            let owner = settled_owner(ledger, head)?;
+            let tree = StoredTree {
+                ledger,
+                context,
+                sight: Sight::Latest,
+            };
+            let takeover = Takeover {
+                size: head.now.sequence.unsigned_abs(),
+                rfc6962: tree.roots(head.now.sequence)?.rfc6962,
+            };
+            let payload = takeover.to_payload(&owner, reason);
+            Ok((payload, control::greatest_seen(head)?))
+        })
+    })
 }
 
 /// Readies a context for a `$takeover`; gives the name to append it under.
-///
-/// Judges it as every other node will: triggers of a user have seen the row, and may have changed it.
 pub fn prepare(ledger: &Ledger, head: &mut Head, payload: &[u8]) -> Result<Rc<str>, Failure> {
     settled_owner(ledger, head)?;
     let node = identity::name(ledger)?;
-    let next = Successor {
-        sequence: head.now.sequence + 1,
-        lamport: head.now.lamport + 1,
-        origin: &node,
-        key: ControlKey::Takeover.as_str(),
-        payload: Some(payload),
-    };
-    head.judge(ledger, &next)?.map_err(|reason| {
-        report::changed_control_entry(ControlKey::Takeover.as_str(), &reason.to_string())
-    })?;
+    control::judge(ledger, head, ControlKey::Takeover, &node, payload)?;
     stamp::store_derived(ledger, head)?;
     Ok(node)
 }
@@ -99,13 +64,6 @@ fn settled_owner(ledger: &Ledger, head: &mut Head) -> Result<Rc<str>, Failure> {
     if *owner == *identity::name(ledger)? {
         return Err(report::already_owner(&head.context, &owner));
     }
+    alarm::refuse(ledger, head)?;
     Ok(owner)
-}
-
-/// The greatest Lamport time of the context that was kept aside, as far as its clock may follow.
-fn greatest_seen(head: &Head) -> Result<Option<i64>, Failure> {
-    let own = LamportTime::new(head.now.lamport)
-        .map_err(|error| report::lamport(&head.context, error))?;
-    let limit = LamportTime::limit(Some(own), stamp::clock()?);
-    receive::greatest_lamport(&head.context, limit)
 }

@@ -72,12 +72,21 @@ impl Kind {
     }
 }
 
-/// Columns of `converge_ledger.incidents`, apart from those of the row.
+/// Columns of `converge_ledger.incidents`.
 pub mod column {
     pub const NUMBER: usize = 1;
     pub const SEQUENCE: usize = 6;
     pub const LAMPORT: usize = 7;
+    pub const APPENDED_AT: usize = 8;
+    pub const FORMAT: usize = 9;
+    pub const ORIGIN: usize = 10;
+    pub const KEY: usize = 11;
+    pub const ID: usize = 12;
+    pub const PAYLOAD: usize = 13;
+    pub const METADATA: usize = 14;
+    pub const SALT: usize = 15;
     pub const LEAF_HASH: usize = 16;
+    pub const CONTENT_DIGEST: usize = 17;
     pub const EVIDENCE: usize = 18;
     pub const RESOLVED_AT: usize = 19;
     pub const RESOLUTION: usize = 20;
@@ -96,8 +105,26 @@ pub struct New<'a> {
     pub source: &'a str,
 }
 
-/// Begins an incident; returns its number. Whether there is one of the same thing already is for the caller to look.
+/// Begins an incident, and tells of it; returns its number. Whether there is one of the same thing already is for the
+/// caller to look.
 pub fn begin(new: New) -> Result<i64, Failure> {
+    let context = new.fields.indexable(entry::CONTEXT_ID);
+    let origin = new.fields.indexable(entry::ORIGIN);
+    let sequence = new.fields.int8(entry::SEQUENCE);
+    let New {
+        kind,
+        reason,
+        source,
+        ..
+    } = new;
+    let number = write_down(new)?;
+    report::incident(number, kind, &context, sequence, &origin, reason, source).warn();
+    tell(number);
+    Ok(number)
+}
+
+/// As [`begin`], and tells nobody: who did it knows.
+pub fn write_down(new: New) -> Result<i64, Failure> {
     let tables = ledger::quarantine()?;
     let context = new.fields.indexable(entry::CONTEXT_ID);
     let origin = new.fields.indexable(entry::ORIGIN);
@@ -129,17 +156,6 @@ pub fn begin(new: New) -> Result<i64, Failure> {
         None,
     ];
     write::insert_row(tables.incidents, values.into_iter());
-    report::incident(
-        number,
-        new.kind,
-        &context,
-        new.fields.int8(entry::SEQUENCE),
-        &origin,
-        new.reason,
-        new.source,
-    )
-    .warn();
-    tell(number);
     Ok(number)
 }
 
@@ -152,23 +168,6 @@ pub fn resolve(number: i64, resolution: &str) -> Result<(), Failure> {
         let arguments = [number.into(), resolution.into()];
         client.update(resolve, None, &arguments).map(|_| ())
     })
-}
-
-/// The number of the open incident of one entry, if there is one.
-pub fn open_at(kind: Kind, context: &str, sequence: i64) -> Result<Option<i64>, Failure> {
-    let mut number = None;
-    call(|client| {
-        let find = "SELECT i.incident_id
-                      FROM converge_ledger.incidents AS i
-                     WHERE i.context_id = $1 AND i.kind = $2 AND i.sequence = $3 AND i.resolved_at IS NULL
-                     ORDER BY i.incident_id LIMIT 1";
-        let arguments = [context.into(), kind.as_str().into(), sequence.into()];
-        for row in client.update(find, None, &arguments)? {
-            number = row.get(1)?;
-        }
-        Ok(())
-    })?;
-    Ok(number)
 }
 
 /// Runs SQL: what is rare enough not to be written below it. The session's role must be allowed to.

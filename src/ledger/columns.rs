@@ -52,6 +52,16 @@ pub mod node {
     pub const COUNT: usize = 7;
 }
 
+/// Columns of `converge_ledger.halted`.
+pub mod halted {
+    pub const INCIDENT: usize = 1;
+    pub const SIZE: usize = 3;
+    pub const CONTEXT_ID: usize = 4;
+    pub const REASON: usize = 5;
+    pub const ABANDONED: usize = 6;
+    pub const COUNT: usize = 6;
+}
+
 /// Columns of `converge_ledger.added_peers`.
 pub mod added_peer {
     pub const CONNINFO: usize = 1;
@@ -191,6 +201,14 @@ pub(super) static NODE: [pg_sys::Oid; node::COUNT] = [
     pg_sys::INT4OID,
     pg_sys::TIMESTAMPTZOID,
     pg_sys::TEXTOID,
+];
+pub(super) static HALTED: [pg_sys::Oid; halted::COUNT] = [
+    pg_sys::INT8OID,
+    pg_sys::TIMESTAMPTZOID,
+    pg_sys::INT8OID,
+    pg_sys::TEXTOID,
+    pg_sys::TEXTOID,
+    pg_sys::BYTEAOID,
 ];
 pub(super) static ADDED_PEERS: [pg_sys::Oid; added_peer::COUNT] =
     [pg_sys::TEXTOID; added_peer::COUNT];

@@ -1,6 +1,6 @@
 //! Judges an entry when it comes, and decides whether it goes to its place.
 
-use super::quarantine;
+use super::quarantine::{self, Branch, State};
 use super::settle;
 use super::source::Source;
 use super::transaction::{self, Delivery, Known};
@@ -11,10 +11,11 @@ use crate::incident::{Fields, Kind};
 use crate::ledger::{self, entry, Ledger};
 use crate::report::{self, Failure};
 use crate::shared;
-use crate::store::entries;
 use crate::store::scan::{Row, Sight};
-use converge_ledger_core::control::ControlKey;
-use converge_ledger_core::entry::Entry;
+use crate::store::{entries, halted};
+use converge_ledger_core::continuation::Successor;
+use converge_ledger_core::control::{ControlKey, Resolve};
+use converge_ledger_core::entry::{Content, Entry};
 use converge_ledger_core::hash::Hash;
 use converge_ledger_core::limits::MAX_NUMBER;
 use pgrx::pg_sys;
@@ -79,6 +80,16 @@ pub fn arrive(ledger: &Ledger, row: &NewRow) -> Result<Fate, Failure> {
     let fate = match verdict {
         Verdict::Duplicate => Fate::Dropped,
         Verdict::Continues => {
+            if Successor::from(&entry).is_resolve() {
+                if let Content::Whole { payload, .. } = entry.content {
+                    if let Some(Resolve { abandoned, .. }) = Resolve::from_payload(payload) {
+                        quarantine::recorded(entry.context, &abandoned, entry.sequence)?;
+                        delivery.forks.clear();
+                        // What the same origin appended since may have been kept aside.
+                        delivery.forked = true;
+                    }
+                }
+            }
             with_heads(|heads| {
                 settle::advance(ledger, heads.touch(ledger, entry.context)?, &entry, leaf)
             })?;
@@ -262,7 +273,7 @@ impl<'a> Arrival<'a> {
         }
         let refused = |kind, reason: String| Ok(Verdict::Refused(kind, reason));
         // An administrator's session may put back what is missing; a peer only while this node catches up.
-        if self.source.is_peer() && is_own && !self.source.catches_up {
+        if self.source.is_peer() && is_own && !self.source.catches_up && !self.is_put_back() {
             let size = self.size;
             return refused(
                 Kind::Rollback,
@@ -313,6 +324,12 @@ impl<'a> Arrival<'a> {
         })
     }
 
+    /// Whether an administrator has decided that this node takes back what it has lost of the context.
+    fn is_put_back(&self) -> bool {
+        let halted = halted::read(self.ledger, self.entry.context, Sight::Latest);
+        halted.is_some_and(|halted| halted.decision.is_some())
+    }
+
     fn not_of_owner(&self) -> String {
         let owner = self.owner.as_deref().unwrap_or_default();
         format!(
@@ -357,28 +374,43 @@ impl<'a> Arrival<'a> {
         }
         let origin = self.entry.origin;
         let known = delivery.forks.iter().find(|(of, _)| **of == *origin);
-        let open = match known {
-            Some((_, open)) => open.clone(),
+        let forks = match known {
+            Some((_, forks)) => forks.clone(),
             None => {
-                let open = quarantine::open_branch(self.entry.context, Kind::Fork, origin)?;
-                let open = open.map(Rc::new);
-                delivery.forks.push((origin.into(), open.clone()));
-                open
+                let forks: Rc<[Branch]> = quarantine::forks(self.entry.context, origin)?.into();
+                delivery.forks.push((origin.into(), forks.clone()));
+                forks
             }
         };
-        let Some(open) = open.filter(|open| open.sequence <= self.entry.sequence) else {
-            return Ok(false);
-        };
-        if foreign || self.owner.is_none() {
-            return Ok(true);
+        Ok(forks.iter().any(|fork| self.is_of(fork, foreign)))
+    }
+
+    fn is_of(&self, fork: &Branch, foreign: bool) -> bool {
+        let Entry {
+            context, origin, ..
+        } = *self.entry;
+        if fork.sequence > self.entry.sequence {
+            return false;
         }
-        let context = self.entry.context;
+        // What was abandoned is not put back; and an owner's `$resolve` states which history it follows.
+        let states_history = !foreign && Successor::from(self.entry).states_history();
+        if fork.state != State::Open && (transaction::is_settling() || states_history) {
+            return false;
+        }
+        if foreign || self.owner.is_none() {
+            return true;
+        }
         let contested = |row: &Row| {
-            row.text(entry::ORIGIN) == origin && row.bytes(entry::LEAF_HASH) != open.leaf.as_deref()
+            row.text(entry::ORIGIN) == origin && row.bytes(entry::LEAF_HASH) != fork.leaf.as_deref()
         };
-        let first = open.sequence;
-        let held = entries::with_entry(self.ledger, context, first, Sight::Latest, contested);
-        Ok(held == Some(true))
+        fork.state != State::Recorded
+            && entries::with_entry(
+                self.ledger,
+                context,
+                fork.sequence,
+                Sight::Latest,
+                contested,
+            ) == Some(true)
     }
 }
 

@@ -17,7 +17,10 @@ mod source;
 mod transaction;
 
 pub use arrival::{arrive, refuse_change, Fate};
-pub use quarantine::{greatest_lamport, keep_row};
-pub use settle::{settle_all, settle_slice, Slice};
+pub use quarantine::{
+    abandon, greatest_lamport, keep_row, open_branch, put_back, put_back_branch, put_back_run,
+    recorded,
+};
+pub use settle::{settle_all, settle_resolved, settle_slice, Slice};
 pub use source::is_worker;
 pub use transaction::{aborted_subtransaction, at_commit, committed, deliver_as, end};

@@ -9,10 +9,11 @@ use crate::function::text;
 use crate::incident::{self, call, column, now, stored, Fields, Kind, New};
 use crate::ledger::{self, entry, Ledger, Quarantine, Table};
 use crate::report::Failure;
-use crate::store::scan::{Key, Scan, Sight};
-use crate::store::write;
+use crate::store::scan::{Key, Row, Scan, Sight};
+use crate::store::{entries, write};
 use converge_ledger_core::continuation::Successor;
 use converge_ledger_core::hash::Hash;
+use converge_ledger_core::limits::MAX_NUMBER;
 use pgrx::pg_sys;
 
 /// This far behind the first entry of a branch, content is not kept: with its digest the entry still hashes to its leaf.
@@ -27,12 +28,44 @@ mod member {
     pub const LAMPORT: usize = 3;
 }
 
-/// An open incident.
-pub struct Open {
+/// The incident of a branch.
+pub struct Branch {
     pub number: i64,
     /// Sequence of its row.
     pub sequence: i64,
     pub leaf: Option<Vec<u8>>,
+    pub state: State,
+}
+
+/// What was decided about a branch.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    Open,
+    /// An administrator has decided against it. What more comes of it stays with it.
+    Abandoned,
+    /// And the history that this node holds says so itself, in a `$resolve`.
+    Recorded,
+}
+
+/// What the resolutions of abandoned branches begin with: kept aside, or taken out of the context.
+const ABANDONED: [&str; 2] = ["keep_mine", "abandoned"];
+
+impl State {
+    /// None of an incident that was resolved otherwise.
+    fn of(row: &Row) -> Option<State> {
+        if row.datum(column::RESOLVED_AT).is_none() {
+            return Some(State::Open);
+        }
+        let resolution = row.text(column::RESOLUTION);
+        let rest = ABANDONED
+            .iter()
+            .find_map(|it| resolution.strip_prefix(it))?;
+        match rest.as_bytes().first() {
+            Some(b':') => Some(State::Abandoned),
+            Some(b',') => Some(State::Recorded),
+            _ => None,
+        }
+    }
 }
 
 /// Keeps a row; says whether the incidents of its branch must be put in order ([`tidy`]). `digest`: that of its content
@@ -50,22 +83,23 @@ pub fn keep(
     let sequence = fields.int8(entry::SEQUENCE);
     let leaf = fields.indexable_leaf();
     if kind.is_branch() {
-        if let Some(open) = find(&tables, &context, kind, &origin) {
-            let again = Some(open.sequence) == sequence && open.leaf.as_deref() == leaf;
-            if !again && !is_kept(&tables, &context, &open, sequence, leaf) {
-                let far = sequence.unwrap_or(0).saturating_sub(open.sequence) >= CONTENT_KEPT;
-                let spare = digest.filter(|(_, judged)| far && open.sequence <= *judged);
+        if let Some(branch) = find(&tables, &context, kind, &origin, sequence, leaf) {
+            let again = Some(branch.sequence) == sequence && branch.leaf.as_deref() == leaf;
+            if !again && !is_kept(&tables, &context, &branch, sequence, leaf) {
+                let far = sequence.unwrap_or(0).saturating_sub(branch.sequence) >= CONTENT_KEPT;
+                let spare = digest.filter(|(_, judged)| far && branch.sequence <= *judged);
+                let spare = spare.map(|(digest, _)| digest);
                 add(
                     &tables,
                     &context,
                     &origin,
-                    &open,
+                    branch.number,
                     fields,
-                    spare.map(|(digest, _)| digest),
+                    spare,
                     source,
                 );
             }
-            return Ok(sequence.is_some_and(|sequence| sequence < open.sequence));
+            return Ok(sequence.is_some_and(|sequence| sequence < branch.sequence));
         }
     } else if is_known(&tables, &context, kind, &origin, fields) {
         return Ok(false);
@@ -104,27 +138,95 @@ pub fn greatest_lamport(context: &str, limit: i64) -> Result<Option<i64>, Failur
 }
 
 /// The open incident of a branch, if there is one.
-pub fn open_branch(context: &str, kind: Kind, origin: &str) -> Result<Option<Open>, Failure> {
-    Ok(find(&ledger::quarantine()?, context, kind, origin))
+pub fn open_branch(context: &str, kind: Kind, origin: &str) -> Result<Option<Branch>, Failure> {
+    let mut branches = branches(&ledger::quarantine()?, context, kind, Some(origin)).into_iter();
+    Ok(branches.find(|branch| branch.state == State::Open))
 }
 
-fn find(tables: &Quarantine, context: &str, kind: Kind, origin: &str) -> Option<Open> {
-    let keys = [
-        Key::Text(1, context),
-        Key::Text(2, kind.as_str()),
-        Key::Text(3, origin),
-    ];
-    let mut scan = Scan::by_key_if_any(tables.incidents, Sight::Latest, &keys)?;
+/// The branches of an origin that are known to be of other histories of a context.
+pub fn forks(context: &str, origin: &str) -> Result<Vec<Branch>, Failure> {
+    let tables = ledger::quarantine()?;
+    Ok(branches(&tables, context, Kind::Fork, Some(origin)))
+}
+
+/// The branches of a kind, open and abandoned, of one origin or of all.
+fn branches(tables: &Quarantine, context: &str, kind: Kind, origin: Option<&str>) -> Vec<Branch> {
+    let [context, kind] = [Key::Text(1, context), Key::Text(2, kind.as_str())];
+    let scan = match origin {
+        Some(origin) => {
+            let keys = [context, kind, Key::Text(3, origin)];
+            Scan::by_key_if_any(tables.incidents, Sight::Latest, &keys)
+        }
+        None => Scan::by_key_if_any(tables.incidents, Sight::Latest, &[context, kind]),
+    };
+    let mut branches = Vec::new();
+    let Some(mut scan) = scan else {
+        return branches;
+    };
     while let Some(row) = scan.next() {
-        if row.datum(column::RESOLVED_AT).is_none() {
-            return Some(Open {
+        if let Some(state) = State::of(&row) {
+            branches.push(Branch {
                 number: row.int8(column::NUMBER),
                 sequence: row.int8(column::SEQUENCE),
                 leaf: row.bytes(column::LEAF_HASH).map(<[u8]>::to_vec),
+                state,
             });
         }
     }
-    None
+    branches
+}
+
+/// The incident to which an entry of a branch belongs: the abandoned one that has it, else the open one, else an abandoned one
+/// that begins before it and has no other entry at its place.
+fn find(
+    tables: &Quarantine,
+    context: &str,
+    kind: Kind,
+    origin: &str,
+    sequence: Option<i64>,
+    leaf: Option<&[u8]>,
+) -> Option<Branch> {
+    // It may have been abandoned as one of another kind.
+    for kind in [Kind::Fork, Kind::Rollback, Kind::Unpinned] {
+        for branch in branches(tables, context, kind, Some(origin)) {
+            let again = Some(branch.sequence) == sequence && branch.leaf.as_deref() == leaf;
+            let closed = branch.state != State::Open;
+            if closed && (again || is_kept(tables, context, &branch, sequence, leaf)) {
+                return Some(branch);
+            }
+        }
+    }
+    let mut branches = branches(tables, context, kind, Some(origin));
+    if let Some(open) = branches.iter().position(|it| it.state == State::Open) {
+        return Some(branches.swap_remove(open));
+    }
+    let continues = |branch: &Branch| {
+        let place = sequence.filter(|sequence| *sequence > branch.sequence)?;
+        let keys = [Key::Text(1, context), Key::Int8(2, place)];
+        let mut scan = Scan::by_key(tables.entries, Sight::Latest, &keys);
+        while let Some(row) = scan.next() {
+            if row.int8(member::NUMBER) == branch.number {
+                return None;
+            }
+        }
+        Some(())
+    };
+    let mut newest_first = branches.into_iter().rev();
+    newest_first.find(|branch| continues(branch).is_some())
+}
+
+/// Whether an administrator has decided against the branch to which an entry belongs, as far as its entries are known here.
+pub fn is_abandoned(context: &str, sequence: i64, leaf: &Hash) -> Result<bool, Failure> {
+    let tables = ledger::quarantine()?;
+    let leaf = Some(leaf.as_bytes().as_slice());
+    let mut known = [Kind::Fork, Kind::Rollback, Kind::Unpinned]
+        .into_iter()
+        .flat_map(|kind| branches(&tables, context, kind, None));
+    Ok(known.any(|branch| {
+        let is_first = branch.sequence == sequence && branch.leaf.as_deref() == leaf;
+        branch.state != State::Open
+            && (is_first || is_kept(&tables, context, &branch, Some(sequence), leaf))
+    }))
 }
 
 /// Whether a single row is an incident already, resolved or not.
@@ -152,7 +254,7 @@ fn is_known(tables: &Quarantine, context: &str, kind: Kind, origin: &str, fields
 fn is_kept(
     tables: &Quarantine,
     context: &str,
-    open: &Open,
+    branch: &Branch,
     sequence: Option<i64>,
     leaf: Option<&[u8]>,
 ) -> bool {
@@ -166,7 +268,7 @@ fn is_kept(
     ];
     let mut scan = Scan::by_key(tables.entries, Sight::Latest, &keys);
     while let Some(row) = scan.next() {
-        if row.int8(member::NUMBER) == open.number {
+        if row.int8(member::NUMBER) == branch.number {
             return true;
         }
     }
@@ -177,7 +279,7 @@ fn add(
     tables: &Quarantine,
     context: &str,
     origin: &str,
-    open: &Open,
+    number: i64,
     fields: &Fields,
     digest: Option<Hash>,
     source: &str,
@@ -189,7 +291,7 @@ fn add(
         }
         row[entry::CONTENT_DIGEST - 1] = Some(write::bytea(digest.as_bytes()));
     }
-    let values = std::iter::once(Some(pg_sys::Datum::from(open.number)))
+    let values = std::iter::once(Some(pg_sys::Datum::from(number)))
         .chain(row)
         .chain([Some(text(source)), Some(now())]);
     write::insert_row(tables.entries, values);
@@ -291,26 +393,120 @@ pub fn take_back(
             key: &candidate.key,
             payload: Some(&candidate.payload),
         };
-        // Where two branches are of one origin, an entry does not say which one it follows; a take-over does.
-        if candidate.is_contested && !next.is_takeover() {
+        // Where two branches are of one origin, an entry does not say which one it follows, unless it states it.
+        if candidate.is_contested && !next.states_history() {
             continue;
         }
         let judged = with_heads(|heads| heads.touch(ledger, context)?.judge(ledger, &next))?;
         if judged.is_err() {
             continue;
         }
-        transaction::forget_forks(context);
-        call(|client| {
-            let most = i64::try_from(most).unwrap_or(i64::MAX);
-            let arguments = [candidate.incident.into(), sequence.into(), most.into()];
-            let take_back = "SELECT converge_ledger.take_back($1, $2, $3)";
-            client.update(take_back, None, &arguments).map(|_| ())
-        })?;
+        put_back_run(context, candidate.incident, sequence, most)?;
         if with_heads(|heads| Ok(heads.touch(ledger, context)?.now.sequence >= sequence))? {
             return Ok(true);
         }
     }
     Ok(false)
+}
+
+/// Puts the entries of one incident back that begin with `sequence` and follow each other, `most` at most. Each is judged again.
+pub fn put_back_run(context: &str, incident: i64, sequence: i64, most: u64) -> Result<(), Failure> {
+    transaction::forget_forks(context);
+    call(|client| {
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let arguments = [incident.into(), sequence.into(), most.into()];
+        let take_back = "SELECT converge_ledger.take_back($1, $2, $3)";
+        client.update(take_back, None, &arguments).map(|_| ())
+    })
+}
+
+/// Puts the entries of an open incident back that begin with `sequence` and follow each other; what is left of it stays among its
+/// further entries.
+pub fn put_back_branch(context: &str, incident: i64, sequence: i64) -> Result<(), Failure> {
+    put_back_run(context, incident, sequence, u64::MAX)?;
+    call(|client| {
+        let rest = "SELECT converge_ledger.add_to_incident(i.incident_id, i.incident_id)
+                      FROM converge_ledger.incidents AS i
+                     WHERE i.incident_id = $1 AND i.resolved_at IS NULL";
+        client.update(rest, None, &[incident.into()]).map(|_| ())
+    })
+}
+
+/// Puts all entries of one incident at their places of which the content was kept. Each is judged again.
+pub fn put_back(context: &str, incident: i64) -> Result<(), Failure> {
+    transaction::forget_forks(context);
+    call(|client| {
+        let put_back = "SELECT converge_ledger.put_back($1)";
+        client
+            .update(put_back, None, &[incident.into()])
+            .map(|_| ())
+    })
+}
+
+/// Moves the entries of a context from `first` on into incidents of their own, one for each origin: an administrator has decided
+/// against them. Those behind `judged` only if they are of an origin of those before, for nobody knows what the others
+/// follow. Returns the leaf of the first. The caller holds the lock of the context, and goes back to the entry before.
+pub fn abandon(
+    ledger: &Ledger,
+    context: &str,
+    first: i64,
+    judged: i64,
+    reason: &str,
+) -> Result<Option<Hash>, Failure> {
+    let tables = ledger::quarantine()?;
+    let mut moved: Vec<(String, i64)> = Vec::new();
+    let mut leaf = None;
+    write::make_deletable();
+    let mut scan = entries::range(ledger, context, first, MAX_NUMBER, Sight::Latest);
+    while let Some(row) = scan.next() {
+        pgrx::check_for_interrupts!();
+        let origin = row.text(entry::ORIGIN);
+        let fields = Fields::of_stored(&row);
+        match moved.iter().find(|(of, _)| of == origin) {
+            Some((_, number)) => add(&tables, context, origin, *number, &fields, None, ""),
+            None if row.int8(entry::SEQUENCE) > judged => continue,
+            None => {
+                let number = incident::write_down(New {
+                    kind: Kind::Fork,
+                    fields: &fields,
+                    reason,
+                    evidence: serde_json::Map::new(),
+                    source: "",
+                })?;
+                let hash = row.bytes(entry::LEAF_HASH).and_then(Hash::from_slice);
+                leaf = leaf.or(hash);
+                moved.push((origin.to_owned(), number));
+            }
+        }
+        write::delete_entry(ledger.entries, row.place());
+    }
+    drop(scan);
+    let numbers: Vec<i64> = moved.into_iter().map(|(_, number)| number).collect();
+    call(|client| {
+        let close = "UPDATE converge_ledger.incidents
+                        SET resolved_at = pg_catalog.clock_timestamp(), resolution = 'abandoned: ' || $2
+                      WHERE incident_id = ANY ($1)";
+        let arguments = [numbers.into(), reason.into()];
+        client.update(close, None, &arguments).map(|_| ())
+    })?;
+    transaction::forget_forks(context);
+    Ok(leaf)
+}
+
+/// The history that this node holds records the decision against a branch, which began with this leaf: what the same origin
+/// appends from then on follows this history.
+pub fn recorded(context: &str, abandoned: &Hash, sequence: i64) -> Result<(), Failure> {
+    call(|client| {
+        let record = "UPDATE converge_ledger.incidents AS i
+                         SET resolution = pg_catalog.regexp_replace(i.resolution, ':', ', recorded by entry ' || $3 || ':')
+                       WHERE i.context_id = $1 AND i.kind = 'fork' AND i.leaf_hash = $2
+                         AND i.resolution ~ '^(keep_mine|abandoned):'";
+        let leaf = abandoned.as_bytes().to_vec();
+        let arguments = [context.into(), leaf.into(), sequence.into()];
+        client.update(record, None, &arguments).map(|_| ())
+    })?;
+    transaction::forget_forks(context);
+    Ok(())
 }
 
 /// An entry that was kept aside.

@@ -11,6 +11,7 @@ use crate::report::{self, Failure};
 use crate::store::scan::{Row, Sight};
 use crate::store::{contexts, entries, unix_microseconds, unsettled, write};
 use converge_ledger_core::continuation::Successor;
+use converge_ledger_core::control::Resolve;
 use converge_ledger_core::entry::Entry;
 use converge_ledger_core::hash::Hash;
 use converge_ledger_core::limits::MAX_NUMBER;
@@ -81,14 +82,20 @@ pub fn settle(
     let notes = unsettled::notes(ledger, context);
     let mut forked = forked || notes.iter().any(|note| note.first == unsettled::OF_FORK);
     let mut left = budget;
+    let mut resolves = Vec::new();
     transaction::set_settling(true);
     let mut end = loop {
-        let step =
-            with_heads(|heads| walk(ledger, heads.touch(ledger, context)?, &mut left, source))?;
+        let step = with_heads(|heads| {
+            let head = heads.touch(ledger, context)?;
+            walk(ledger, head, &mut left, source, &mut resolves)
+        })?;
         match step {
             Step::Evicted => forked = true,
             Step::Exhausted => break End::Unfinished,
             Step::Missing(sequence) => {
+                for (resolve, abandoned) in resolves.drain(..) {
+                    quarantine::recorded(context, &abandoned, resolve)?;
+                }
                 let most = left.min(TAKEN_BACK);
                 if !quarantine::take_back(ledger, context, sequence, most)? {
                     break End::Settled;
@@ -101,6 +108,9 @@ pub fn settle(
         }
     };
     transaction::set_settling(false);
+    for (sequence, abandoned) in resolves {
+        quarantine::recorded(context, &abandoned, sequence)?;
+    }
     if forked && quarantine::has_aside(context)? {
         with_heads(|heads| sweep(ledger, heads.touch(ledger, context)?, source))?;
     }
@@ -138,8 +148,15 @@ enum Step {
     Exhausted,
 }
 
-/// Judges entries in order until one is missing or does not continue the context.
-fn walk(ledger: &Ledger, head: &mut Head, left: &mut u64, source: &str) -> Result<Step, Failure> {
+/// Judges entries in order until one is missing or does not continue the context. Adds the decisions that it
+/// comes by to `resolves`: their sequences, and what was abandoned.
+fn walk(
+    ledger: &Ledger,
+    head: &mut Head,
+    left: &mut u64,
+    source: &str,
+    resolves: &mut Vec<(i64, Hash)>,
+) -> Result<Step, Failure> {
     let context = head.context.clone();
     let from = head.now.sequence + 1;
     let mut scan = entries::range(ledger, &context, from, MAX_NUMBER, Sight::Latest);
@@ -165,6 +182,10 @@ fn walk(ledger: &Ledger, head: &mut Head, left: &mut u64, source: &str) -> Resul
             };
             evict(ledger, &mut scan, kind, &discontinuity.to_string(), source)?;
             return Ok(Step::Evicted);
+        }
+        let resolve = next.payload.filter(|_| next.is_resolve());
+        if let Some(resolve) = resolve.and_then(Resolve::from_payload) {
+            resolves.push((sequence, resolve.abandoned));
         }
         let appended_at = unix_microseconds(row.int8(entry::APPENDED_AT));
         move_on(ledger, head, &next, appended_at, leaf)?;
@@ -286,6 +307,12 @@ pub fn settle_slice(ledger: &Ledger, context: &str, source: &str) -> Result<Slic
         End::Unfinished => Slice::Unfinished,
         End::Settled | End::Gap => Slice::Finished,
     })
+}
+
+/// Judges all that waits of a context after a decision about one of its branches, and puts its forks in order. The transaction
+/// holds the lock of the context.
+pub fn settle_resolved(ledger: &Ledger, context: &str) -> Result<(), Failure> {
+    settle(ledger, context, "", u64::MAX, true).map(|_| ())
 }
 
 /// Judges all that waits, of one context or of all, however long it takes. The transaction waits for the locks that it needs.

@@ -1,6 +1,6 @@
 //! What a transaction that delivers entries has done so far, in backend memory, and what is left to do at its end.
 
-use super::quarantine::Open;
+use super::quarantine::Branch;
 use super::settle::{self, End};
 use super::source::Source;
 use crate::append::heads::with_heads;
@@ -28,8 +28,8 @@ pub struct Delivery {
     pub highest: i64,
     /// The first entry that was put at its place without being judged.
     pub first: Option<i64>,
-    /// Open forks by origin, as far as they were looked up.
-    pub forks: Vec<(Box<str>, Option<Rc<Open>>)>,
+    /// Forks by origin, as far as they were looked up.
+    pub forks: Vec<(Box<str>, Rc<[Branch]>)>,
     /// Whether entries of it are kept aside that may yet find their places, once that was looked up.
     pub has_aside: Option<bool>,
     /// Its forks are to be looked at when the transaction ends.

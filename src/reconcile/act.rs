@@ -94,6 +94,8 @@ pub fn conclude(
         return Ok(Next::CompareAgain);
     }
     let may_repair = exchange.local.repair == Repair::on;
+    let is_rollback = |finding: &Finding| matches!(finding, Finding::Rollback { .. });
+    let is_set_back = outcome.findings.iter().any(is_rollback);
     let mut wanted = VecDeque::new();
     let mut claims = Vec::new();
     for finding in outcome.findings {
@@ -245,6 +247,9 @@ pub fn conclude(
                 );
             }
         }
+    }
+    if outcome.complete && !is_set_back {
+        place::clear_halted(exchange, context)?;
     }
     if outcome.complete {
         told::withdraw(exchange, context, &claims)?;

@@ -214,7 +214,9 @@ impl Exchange {
     fn ask_heads(&mut self) -> Option<Statement> {
         let claims = self.local.claims.iter();
         let claimed = claims.filter_map(|(of, context)| (*of == self.source).then_some(context));
-        for context in self.local.suspects.keys().chain(claimed) {
+        let local = &self.local;
+        let known = local.suspects.keys().chain(local.halted.keys());
+        for context in known.chain(claimed) {
             self.differing.insert(self.local.buckets.of(context));
         }
         if self.differing.is_empty() {
@@ -267,8 +269,9 @@ impl Exchange {
                 *size as u64 == theirs.size.get() && *root == theirs.root
             });
             let claim = (self.source.clone(), context.clone());
-            let is_asked_for =
-                local.suspects.contains_key(&context) || local.claims.contains(&claim);
+            let is_asked_for = local.suspects.contains_key(&context)
+                || local.halted.contains_key(&context)
+                || local.claims.contains(&claim);
             if (is_equal && !is_asked_for) || !seen.insert(context.clone()) {
                 continue;
             }

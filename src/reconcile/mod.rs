@@ -23,7 +23,9 @@ use crate::ledger::{self, Ledger};
 use crate::peer::{list, Among, Limits, Peer, Problem, Round};
 use crate::receive;
 use crate::report::{self, Failure};
-use crate::settings::{self, Repair};
+use crate::scrub;
+use crate::settings::{self, Repair, ScrubRate};
+use crate::store::halted::{self, Halted};
 use crate::store::rounds::{self, PeerRound};
 use crate::store::scan::Sight;
 use crate::store::{contexts, pins};
@@ -33,7 +35,7 @@ use exchange::Exchange;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::RangeInclusive;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Each statement of a peer may take so long. A node that has no digests stored looks at each of its contexts.
 const LIMITS: Limits = Limits {
@@ -47,6 +49,9 @@ const TURN: Duration = Duration::from_secs(1);
 
 /// Digests are stored for so many contexts in one round at most: the rest is a matter of the next one.
 const REFRESHED: u64 = 100_000;
+
+/// So many entries the scrub reads in one transaction.
+const SLICE: u64 = 50_000;
 
 /// Who wants a round.
 #[derive(Clone, Copy)]
@@ -79,6 +84,8 @@ pub struct Local {
     pub digests: HashMap<u32, Hash>,
     /// Entries that are known to be damaged here.
     pub suspects: BTreeMap<String, Vec<RangeInclusive<i64>>>,
+    /// Contexts to which this node does not append, and how many entries peers have shown of each.
+    pub halted: HashMap<String, Halted>,
     /// What was said of peers and is to be looked at again.
     pub claims: told::Claims,
     /// Makes what was done last for the others to see, as far as that is possible.
@@ -100,6 +107,7 @@ impl Local {
             buckets,
             digests: digests.collect(),
             suspects: suspects::open()?,
+            halted: halted::all(&ledger, Sight::Latest),
             claims: told::open()?,
             between,
             ledger,
@@ -119,6 +127,7 @@ pub fn run(which: Which) -> Result<Vec<Line>, Failure> {
         Which::Now(_) => crate::store::write::make_deletable,
         Which::Due(between) => between,
     };
+    scrub_some(&ledger, between)?;
     let mut lines = Vec::new();
     let mut talking: HashMap<String, PeerRound> = HashMap::new();
     let mut round: Round<Exchange> = Round::new()?;
@@ -180,6 +189,27 @@ pub fn run(which: Which) -> Result<Vec<Line>, Failure> {
     }
 }
 
+/// Lets the scrub read what it may read between two rounds.
+fn scrub_some(ledger: &Ledger, between: fn()) -> Result<(), Failure> {
+    let interval = settings::reconcile_interval().unwrap_or(Duration::from_secs(10));
+    let mut left = match settings::scrub_rate() {
+        ScrubRate::Off => 0,
+        ScrubRate::PerSecond(rate) => (f64::from(rate) * interval.as_secs_f64()) as u64,
+        ScrubRate::Unlimited => u64::MAX,
+    };
+    let begin = Instant::now();
+    while left > 0 && begin.elapsed() < interval {
+        let scrubbed = scrub::slice(ledger, left.min(SLICE))?;
+        between();
+        // At the end of the last context it stops short.
+        if scrubbed.is_busy || scrubbed.entries < left.min(SLICE) {
+            return Ok(());
+        }
+        left = left.saturating_sub(scrubbed.entries);
+    }
+    Ok(())
+}
+
 /// Begins to talk to the peers that are due, and says to how many.
 fn begin_due(
     ledger: &Ledger,
@@ -195,7 +225,7 @@ fn begin_due(
     let due: Vec<(&Peer, String, PeerRound)> = peers
         .iter()
         .filter_map(|peer| {
-            let (is_added, source) = named(peer);
+            let (is_added, source) = peer.source.key();
             let key = format!("{is_added} {source}");
             let last = known
                 .iter()
@@ -215,7 +245,9 @@ fn begin_due(
     }
     if matches!(which, Which::Due(_)) {
         let keep = |is_added: bool, source: &str| {
-            peers.iter().any(|peer| named(peer) == (is_added, source))
+            peers
+                .iter()
+                .any(|peer| peer.source.key() == (is_added, source))
         };
         rounds::remove_others(ledger, keep);
     }
@@ -223,7 +255,7 @@ fn begin_due(
     let begun = due.len();
     for (peer, key, mut peer_round) in due {
         peer_round.begin();
-        let (is_added, source) = named(peer);
+        let (is_added, source) = peer.source.key();
         let origins = match is_added {
             // It delivers nothing. What this node has appended itself it may vouch for.
             true => Some(local.node.clone().into_iter().collect()),
@@ -242,14 +274,6 @@ fn begin_due(
         talking.insert(key, peer_round);
     }
     Ok(begun)
-}
-
-/// Whether a peer was added, and the name of its subscription or node.
-fn named(peer: &Peer) -> (bool, &str) {
-    match &peer.source {
-        list::Source::Subscription { name, .. } => (false, name),
-        list::Source::Added { node } => (true, node),
-    }
 }
 
 fn now() -> pgrx::pg_sys::TimestampTz {

@@ -13,6 +13,7 @@ use crate::jsonb;
 use crate::ledger::{entry, Ledger};
 use crate::receive::{self, Fate};
 use crate::report::{self, Failure};
+use crate::resolve::halted;
 use crate::store::scan::Sight;
 use crate::store::stored::with_stored;
 use crate::store::tree::StoredTree;
@@ -28,6 +29,8 @@ use std::collections::{HashSet, VecDeque};
 
 /// How `incidents.resolution` of a restored row begins.
 const RESTORED: &str = "restored from";
+
+const BUSY: &str = "another transaction appends to the context; tried again in the next round";
 
 /// Of so many damaged rows in one batch each is an incident of its own.
 const MAX_KEPT: usize = 1_000;
@@ -129,8 +132,7 @@ pub fn restore(
 ) -> Result<Vec<(i64, Result<Restored, String>)>, Failure> {
     let ledger = exchange.local.ledger;
     if !(lock::try_enter(&ledger) && lock::try_context(context)) {
-        let why = "another transaction appends to the context; tried again in the next round";
-        return Ok(each(rows, why));
+        return Ok(each(rows, BUSY));
     }
     let former = Former::read(context, rows)?;
     let together = attempt(|| restore_all(exchange, context, rows, &former));
@@ -446,24 +448,48 @@ pub fn of_place(context: &str, sequence: i64) -> Fields {
     fields
 }
 
-/// Keeps a peer's entry as the first one of a branch that is not this database's, or that it has lost.
+/// Keeps a peer's entry as the first one of a branch that is not this database's, or that it has lost. `last`: how many entries the
+/// peer has.
 pub fn keep(
     exchange: &Exchange,
     context: &str,
     row: &PeerRow,
     kind: Kind,
     reason: &str,
-    _last: i64,
-) -> Result<(), Failure> {
-    attempt(|| {
+    last: i64,
+) -> Result<Result<(), String>, Failure> {
+    let ledger = &exchange.local.ledger;
+    // Two who keep at once would begin two incidents.
+    if !(lock::try_enter(ledger) && lock::try_context(context)) {
+        return Ok(Err(String::from(BUSY)));
+    }
+    Ok(attempt(|| {
         let stored = row.stored();
         let Some((entry, _)) = stored.acceptable(context) else {
             return Ok(());
         };
         let fields = fields(context, row, &entry, row.payload.is_some())?;
-        receive::keep_row(&fields, kind, reason, &exchange.source)
-    })
-    .map_err(|why| report::internal(&why))
+        write::make_deletable();
+        receive::keep_row(&fields, kind, reason, &exchange.source)?;
+        write::make_deletable();
+        if kind == Kind::Rollback {
+            if let Some(open) = receive::open_branch(context, kind, entry.origin)? {
+                halted::set(ledger, context, open.number, last);
+            }
+        }
+        Ok(())
+    }))
+}
+
+/// Lets a halted context go on if it has back what peers have shown.
+pub fn clear_halted(exchange: &Exchange, context: &str) -> Result<(), Failure> {
+    let ledger = &exchange.local.ledger;
+    let halted = exchange.local.halted.get(context);
+    let is_back = halted.is_some_and(|halted| exchange.own_size(context) >= halted.size);
+    if is_back && lock::try_enter(ledger) && lock::try_context(context) {
+        attempt(|| halted::clear(ledger, context)).map_err(|why| report::internal(&why))?;
+    }
+    Ok(())
 }
 
 /// Computes a stored subtree again, and those above it.
@@ -547,6 +573,7 @@ pub fn set_aside_hidden(
 }
 
 /// Whether an administrator has decided that this node takes back what peers have of its own entries of a context.
-pub fn is_awaited(_exchange: &Exchange, _context: &str) -> bool {
-    false
+pub fn is_awaited(exchange: &Exchange, context: &str) -> bool {
+    let halted = exchange.local.halted.get(context);
+    halted.is_some_and(|halted| halted.decision.is_some())
 }

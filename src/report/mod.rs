@@ -5,6 +5,7 @@
 
 mod authority;
 mod damage;
+mod decisions;
 mod input;
 mod peers;
 mod reading;
@@ -12,6 +13,7 @@ mod schema;
 
 pub use authority::*;
 pub use damage::*;
+pub use decisions::*;
 pub use input::*;
 pub use peers::*;
 pub use reading::*;

@@ -4,6 +4,7 @@
 pub mod contexts;
 pub mod digests;
 pub mod entries;
+pub mod halted;
 pub mod hidden;
 pub mod node;
 pub mod pins;

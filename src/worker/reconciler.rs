@@ -6,7 +6,7 @@ use super::{
 };
 use crate::ledger::Ledger;
 use crate::peer::list::{self, Among};
-use crate::reconcile;
+use crate::reconcile::{self, Which};
 use crate::settings::{self, Repair, ScrubRate};
 use crate::shared;
 use crate::store::rounds;
@@ -52,17 +52,19 @@ fn work() {
         return;
     }
     begin_transaction();
-    let outcome = reconcile::run(&mut || {
-        commit();
-        reload();
-        begin_transaction();
-    });
-    if let Err(failure) = outcome {
+    if let Err(failure) = reconcile::run(Which::Due(go_on)) {
         failure.raise();
     }
     commit();
     let due_at = in_transaction(|ledger| ledger.map(next_round));
     shared::reconciled(true, due_at.unwrap_or_else(|| after(0)));
+}
+
+/// Ends the running transaction and begins another, under the settings as they are now.
+fn go_on() {
+    commit();
+    reload();
+    begin_transaction();
 }
 
 /// Whether the extension is there; its tables may be damaged all the same.

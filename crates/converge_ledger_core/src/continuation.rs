@@ -3,14 +3,15 @@
 //!
 //! A context has one writer at a time, its owner: the origin of its last entry. An entry continues
 //! the history only if its origin is the owner, or if it is a `$takeover` that states the size and
-//! root of exactly that history. Whatever else arrives at its place is of another history, and no
-//! node ever mixes two. Judged here is one entry against the entries before it; what the entry
-//! proves by itself (its leaf, the limits of the format) is judged before, and which faults a
-//! stored history has as a whole in [`crate::check`].
+//! root of exactly that history. The owner's `$resolve` states them as well, and must do so truly.
+//! Whatever else arrives at its place is of another history, and no node ever mixes two. Judged
+//! here is one entry against the entries before it; what the entry proves by itself (its leaf, the
+//! limits of the format) is judged before, and which faults a stored history has as a whole in
+//! [`crate::check`].
 
 use core::fmt;
 
-use crate::control::{ControlKey, Takeover};
+use crate::control::{ControlKey, Resolve, Takeover};
 use crate::entry::{Content, Entry};
 use crate::hash::Hash;
 use crate::lamport::MAX_STEP;
@@ -59,7 +60,7 @@ impl Successor<'_> {
     /// If it does, its origin owns the context from there on.
     ///
     /// `root` gives the RFC 6962 root over all entries before it; it is called for a `$takeover`
-    /// only, and its error is passed on.
+    /// and a `$resolve` only, and its error is passed on.
     ///
     /// ```
     /// use converge_ledger_core::continuation::{Discontinuity, Predecessor, Successor};
@@ -77,21 +78,30 @@ impl Successor<'_> {
         last: Option<Predecessor<'_>>,
         root: impl FnOnce() -> Result<Hash, E>,
     ) -> Result<Result<(), Discontinuity>, E> {
-        let takeover = match self.is_takeover() {
-            true => self.takeover(Some(root()?)),
-            false => None,
-        };
         let owned = last.is_none_or(|last| last.origin == self.origin);
-        Ok(match takeover {
-            Some(Err(discontinuity)) => Err(discontinuity),
-            None if !owned => Err(Discontinuity::ForeignOrigin),
-            _ => self.check_clock(last.map_or(0, |last| last.lamport)),
-        })
+        if !owned && !self.is_takeover() {
+            return Ok(Err(Discontinuity::ForeignOrigin));
+        }
+        let stated = match self.states_history() {
+            true => self.check_statement(root()?),
+            false => Ok(()),
+        };
+        Ok(stated.and_then(|()| self.check_clock(last.map_or(0, |last| last.lamport))))
     }
 
     /// Whether it is a `$takeover`, true or not.
     pub fn is_takeover(&self) -> bool {
         self.key == ControlKey::Takeover.as_str()
+    }
+
+    /// Whether it states the history before it, truly or not: a `$takeover` or a `$resolve`.
+    pub fn states_history(&self) -> bool {
+        self.is_takeover() || self.is_resolve()
+    }
+
+    /// Whether it is a `$resolve`, true or not.
+    pub fn is_resolve(&self) -> bool {
+        self.key == ControlKey::Resolve.as_str()
     }
 
     /// Whether a `$takeover` states the history before it; nothing for other entries. Without a
@@ -114,6 +124,26 @@ impl Successor<'_> {
                 _ => Ok(()),
             }
         })
+    }
+
+    fn check_statement(&self, own: Hash) -> Result<(), Discontinuity> {
+        match self.takeover(Some(own)) {
+            Some(takeover) => takeover,
+            None => self.resolve(own),
+        }
+    }
+
+    /// Whether a `$resolve` states the history before it.
+    fn resolve(&self, own: Hash) -> Result<(), Discontinuity> {
+        let resolve = self.payload.and_then(Resolve::from_payload);
+        let stated = resolve
+            .filter(|resolve| i64::try_from(resolve.size) == Ok(self.sequence - 1))
+            .ok_or(Discontinuity::ResolveWithoutStatement)?
+            .rfc6962;
+        match stated == own {
+            true => Ok(()),
+            false => Err(Discontinuity::ResolveOfOtherHistory { stated, own }),
+        }
     }
 
     fn check_clock(&self, previous: i64) -> Result<(), Discontinuity> {
@@ -152,6 +182,16 @@ pub enum Discontinuity {
     TakeoverWithoutStatement,
     /// A `$takeover` whose content is missing.
     TakeoverWithoutContent,
+    /// It keeps another history of the same size.
+    ResolveOfOtherHistory {
+        /// The root that it states.
+        stated: Hash,
+        /// The root of this history.
+        own: Hash,
+    },
+    /// A `$resolve` that does not state the number of entries before it, their root and the
+    /// abandoned entry.
+    ResolveWithoutStatement,
     /// Its Lamport time is not above that of the entry before it.
     ClockNotRising {
         /// Its time.
@@ -173,7 +213,9 @@ impl Discontinuity {
     pub const fn is_fork(&self) -> bool {
         matches!(
             self,
-            Discontinuity::ForeignOrigin | Discontinuity::TakeoverOfOtherHistory { .. }
+            Discontinuity::ForeignOrigin
+                | Discontinuity::TakeoverOfOtherHistory { .. }
+                | Discontinuity::ResolveOfOtherHistory { .. }
         )
     }
 }
@@ -200,6 +242,13 @@ impl fmt::Display for Discontinuity {
             }
             Discontinuity::TakeoverWithoutContent => {
                 formatter.write_str("its $takeover has no content")
+            }
+            Discontinuity::ResolveOfOtherHistory { stated, own } => write!(
+                formatter,
+                "its $resolve states root {stated}, the history has {own}"
+            ),
+            Discontinuity::ResolveWithoutStatement => {
+                formatter.write_str("its $resolve does not state the entries before it")
             }
             Discontinuity::ClockNotRising { lamport, previous } => write!(
                 formatter,

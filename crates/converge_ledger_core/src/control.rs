@@ -72,6 +72,38 @@ impl Takeover {
     }
 }
 
+/// A decision between two histories, recorded on the side that was kept: this history stays, the
+/// other one is abandoned.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+pub struct Resolve {
+    /// How many entries stand before it: its own sequence less one.
+    pub size: u64,
+    /// Their root in the RFC 6962 tree.
+    pub rfc6962: Hash,
+    /// Leaf of the first entry of the other history that differs.
+    pub abandoned: Hash,
+}
+
+impl Resolve {
+    /// Reads the payload of a `$resolve`; nothing unless it states all three.
+    pub fn from_payload(payload: &[u8]) -> Option<Self> {
+        serde_json::from_slice(payload).ok()
+    }
+
+    /// The payload of a `$resolve` that states this, written like that of a `$takeover`.
+    pub fn to_payload(&self, reason: &str) -> String {
+        let Resolve {
+            size,
+            rfc6962,
+            abandoned,
+        } = self;
+        let reason = Value::from(reason);
+        format!(
+            r#"{{"size":{size},"rfc6962":"{rfc6962}","abandoned":"{abandoned}","reason":{reason}}}"#
+        )
+    }
+}
+
 /// An entry whose content an `$erase` erases.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
 pub struct ErasedEntry {

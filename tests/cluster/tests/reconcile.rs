@@ -69,8 +69,9 @@ fn nothing_to_do_is_nothing_done() {
 fn rows_that_were_changed_or_deleted_are_restored() {
     let (a, b) = pair();
     for damage in [
-        "UPDATE converge_ledger.entries SET leaf_hash = sha256('x') WHERE context_id = 'c1' AND sequence = 900",
-        "DELETE FROM converge_ledger.entries WHERE context_id = 'c1' AND sequence IN (907, 908, 909)",
+        "UPDATE converge_ledger.entries SET leaf_hash = sha256('x') WHERE context_id = 'c1' AND sequence = 400",
+        "UPDATE converge_ledger.entries SET payload = 'evil' WHERE context_id = 'c1' AND sequence = 401",
+        "DELETE FROM converge_ledger.entries WHERE context_id = 'c1' AND sequence IN (7, 8, 9)",
         "DELETE FROM converge_ledger.entries WHERE context_id = 'c1' AND sequence > 950",
         "DELETE FROM converge_ledger.entries WHERE context_id = 'c2'",
         "DELETE FROM converge_ledger.entries WHERE context_id = 'c0' AND sequence BETWEEN 100 AND 800;

@@ -3,7 +3,7 @@
 use converge_ledger_core::continuation::{
     designate, Branch, Discontinuity, Predecessor, Successor,
 };
-use converge_ledger_core::control::Takeover;
+use converge_ledger_core::control::{Resolve, Takeover};
 use converge_ledger_core::lamport::{LamportTime, MAX_LEAP, MAX_STEP};
 use converge_ledger_core::limits::MAX_NUMBER;
 use converge_ledger_core::{Hash, Tree};
@@ -129,6 +129,67 @@ fn another_origin_is_a_fork_whatever_its_clock() {
         assert_eq!(plain(entry, Some(LAST)), Err(Discontinuity::ForeignOrigin));
     }
     assert!(Discontinuity::ForeignOrigin.is_fork());
+}
+
+#[test]
+fn a_resolve_of_the_owner_continues_exactly_the_history_that_it_states() {
+    let mut random = Random::new("resolve");
+    let (own, abandoned) = (random.hash(), random.hash());
+    let payload = |size, rfc6962| {
+        let resolve = Resolve {
+            size,
+            rfc6962,
+            abandoned,
+        };
+        resolve.to_payload("decided")
+    };
+    fn resolve<'a>(origin: &'a str, payload: &'a str) -> Successor<'a> {
+        Successor {
+            key: "$resolve",
+            ..takeover(origin, payload)
+        }
+    }
+    let true_one = payload(5, own);
+    assert_eq!(judge(resolve("node-a", &true_one), own), Ok(()));
+    // It passes nothing on.
+    let foreign = judge(resolve("node-b", &true_one), own);
+    assert_eq!(foreign, Err(Discontinuity::ForeignOrigin));
+    for bit in 0..256 {
+        let stated = flip(own, bit);
+        let fork = Discontinuity::ResolveOfOtherHistory { stated, own };
+        let other = payload(5, stated);
+        assert_eq!(judge(resolve("node-a", &other), own), Err(fork));
+        assert!(fork.is_fork());
+    }
+    let takeover = Takeover {
+        size: 5,
+        rfc6962: own,
+    };
+    let takeover = takeover.to_payload("node-b", "names nothing abandoned");
+    for other in [
+        "",
+        "{}",
+        &payload(4, own),
+        &payload(u64::MAX, own),
+        &takeover,
+    ] {
+        let verdict = judge(resolve("node-a", other), own);
+        assert_eq!(verdict, Err(Discontinuity::ResolveWithoutStatement));
+        assert!(!Discontinuity::ResolveWithoutStatement.is_fork());
+    }
+    let erased = Successor {
+        payload: None,
+        ..resolve("node-a", "")
+    };
+    assert!(judge(erased, own).is_err());
+    let late = Successor {
+        lamport: 10,
+        ..resolve("node-a", &true_one)
+    };
+    assert!(matches!(
+        judge(late, own),
+        Err(Discontinuity::ClockNotRising { .. })
+    ));
 }
 
 #[test]

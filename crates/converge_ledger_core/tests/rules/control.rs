@@ -1,6 +1,6 @@
 //! What the payloads of control entries state.
 
-use converge_ledger_core::control::{erased_entries, ControlKey, ErasedEntry, Takeover};
+use converge_ledger_core::control::{erased_entries, ControlKey, ErasedEntry, Resolve, Takeover};
 use converge_ledger_core::Hash;
 
 #[test]
@@ -51,6 +51,27 @@ fn a_takeover_states_size_and_root() {
         None
     );
     assert_eq!(Takeover::from_payload(b"\xff"), None);
+}
+
+#[test]
+fn a_resolve_is_written_as_the_format_says() {
+    let resolve = Resolve {
+        size: 7,
+        rfc6962: Hash::from_bytes([0x0f; 32]),
+        abandoned: Hash::from_bytes([0xa0; 32]),
+    };
+    let payload = resolve.to_payload("\"both\" went on \u{2028}");
+    let (root, abandoned) = ("0f".repeat(32), "a0".repeat(32));
+    let expected = format!(
+        r#"{{"size":7,"rfc6962":"{root}","abandoned":"{abandoned}","reason":"\"both\" went on {}"}}"#,
+        '\u{2028}'
+    );
+    assert_eq!(payload, expected);
+    assert_eq!(Resolve::from_payload(payload.as_bytes()), Some(resolve));
+    for missing in ["size", "rfc6962", "abandoned"] {
+        let other = payload.replace(missing, "other");
+        assert_eq!(Resolve::from_payload(other.as_bytes()), None, "{missing}");
+    }
 }
 
 #[test]
