@@ -353,7 +353,12 @@ impl Fetch {
                 if state.may_bring(exchange.position) {
                     if state == delivery::Delivery::Copying || self.pauses == PAUSES {
                         let range = (self.first, self.last);
-                        exchange.tell(&self.context, range, "missing here", "on its way", "");
+                        let detail = format!(
+                            "{state}, the peer is at {:X}/{:X}",
+                            exchange.position >> 32,
+                            exchange.position & 0xffff_ffff
+                        );
+                        exchange.tell(&self.context, range, "missing here", "on its way", &detail);
                         return Ok(None);
                     }
                     self.pauses += 1;
@@ -592,19 +597,15 @@ impl Witness {
             let range = (self.sequence, self.last);
             let action = match self.row.take() {
                 Some(row) => {
-                    place::keep(
-                        exchange,
-                        &self.context,
-                        &row,
-                        self.kind,
-                        &self.reason,
-                        self.last,
-                    )?;
-                    "reported"
+                    let (context, last) = (&self.context, self.last);
+                    match place::keep(exchange, context, &row, self.kind, &self.reason, last)? {
+                        Ok(()) => "reported".to_owned(),
+                        Err(why) => format!("not reported: {why}"),
+                    }
                 }
-                None => "the peer does not show it any more",
+                None => "the peer does not show it any more".to_owned(),
             };
-            exchange.tell(&self.context, range, finding, action, &self.reason);
+            exchange.tell(&self.context, range, finding, &action, &self.reason);
             return Ok(None);
         }
         self.asked = true;

@@ -3,6 +3,7 @@
 use crate::incident;
 use crate::report::Failure;
 use pgrx::pg_sys;
+use std::fmt;
 
 /// How far a subscription is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,6 +25,21 @@ impl Delivery {
             Delivery::Copying => true,
             Delivery::Applied(applied) => applied + HEADER < position,
             Delivery::Down => false,
+        }
+    }
+}
+
+impl fmt::Display for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Delivery::Copying => f.write_str("the subscription is copying the table"),
+            Delivery::Applied(applied) => write!(
+                f,
+                "the subscription has come to {:X}/{:X}",
+                *applied >> 32,
+                *applied & 0xffff_ffff
+            ),
+            Delivery::Down => f.write_str("no worker of the subscription runs"),
         }
     }
 }

@@ -182,7 +182,8 @@ impl Exchange {
         }
     }
 
-    /// The question for the digests of all buckets, and how far the peer's WAL goes.
+    /// The question for the digests of all buckets, and how far the peer's WAL goes that can have been sent. What was committed without
+    /// waiting for the disk may lie behind it: that is then fetched and delivered, which does no harm.
     fn ask_digests(&self) -> Statement {
         let question = c"
             select bucket, digest, null
@@ -190,7 +191,7 @@ impl Exchange {
              union all
             select null, null,
                    (case when pg_catalog.pg_is_in_recovery() then pg_catalog.pg_last_wal_replay_lsn()
-                         else pg_catalog.pg_current_wal_insert_lsn() end - '0/0'::pg_catalog.pg_lsn)::bigint";
+                         else pg_catalog.pg_current_wal_flush_lsn() end - '0/0'::pg_catalog.pg_lsn)::bigint";
         Statement::new(question, [&self.local.buckets.count().to_string()])
     }
 
