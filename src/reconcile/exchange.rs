@@ -1,8 +1,9 @@
 //! A round with one peer, statement by statement. What it says is a claim until the core has held it against what it said before.
 
-use super::act::{self, Work};
+use super::act;
 use super::answers::Own;
 use super::question::{self, PeerRow, Piece, Question, What};
+use super::work::{self, Work};
 use super::{Line, Local};
 use crate::digest;
 use crate::peer::status::{who, Node};
@@ -168,7 +169,7 @@ impl Exchange {
     fn go_on(&mut self) -> Result<Option<Statement>, Failure> {
         loop {
             (self.local.between)();
-            if let Some(statement) = act::next(self)? {
+            if let Some(statement) = work::next(self)? {
                 self.stage = Stage::Work;
                 return Ok(Some(statement));
             }
@@ -500,7 +501,7 @@ impl Conversation for Exchange {
             Stage::Compare => self.take_piece(row)?,
             Stage::Work => {
                 let (_, piece) = question::read(row)?;
-                act::take(self, piece)?;
+                work::take(self, piece)?;
             }
         }
         Ok(())

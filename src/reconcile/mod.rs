@@ -16,6 +16,7 @@ pub mod place;
 mod question;
 mod suspects;
 mod told;
+mod work;
 
 use crate::append::identity;
 use crate::digest;

@@ -1,0 +1,155 @@
+//! Entries that are missing here and that no subscription brings: asked for in order, taken in as if they had been delivered.
+
+use super::super::delivery;
+use super::super::exchange::Exchange;
+use super::super::place;
+use super::super::question::{self, PeerRow, Question, What};
+use super::{MAX_BYTES, MAX_ROWS};
+use crate::peer::Statement;
+use crate::report::Failure;
+use std::rc::Rc;
+
+/// So often the subscription is given a tenth of a second to bring what is on its way.
+const PAUSES: u32 = 20;
+
+/// Entries that are missing here and that no subscription brings.
+pub struct Fetch {
+    context: Rc<str>,
+    first: i64,
+    next: i64,
+    last: i64,
+    begun: bool,
+    pauses: u32,
+    /// `next` when the peer was asked last.
+    asked_at: i64,
+    rows: Vec<PeerRow>,
+    weight: usize,
+    placed: i64,
+    stopped: Option<String>,
+}
+
+impl Fetch {
+    pub fn new(context: &Rc<str>, first: i64, last: i64) -> Fetch {
+        Fetch {
+            context: Rc::clone(context),
+            first,
+            next: first,
+            last,
+            begun: false,
+            pauses: 0,
+            asked_at: 0,
+            rows: Vec::new(),
+            weight: 0,
+            placed: 0,
+            stopped: None,
+        }
+    }
+
+    /// What to ask the peer next; none at the end.
+    pub fn next(&mut self, exchange: &mut Exchange) -> Result<Option<Statement>, Failure> {
+        self.place(exchange)?;
+        if !self.begun {
+            if let Some(subscription) = exchange.subscription {
+                let state = delivery::state(subscription)?;
+                if state.may_bring(exchange.position) {
+                    if state == delivery::Delivery::Copying || self.pauses == PAUSES {
+                        let range = (self.first, self.last);
+                        let detail = format!(
+                            "{state}, the peer is at {:X}/{:X}",
+                            exchange.position >> 32,
+                            exchange.position & 0xffff_ffff
+                        );
+                        exchange.tell(&self.context, range, "missing here", "on its way", &detail);
+                        return Ok(None);
+                    }
+                    self.pauses += 1;
+                    return Ok(Some(pause()));
+                }
+            }
+            self.begun = true;
+            self.next = self.next.max(exchange.own_size(&self.context) + 1);
+            self.first = self.next;
+            if self.next > self.last {
+                return Ok(None);
+            }
+        }
+        if self.stopped.is_none() && self.asked_at == self.next {
+            self.stopped = Some(format!("the peer does not give entry {}", self.next));
+        }
+        if self.stopped.is_some() || self.next > self.last {
+            let finding = "missing here";
+            if self.placed > 0 {
+                let range = (self.first, self.next - 1);
+                exchange.tell(&self.context, range, finding, "fetched", "");
+            }
+            if let Some(why) = &self.stopped {
+                let range = (self.next, self.last);
+                exchange.tell(&self.context, range, finding, "not fetched", why);
+            }
+            return Ok(None);
+        }
+        self.asked_at = self.next;
+        Ok(Some(question::ask(&[Question {
+            context: Rc::clone(&self.context),
+            what: What::Entries {
+                first: self.next,
+                last: self.last,
+            },
+        }])))
+    }
+
+    pub fn take(&mut self, exchange: &mut Exchange, row: PeerRow) -> Result<(), Failure> {
+        if self.stopped.is_some() {
+            return Ok(());
+        }
+        let next = self.next;
+        let refusal = match row.stored().acceptable(&self.context) {
+            _ if row.sequence != next => {
+                Some(format!("the peer gave entry {} for {next}", row.sequence))
+            }
+            None => Some(format!(
+                "the peer's entry {next} does not hash to its leaf, or breaks a limit"
+            )),
+            Some((entry, _)) if !exchange.origin().may_deliver(entry.origin) => Some(format!(
+                "the peer may not deliver the origin of entry {next}"
+            )),
+            Some(_) => None,
+        };
+        if refusal.is_some() {
+            self.stopped = refusal;
+            return Ok(());
+        }
+        self.next += 1;
+        self.weight += row.weight();
+        self.rows.push(row);
+        if self.rows.len() >= MAX_ROWS || self.weight >= MAX_BYTES {
+            self.place(exchange)?;
+        }
+        Ok(())
+    }
+
+    fn place(&mut self, exchange: &mut Exchange) -> Result<(), Failure> {
+        let rows = std::mem::take(&mut self.rows);
+        self.weight = 0;
+        if rows.is_empty() {
+            return Ok(());
+        }
+        match place::deliver(exchange, &self.context, &rows)? {
+            Ok(placed) => {
+                self.placed += placed;
+                exchange.report.repaired += placed;
+            }
+            Err(why) => {
+                self.next = rows.first().map_or(self.next, |row| row.sequence);
+                self.stopped = Some(why);
+            }
+        }
+        (exchange.local.between)();
+        Ok(())
+    }
+}
+
+/// Lets the peer wait a little: its other statements would have to be asked again.
+fn pause() -> Statement {
+    Statement::new(c"select 1, ''::bytea from pg_catalog.pg_sleep(0.1)", [])
+}

@@ -1,0 +1,139 @@
+//! Rows of this database that fail or are missing, and that the peer's rows are proved to be.
+
+use super::super::exchange::Exchange;
+use super::super::place::{self, Wanted};
+use super::super::question::{self, PeerRow, Question, What};
+use super::{runs, MAX_BYTES, MAX_ROWS};
+use crate::peer::Statement;
+use crate::report::Failure;
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+/// Rows of this database that the peer's are to replace.
+pub struct Restore {
+    context: Rc<str>,
+    wanted: VecDeque<Wanted>,
+    /// What the peer is being asked for, in order.
+    asked: VecDeque<Wanted>,
+    rows: Vec<(Wanted, PeerRow)>,
+    weight: usize,
+    begun: bool,
+    /// Whether the peer has given one of those that it was asked for last.
+    received: bool,
+    done: Vec<(i64, Result<place::Restored, String>)>,
+}
+
+impl Restore {
+    pub fn new(context: &Rc<str>, wanted: VecDeque<Wanted>) -> Restore {
+        Restore {
+            context: Rc::clone(context),
+            wanted,
+            asked: VecDeque::new(),
+            rows: Vec::new(),
+            weight: 0,
+            begun: false,
+            received: false,
+            done: Vec::new(),
+        }
+    }
+
+    pub fn next(&mut self, exchange: &mut Exchange) -> Result<Option<Statement>, Failure> {
+        if !self.begun {
+            self.begun = true;
+            place::set_aside_hidden(exchange, &self.context, &mut self.wanted)?;
+        }
+        self.place(exchange)?;
+        // Large rows come only so many at a time.
+        let missed = std::mem::take(&mut self.asked);
+        if std::mem::take(&mut self.received) {
+            missed
+                .into_iter()
+                .rev()
+                .for_each(|it| self.wanted.push_front(it));
+        } else {
+            let why = "the peer does not give it any more";
+            let failed = missed
+                .into_iter()
+                .map(|it| (it.sequence, Err(why.to_owned())));
+            self.done.extend(failed);
+        }
+        if self.wanted.is_empty() {
+            self.tell(exchange);
+            return Ok(None);
+        }
+        let most = self.wanted.len().min(MAX_ROWS);
+        self.asked = self.wanted.drain(..most).collect();
+        let questions = runs(self.asked.iter().map(|it| it.sequence))
+            .into_iter()
+            .map(|(first, last)| Question {
+                context: Rc::clone(&self.context),
+                what: What::Entries { first, last },
+            })
+            .collect::<Vec<_>>();
+        Ok(Some(question::ask(&questions)))
+    }
+
+    pub fn take(&mut self, exchange: &mut Exchange, row: PeerRow) -> Result<(), Failure> {
+        let Some(at) = self.asked.iter().position(|it| it.sequence == row.sequence) else {
+            return Ok(());
+        };
+        let Some(wanted) = self.asked.remove(at) else {
+            return Ok(());
+        };
+        self.received = true;
+        self.weight += row.weight();
+        self.rows.push((wanted, row));
+        if self.weight >= MAX_BYTES {
+            self.place(exchange)?;
+        }
+        Ok(())
+    }
+
+    fn place(&mut self, exchange: &mut Exchange) -> Result<(), Failure> {
+        let rows = std::mem::take(&mut self.rows);
+        self.weight = 0;
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let restored = place::restore(exchange, &self.context, &rows)?;
+        let count = restored
+            .iter()
+            .filter(|(_, done)| matches!(done, Ok(place::Restored::Restored)));
+        exchange.report.repaired += count.count() as i64;
+        self.done.extend(restored);
+        (exchange.local.between)();
+        Ok(())
+    }
+
+    fn tell(&mut self, exchange: &mut Exchange) {
+        let done = std::mem::take(&mut self.done);
+        let (mut restored, mut others) = (Vec::new(), Vec::new());
+        for (sequence, result) in done {
+            match result {
+                Ok(place::Restored::Restored) => restored.push(sequence),
+                Ok(place::Restored::SoundAlready) => {}
+                Err(why) => others.push((sequence, why)),
+            }
+        }
+        restored.sort_unstable();
+        for range in runs(restored.into_iter()) {
+            exchange.tell(
+                &self.context,
+                range,
+                "damaged or missing row",
+                "restored",
+                "",
+            );
+        }
+        for (sequence, why) in others {
+            let range = (sequence, sequence);
+            exchange.tell(
+                &self.context,
+                range,
+                "damaged or missing row",
+                "not restored",
+                &why,
+            );
+        }
+    }
+}
