@@ -12,6 +12,7 @@ use crate::report::Failure;
 use crate::scratch::Scratch;
 use crate::store::scan::Sight;
 use crate::store::{entries, unsettled};
+use converge_ledger_core::digest::DAMAGED_ROOT;
 use converge_ledger_core::hash::Hash;
 use converge_ledger_core::limits::{check_text, TextField, MAX_NUMBER};
 use converge_ledger_core::merkle::{TreeHead, TreeSize};
@@ -235,16 +236,20 @@ impl Exchange {
 
     fn take_head(&mut self, row: &Row) -> Result<(), Problem> {
         let context = row.required(0)?;
-        let size = u64::try_from(row.number(1)?).ok();
-        let size = size
-            .and_then(|size| TreeSize::new(size).ok())
-            .filter(|size| *size > TreeSize::EMPTY)
-            .ok_or(Problem::Answer("has an impossible size"))?;
         if check_text(TextField::Context, context).is_err() {
             return Err(Problem::Answer("names a context that cannot be"));
         }
         let root = question::hash(row.required(2)?)?;
         self.report.compared += 1;
+        if root == DAMAGED_ROOT {
+            // Nothing that the peer says of this context would fit: its own reconciler finds what is damaged, and mends it.
+            return Ok(());
+        }
+        let size = u64::try_from(row.number(1)?).ok();
+        let size = size
+            .and_then(|size| TreeSize::new(size).ok())
+            .filter(|size| *size > TreeSize::EMPTY)
+            .ok_or(Problem::Answer("has an impossible size"))?;
         if self.heads.len() < MAX_DIFFERING {
             self.heads
                 .push((context.to_owned(), TreeHead { size, root }));

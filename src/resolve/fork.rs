@@ -2,6 +2,7 @@
 
 use super::{close, halted, is_own, record, role, rollback, size, Case, Decision, Record};
 use crate::append::heads::with_heads;
+use crate::digest;
 use crate::incident::Kind;
 use crate::ledger::{entry, Ledger};
 use crate::receive;
@@ -132,4 +133,5 @@ fn forget_derived(ledger: &Ledger, context: &str, first: i64) {
         };
         subtrees::remove_run(ledger, context, run);
     }
+    digest::forget(ledger, Some(context));
 }

@@ -10,7 +10,7 @@ const FILL: &str = "
     FROM generate_series(1, 600) AS number";
 
 /// Every function that only reads, each to one line of text.
-const READS: [&str; 12] = [
+const READS: [&str; 14] = [
     "SELECT string_agg(e::text, ' ' ORDER BY sequence) FROM ledger_get('orders', 590, 5) AS e",
     "SELECT string_agg(e::text, ' ') FROM ledger_get('orders', key => 'facts', max_entries => 1) AS e",
     "SELECT head::text FROM ledger_head('orders') AS head",
@@ -23,6 +23,8 @@ const READS: [&str; 12] = [
     "SELECT ledger_verify_proof('orders', ledger_proof('orders', 42))::text",
     "SELECT ledger_channel('orders')",
     "SELECT count(*)::text FROM ledger_check()",
+    "SELECT string_agg(d::text, ' ') FROM converge_ledger.peer_digests_1(8192) AS d",
+    "SELECT string_agg(h::text, ' ') FROM converge_ledger.peer_heads_1(1, '{0}') AS h",
 ];
 
 #[test]

@@ -46,7 +46,8 @@ select c.change, a.* from (values
     (10, 'alter table converge_ledger.node alter column name type name', 'alter table converge_ledger.node alter column name type text collate "C"'),
     (11, 'alter table converge_ledger.contexts add column more int', 'alter table converge_ledger.contexts drop column more'),
     (12, 'alter table converge_ledger.subtrees add column more int not null default 1', 'alter table converge_ledger.subtrees drop column more'),
-    (13, 'alter table converge_ledger.node add column more text', 'alter table converge_ledger.node drop column more')
+    (13, 'alter table converge_ledger.node add column more text', 'alter table converge_ledger.node drop column more'),
+    (14, 'alter table converge_ledger.digests alter column size type int', 'alter table converge_ledger.digests alter column size type bigint')
   ) as c (n, change, undo), lateral pg_temp.alter(change, undo) as a order by n;
 \x off
 

@@ -13,5 +13,5 @@ begin
     end;
 end $$;
 select missing, f.kind, f.names_it
-  from unnest(array['entries', 'contexts', 'subtrees', 'node', 'incidents']) with ordinality as m (missing, n)
+  from unnest(array['entries', 'contexts', 'subtrees', 'node', 'incidents', 'digests']) with ordinality as m (missing, n)
   left join lateral pg_temp.faults(missing) as f on true order by n;
