@@ -82,11 +82,12 @@ fn read(ledger: &Ledger, most: u64, everything: bool) -> Result<Scrubbed, Failur
         Err(_) => {
             (pass.context, pass.sequence) = start.clone();
             slice.begin_again();
-            match slice.read(&mut pass)? {
-                false if (&pass.context, pass.sequence) == (&start.0, start.1) => {
-                    slice.read_one_by_one(&mut pass)?
-                }
-                ended_pass => ended_pass,
+            // What comes next may be what cannot be read.
+            let is_next = slice.stop_at.as_ref() == Some(&start);
+            let ended_pass = !is_next && slice.read(&mut pass)?;
+            match (&pass.context, pass.sequence) == (&start.0, start.1) {
+                true => slice.read_one_by_one(&mut pass)?,
+                false => ended_pass,
             }
         }
     };
