@@ -2,13 +2,14 @@
 
 use super::{close, halted, is_own, record, role, rollback, size, Case, Decision, Record};
 use crate::append::heads::with_heads;
+use crate::digest;
 use crate::incident::Kind;
 use crate::ledger::{entry, Ledger};
 use crate::receive;
 use crate::report::{self, Failure};
 use crate::store::halted as store;
 use crate::store::scan::Sight;
-use crate::store::{entries, subtrees};
+use crate::store::{entries, scrubbed, subtrees};
 use converge_ledger_core::continuation::Successor;
 use converge_ledger_core::hash::Hash;
 use converge_ledger_core::limits::MAX_NUMBER;
@@ -132,4 +133,6 @@ fn forget_derived(ledger: &Ledger, context: &str, first: i64) {
         };
         subtrees::remove_run(ledger, context, run);
     }
+    digest::forget(ledger, Some(context));
+    scrubbed::forget(ledger, context);
 }

@@ -21,6 +21,7 @@ use context::{Context, Step};
 use converge_ledger_core::limits::MAX_NUMBER;
 use converge_ledger_core::merkle::BLOCK;
 use faults::Copies;
+use pgrx::pg_sys;
 use trees::Mends;
 
 /// How far behind `most` a slice goes for the end of a block.
@@ -52,12 +53,27 @@ fn read(ledger: &Ledger, most: u64, everything: bool) -> Result<Scrubbed, Failur
     if most == 0 {
         return Ok(Scrubbed::default());
     }
-    let Some(mut pass) = scrubbed::take(ledger) else {
+    let Some(pass) = scrubbed::take(ledger) else {
         return Ok(Scrubbed {
             is_busy: true,
             ..Scrubbed::default()
         });
     };
+    // SAFETY: the snapshot is copied, and taken off again below; if PostgreSQL raises in between, the end of the (sub)transaction
+    // takes it off. It is taken with the lock held: who took entries out of a context has committed, and is seen.
+    unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot()) };
+    let scrubbed = read_on(ledger, pass, most, everything);
+    // SAFETY: as above.
+    unsafe { pg_sys::PopActiveSnapshot() };
+    scrubbed
+}
+
+fn read_on(
+    ledger: &Ledger,
+    mut pass: Pass,
+    most: u64,
+    everything: bool,
+) -> Result<Scrubbed, Failure> {
     if everything || pass.began_at.is_none() {
         pass.begin();
     }
