@@ -9,7 +9,7 @@ use crate::receive;
 use crate::report::{self, Failure};
 use crate::store::halted as store;
 use crate::store::scan::Sight;
-use crate::store::{entries, subtrees};
+use crate::store::{entries, scrubbed, subtrees};
 use converge_ledger_core::continuation::Successor;
 use converge_ledger_core::hash::Hash;
 use converge_ledger_core::limits::MAX_NUMBER;
@@ -134,4 +134,5 @@ fn forget_derived(ledger: &Ledger, context: &str, first: i64) {
         subtrees::remove_run(ledger, context, run);
     }
     digest::forget(ledger, Some(context));
+    scrubbed::forget(ledger, context);
 }

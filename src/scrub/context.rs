@@ -111,8 +111,29 @@ impl<'a> Context<'a> {
 
     /// The last entry of the last block that lies wholly before the next row.
     pub fn last_block_end(&self) -> i64 {
-        let last = self.rows.expected() - 1;
-        last - last % BLOCK as i64
+        self.last() - self.last() % BLOCK as i64
+    }
+
+    /// The last entry that was read.
+    pub fn last(&self) -> i64 {
+        self.rows.expected() - 1
+    }
+
+    /// The greatest sequence that may be read.
+    pub fn judged(&self) -> i64 {
+        self.judged
+    }
+
+    /// The row of an entry is there, and cannot be read.
+    pub fn unreadable(&mut self, sequence: i64, why: &str) -> Result<(), Failure> {
+        let expected = self.rows.expected();
+        if sequence > expected {
+            self.faults.missing(expected, sequence - 1)?;
+        }
+        self.rows.skip_to(sequence + 1);
+        self.leaves.clear();
+        self.is_sound = false;
+        self.faults.unreadable(sequence, why)
     }
 
     /// Stops behind the entry with this sequence.
@@ -123,7 +144,7 @@ impl<'a> Context<'a> {
 
     /// All rows were read.
     pub fn end(mut self, before: State, mends: &mut Mends) -> Result<(State, u64), Failure> {
-        let size = self.rows.expected() - 1;
+        let size = self.last();
         let known = before
             .known
             .max(trees::covered(self.ledger, self.name, size)?)

@@ -222,6 +222,27 @@ impl<'a> Faults<'a> {
         Ok(())
     }
 
+    /// A row is there, and cannot be read.
+    pub fn unreadable(&mut self, sequence: i64, why: &str) -> Result<(), Failure> {
+        self.found += 1;
+        if self.is_known(sequence) || self.is_too_much(sequence, sequence) {
+            return Ok(());
+        }
+        let reason = format!("it cannot be read: {why}");
+        let mut evidence = range(sequence, sequence);
+        evidence.insert("content".to_owned(), "not copied".into());
+        let number = self.begin(sequence, &reason, evidence)?;
+        self.open.insert(
+            sequence,
+            Open {
+                number,
+                last: sequence,
+                is_missing: false,
+            },
+        );
+        Ok(())
+    }
+
     /// Consecutive entries are missing.
     pub fn missing(&mut self, first: i64, last: i64) -> Result<(), Failure> {
         self.found += 1;

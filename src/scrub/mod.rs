@@ -9,16 +9,19 @@ mod context;
 mod faults;
 mod trees;
 
+use crate::attempt::attempt;
 use crate::ledger::{entry, Ledger};
 use crate::progress::{Phase, Progress};
 use crate::report::Failure;
 use crate::scratch::Scratch;
-use crate::store::scan::{Key, Scan, Sight};
+use crate::store::scan::{Key, Row, Scan, Sight};
 use crate::store::scrubbed::{self, Pass, State};
 use crate::store::{entries, write};
 use context::{Context, Step};
 use converge_ledger_core::limits::MAX_NUMBER;
+use converge_ledger_core::merkle::BLOCK;
 use faults::Copies;
+use pgrx::pg_sys;
 use trees::Mends;
 
 /// How far behind `most` a slice goes for the end of a block.
@@ -50,17 +53,33 @@ fn read(ledger: &Ledger, most: u64, everything: bool) -> Result<Scrubbed, Failur
     if most == 0 {
         return Ok(Scrubbed::default());
     }
-    let Some(mut pass) = scrubbed::take(ledger) else {
+    let Some(pass) = scrubbed::take(ledger) else {
         return Ok(Scrubbed {
             is_busy: true,
             ..Scrubbed::default()
         });
     };
+    // SAFETY: the snapshot is copied, and taken off again below; if PostgreSQL raises in between, the end of the (sub)transaction
+    // takes it off. It is taken with the lock held: who took entries out of a context has committed, and is seen.
+    unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot()) };
+    let scrubbed = read_on(ledger, pass, most, everything);
+    // SAFETY: as above.
+    unsafe { pg_sys::PopActiveSnapshot() };
+    scrubbed
+}
+
+fn read_on(
+    ledger: &Ledger,
+    mut pass: Pass,
+    most: u64,
+    everything: bool,
+) -> Result<Scrubbed, Failure> {
     if everything || pass.began_at.is_none() {
         pass.begin();
     }
     // A slice before it in the same command has written too.
     write::make_deletable();
+    let start = (pass.context.clone(), pass.sequence);
     let mut slice = Slice {
         ledger,
         most,
@@ -69,9 +88,25 @@ fn read(ledger: &Ledger, most: u64, everything: bool) -> Result<Scrubbed, Failur
         scratch: Scratch::new(),
         mends: Mends::default(),
         copies: Copies::default(),
+        at: start.clone(),
+        stop_at: None,
         progress: everything.then(|| Progress::begin(ledger, None, Phase::Scrub, Sight::Statement)),
     };
-    let ended_pass = slice.read(&mut pass)?;
+    let ended_pass = match attempt(|| slice.read(&mut pass)) {
+        Ok(ended_pass) => ended_pass,
+        // Nothing of it has happened.
+        Err(_) => {
+            (pass.context, pass.sequence) = start.clone();
+            slice.begin_again();
+            // What comes next may be what cannot be read.
+            let is_next = slice.stop_at.as_ref() == Some(&start);
+            let ended_pass = !is_next && slice.read(&mut pass)?;
+            match (&pass.context, pass.sequence) == (&start.0, start.1) {
+                true => slice.read_one_by_one(&mut pass)?,
+                false => ended_pass,
+            }
+        }
+    };
     pass.entries += slice.entries as i64;
     pass.faults += slice.faults as i64;
     let (entries, faults) = (slice.entries, slice.faults);
@@ -100,6 +135,10 @@ struct Slice<'a> {
     mends: Mends,
     copies: Copies,
     progress: Option<Progress>,
+    /// The last entry that was read, with its context.
+    at: (String, i64),
+    /// Behind this block of this context no page can be read that is wanted next; behind 0, not even the first.
+    stop_at: Option<(String, i64)>,
 }
 
 impl Slice<'_> {
@@ -134,7 +173,11 @@ impl Slice<'_> {
             if !more {
                 return Ok(true);
             }
-            if self.entries >= self.most {
+            let stops = self
+                .stop_at
+                .as_ref()
+                .is_some_and(|stop| *stop == (context.clone(), 0));
+            if stops || self.entries >= self.most {
                 return Ok(false);
             }
             // A name that is no text, or stands where it must not, belongs to no context.
@@ -178,6 +221,7 @@ impl Slice<'_> {
             progress.begin_context(name);
         }
         let began_at = pass.sequence;
+        self.at = (name.to_owned(), began_at);
         let ledger = self.ledger;
         let begin = || Context::begin(ledger, name, began_at);
         let mut context = self.scratch.during(begin)?;
@@ -204,8 +248,11 @@ impl Slice<'_> {
                     if let Some(progress) = &mut self.progress {
                         progress.entry();
                     }
+                    self.at.1 = context.last();
+                    let stop = self.stop_at.as_ref().filter(|stop| stop.0 == name);
                     match block_ends_at {
                         Some(at) if self.entries >= self.most => Some(at),
+                        Some(at) if stop.is_some_and(|stop| stop.1 == at) => Some(at),
                         _ if self.entries >= self.most.saturating_add(SLACK) => {
                             Some(context.last_block_end())
                         }
@@ -213,12 +260,12 @@ impl Slice<'_> {
                     }
                 }
             };
-            *more = scan.advance();
             if let Some(at) = at.filter(|at| *at > began_at) {
                 pass.sequence = at;
                 end = End::Stopped;
                 break;
             }
+            *more = scan.advance();
         }
         let mends = &mut self.mends;
         let (state, found) = self.scratch.during(|| match end {
@@ -235,6 +282,59 @@ impl Slice<'_> {
             }
         }
         Ok(end)
+    }
+
+    /// Begins again, to stop before what could not be read.
+    fn begin_again(&mut self) {
+        self.entries = 0;
+        self.faults = 0;
+        self.mends = Mends::default();
+        self.copies = Copies::default();
+        let (context, last) = std::mem::take(&mut self.at);
+        self.stop_at = Some((context, last - last % BLOCK as i64));
+    }
+
+    /// Reads one block, each entry by itself, because not all pages can be read; says whether the pass came to the end.
+    fn read_one_by_one(&mut self, pass: &mut Pass) -> Result<bool, Failure> {
+        let ledger = self.ledger;
+        if pass.sequence == 0 {
+            let keys = [Key::Beyond(1, &pass.context)];
+            let mut registry = Scan::by_key(ledger.contexts, Sight::Statement, &keys);
+            let Some(next) = registry.next().map(|row| row.text(1).to_owned()) else {
+                return Ok(true);
+            };
+            pass.context = next;
+        }
+        let name = pass.context.clone();
+        let behind = pass.sequence;
+        let before = scrubbed::of(ledger, &name).unwrap_or_default();
+        let mut context = Context::begin(ledger, &name, behind)?;
+        let last = behind + BLOCK as i64;
+        for sequence in behind + 1..=last.min(context.judged()) {
+            pgrx::check_for_interrupts!();
+            let (mends, copies) = (&mut self.mends, &mut self.copies);
+            let read = attempt(|| {
+                let take = |row: &Row| context.row(row, mends, copies).map(|_| ());
+                entries::with_entry(ledger, &name, sequence, Sight::Statement, take).transpose()
+            });
+            match read {
+                Ok(found) => self.entries += u64::from(found.is_some()),
+                Err(why) => {
+                    self.entries += 1;
+                    context.unreadable(sequence, &why)?;
+                }
+            }
+        }
+        let next = attempt(|| Ok(entries::next_after(ledger, &name, last, Sight::Statement)));
+        let ends = matches!(next, Ok(None)) || last >= context.judged();
+        pass.sequence = if ends { 0 } else { last };
+        let (state, found) = match ends {
+            true => context.end(before, &mut self.mends)?,
+            false => context.pause(before, last)?,
+        };
+        self.faults += found;
+        scrubbed::remember(ledger, &state);
+        Ok(false)
     }
 
     /// A context had entries once, and has none.

@@ -72,8 +72,16 @@ pub fn remember(ledger: &Ledger, state: &State) {
     }
 }
 
-/// Forgets a context: whoever takes judged entries out of it, and means it, calls this, or they count as missing.
+/// Forgets a context: whoever takes judged entries out of it, and means it, calls this, or they count as missing. Waits for a slice
+/// that is being read, which itself waits for nobody.
 pub fn forget(ledger: &Ledger, context: &str) {
+    // SAFETY: takes a transaction-level relation lock; may raise with nothing to undo.
+    unsafe {
+        pg_sys::LockRelationOid(
+            ledger.scrub_pass.table,
+            pg_sys::ShareRowExclusiveLock as pg_sys::LOCKMODE,
+        );
+    }
     write::make_deletable();
     let keys = [Key::Text(1, context)];
     if let Some(scan) = Scan::by_key_if_any(ledger.scrubbed, Sight::Latest, &keys) {

@@ -111,7 +111,11 @@ fn a_replica_without_subscription_rows_catches_up() {
 
 #[test]
 fn the_worker_heals_by_itself() {
-    let options = || node_options().set("converge_ledger.reconcile_interval", "500ms");
+    let options = || {
+        node_options()
+            .set("shared_preload_libraries", "converge_ledger")
+            .set("converge_ledger.reconcile_interval", "500ms")
+    };
     let (a, b) = (node("a", options()), node("b", options()));
     mesh(&[("a", &a), ("b", &b)]);
     append_some(&a);
@@ -135,7 +139,8 @@ fn the_worker_heals_by_itself() {
 #[test]
 fn what_may_not_be_repaired_is_reported() {
     let (a, b) = pair();
-    b.run("ALTER SYSTEM SET converge_ledger.repair = 'report'; SELECT pg_reload_conf()");
+    b.run("ALTER SYSTEM SET converge_ledger.repair = 'report'");
+    b.run("SELECT pg_reload_conf()");
     behind_triggers(
         &b,
         "UPDATE converge_ledger.entries SET payload = 'evil' WHERE context_id = 'c1' AND sequence = 401;
@@ -163,9 +168,11 @@ fn what_may_not_be_repaired_is_reported() {
         ]
     );
     assert_eq!(count(&b, "SELECT count(*) FROM ledger_get('c2')"), 990);
-    b.run("ALTER SYSTEM SET converge_ledger.repair = 'off'; SELECT pg_reload_conf()");
+    b.run("ALTER SYSTEM SET converge_ledger.repair = 'off'");
+    b.run("SELECT pg_reload_conf()");
     assert_eq!(reconcile(&b), []);
-    b.run("ALTER SYSTEM RESET converge_ledger.repair; SELECT pg_reload_conf()");
+    b.run("ALTER SYSTEM RESET converge_ledger.repair");
+    b.run("SELECT pg_reload_conf()");
     reconcile(&b);
     wait_until_equal(&[&a, &b]);
     verify_nodes(&[&a, &b], &[]);

@@ -20,6 +20,7 @@ mod independent;
 mod proofs;
 mod reconcile;
 mod reference;
+mod scrub;
 mod seeded;
 mod sources;
 mod trees;
