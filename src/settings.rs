@@ -129,9 +129,9 @@ pub fn allows_drop() -> bool {
 }
 
 /// Time between two rounds of a database, none if there are to be none.
-pub fn reconcile_interval() -> Option<Duration> {
+pub fn round_interval() -> Option<Duration> {
     let milliseconds = RECONCILE_INTERVAL.get().max(0) as u64;
-    (milliseconds > 0).then(|| Duration::from_millis(milliseconds))
+    (milliseconds > 0 && repair() != Repair::off).then(|| Duration::from_millis(milliseconds))
 }
 
 pub fn repair() -> Repair {
