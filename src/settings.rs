@@ -129,9 +129,14 @@ pub fn allows_drop() -> bool {
 }
 
 /// Time between two rounds of a database, none if there are to be none.
-pub fn round_interval() -> Option<Duration> {
+pub fn reconcile_interval() -> Option<Duration> {
     let milliseconds = RECONCILE_INTERVAL.get().max(0) as u64;
-    (milliseconds > 0 && repair() != Repair::off).then(|| Duration::from_millis(milliseconds))
+    (milliseconds > 0).then(|| Duration::from_millis(milliseconds))
+}
+
+/// The same, none too if rounds are to compare nothing.
+pub fn round_interval() -> Option<Duration> {
+    reconcile_interval().filter(|_| repair() != Repair::off)
 }
 
 pub fn repair() -> Repair {
