@@ -134,6 +134,11 @@ pub fn reconcile_interval() -> Option<Duration> {
     (milliseconds > 0).then(|| Duration::from_millis(milliseconds))
 }
 
+/// The same, none too if rounds are to compare nothing.
+pub fn round_interval() -> Option<Duration> {
+    reconcile_interval().filter(|_| repair() != Repair::off)
+}
+
 pub fn repair() -> Repair {
     REPAIR.get()
 }

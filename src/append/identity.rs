@@ -122,12 +122,14 @@ pub fn name(ledger: &Ledger) -> Result<Rc<str>, Failure> {
 /// Goes on under a name after a promotion or a start from a base backup, unless peers hold more of it.
 ///
 /// One session asks and writes the row. The others wait for the answer, but not for that transaction's end: as
-/// long as it holds its lock, the answer was good.
+/// long as it holds the lock of who has an answer, the answer was good. That one is taken once there is a good answer and not before: a session
+/// that fails gives up all its locks in no certain order.
 fn confirm_successor(ledger: &Ledger, name: &str, running: &Identity) -> Result<(), Failure> {
     let begun = Instant::now();
     lock::wait_for_identity(IdentityLock::Asking);
     let waited = begun.elapsed();
     if lock::try_identity(IdentityLock::Answered) {
+        lock::release_identity(IdentityLock::Answered);
         // It may have been written since it was read.
         if node::read(ledger).is_none_or(|node| node.identity != *running) {
             // Whoever has waited for as long as silent peers take would only let the next one wait as much longer.
@@ -138,6 +140,8 @@ fn confirm_successor(ledger: &Ledger, name: &str, running: &Identity) -> Result<
             if answers.asked > 0 && answers.answered == 0 {
                 return Err(report::no_peer_answered(name, answers.asked));
             }
+            // Free: only who asks takes it.
+            lock::wait_for_identity(IdentityLock::Answered);
             write(ledger, name, running);
         }
     }

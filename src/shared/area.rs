@@ -26,6 +26,8 @@ pub(super) struct Area {
     /// Beside the places, so that a database is found cheaply; `InvalidOid` where a place is free.
     pub(super) reconciled: [pg_sys::Oid; RECONCILED],
     pub(super) reconcilers: [Reconciler; RECONCILED],
+    /// How often it was set anew when rounds are due.
+    pub(super) schedule: u32,
     /// A database has a ledger that the launcher may not know of.
     pub(super) has_news: bool,
     /// Not guarded by the lock.

@@ -42,6 +42,8 @@ pub(super) struct Reconciler {
     ledger: Knowledge,
     /// In a row.
     failures: u32,
+    /// By which schedule it works.
+    schedule: u32,
     /// When the last one ended.
     ended_at: pg_sys::TimestampTz,
     /// No other one before this time.
@@ -213,6 +215,8 @@ pub fn remove_reconciled(oid: pg_sys::Oid) {
 /// Sets anew when the databases with a ledger are due, from when they were reconciled last.
 pub fn reschedule(due_at: impl Fn(pg_sys::TimestampTz) -> pg_sys::TimestampTz) {
     locked(|area| {
+        // Whatever is at work says by the earlier settings when it is wanted again.
+        area.schedule = area.schedule.wrapping_add(1);
         for (_, one) in area.reconcilers() {
             if one.ledger != Knowledge::Absent {
                 one.due_at = due_at(one.ended_at);
@@ -270,6 +274,7 @@ pub fn reconciler_gone(oid: pg_sys::Oid, error: &str, due_at: pg_sys::TimestampT
 /// database is wanted, or was dropped.
 pub fn reconciler_began(oid: pg_sys::Oid, now: pg_sys::TimestampTz) -> bool {
     locked(|area| {
+        let schedule = area.schedule;
         let Some(one) = area.reconciler(oid).filter(|one| one.pid == 0) else {
             return false;
         };
@@ -279,6 +284,7 @@ pub fn reconciler_began(oid: pg_sys::Oid, now: pg_sys::TimestampTz) -> bool {
         }
         one.pid = own_pid();
         one.connected = false;
+        one.schedule = schedule;
         true
     })
     .unwrap_or(false)
@@ -323,7 +329,7 @@ pub fn reconciler_ended(
     due_at: impl FnOnce(u32) -> pg_sys::TimestampTz,
 ) {
     let latch = locked(|area| {
-        let launcher = area.launcher;
+        let (launcher, schedule) = (area.launcher, area.schedule);
         let one = area.reconciled_here(oid)?;
         if !one.connected && !one.is_wanted(now) {
             let error = "the reconciler could not connect; the server's log has the reason";
@@ -331,6 +337,9 @@ pub fn reconciler_ended(
         } else if one.due_at <= now {
             // It was ended.
             one.due_at = due_at(0);
+        }
+        if one.schedule != schedule && one.ledger != Knowledge::Absent {
+            one.due_at = now;
         }
         one.pid = 0;
         one.connected = false;

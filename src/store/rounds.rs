@@ -57,11 +57,13 @@ impl PeerRound {
     }
 
     /// When the next round is due by the interval as it is set now: one that was shortened since, or a clock that was set back,
-    /// lets nobody wait for longer.
+    /// lets nobody wait for longer. Never, if rounds are off.
     pub fn due_at(&self) -> pg_sys::TimestampTz {
-        let now = now();
-        if self.rounds == 0 || self.began_at > now {
-            return now;
+        if settings::round_interval().is_none() {
+            return pg_sys::TimestampTz::MAX;
+        }
+        if self.rounds == 0 || self.began_at > now() {
+            return pg_sys::TimestampTz::MIN;
         }
         let longest = schedule::longest_pause(interval(), self.failures.max(0) as u32);
         self.next_at
@@ -210,7 +212,7 @@ pub fn pause(failures: u32) -> Duration {
 }
 
 fn interval() -> u64 {
-    settings::reconcile_interval().map_or(0, |interval| interval.as_millis() as u64)
+    settings::round_interval().map_or(0, |interval| interval.as_millis() as u64)
 }
 
 fn any_chance() -> u16 {

@@ -3,7 +3,7 @@
 
 use super::{databases, describe, now, retry_at, take_signals, wait, CONNECTED};
 use crate::report;
-use crate::settings::{self, Repair};
+use crate::settings;
 use crate::shared;
 use crate::store::rounds;
 use pgrx::pg_sys;
@@ -89,10 +89,7 @@ impl Rounds {
         reconcilers: &mut Processes,
         retry: pg_sys::TimestampTz,
     ) -> Option<pg_sys::TimestampTz> {
-        let interval = match settings::repair() {
-            Repair::off => None,
-            Repair::on | Repair::report => settings::reconcile_interval(),
-        };
+        let interval = settings::round_interval();
         if interval != self.interval {
             self.interval = interval;
             shared::reschedule(|ended_at| later(ended_at, rounds::pause(0)));

@@ -116,15 +116,16 @@ fn connect(database: pg_sys::Oid, flags: u32, synchronous_commit: &CStr) {
     }
 }
 
-/// Runs `work`; if it raises, tells `failed` why, and raises on.
-fn reporting(work: fn(), failed: fn(&str)) {
+/// Runs `work`; if it raises, tells `failed` why, and raises on if that wants it.
+fn reporting(work: fn(), failed: fn(&str) -> bool) {
     PgTryBuilder::new(work)
         .catch_others(|cause| {
             let (CaughtError::PostgresError(error)
             | CaughtError::ErrorReport(error)
             | CaughtError::RustPanic { ereport: error, .. }) = &cause;
-            failed(error.message());
-            cause.rethrow()
+            if failed(error.message()) {
+                cause.rethrow();
+            }
         })
         .execute();
 }

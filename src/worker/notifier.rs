@@ -47,7 +47,10 @@ pub extern "C-unwind" fn converge_ledger_notifier(database: pg_sys::Datum) {
     connect(oid, pg_sys::BGWORKER_BYPASS_ALLOWCONN, c"off");
     shared::notifier_connected();
     free_queue();
-    reporting(serve, |error| shared::notifier_failed(error, retry_at));
+    reporting(serve, |error| {
+        shared::notifier_failed(error, retry_at);
+        true
+    });
 }
 
 /// Frees what all listeners have read of the notification queue. PostgreSQL does so when something is added, which a full

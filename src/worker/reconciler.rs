@@ -7,7 +7,7 @@ use super::{
 use crate::ledger::Ledger;
 use crate::peer::list::{self, Among};
 use crate::reconcile::{self, Which};
-use crate::settings::{self, Repair, ScrubRate};
+use crate::settings::{self, ScrubRate};
 use crate::shared;
 use crate::store::rounds;
 use pgrx::pg_sys;
@@ -29,7 +29,19 @@ pub extern "C-unwind" fn converge_ledger_reconciler(database: pg_sys::Datum) {
     // What it repairs is on disk when it says so, but it waits for no standby.
     connect(oid, 0, c"local");
     shared::reconciler_connected();
-    reporting(work, |error| shared::reconciler_failed(error, after));
+    reporting(work, failed);
+}
+
+/// What fails because the extension was dropped meanwhile is no failure. Gives whether it is one.
+fn failed(error: &str) -> bool {
+    // SAFETY: ends the transaction that the error broke off, as the main loop of a backend does.
+    unsafe { pg_sys::AbortCurrentTransaction() };
+    if in_transaction(|_| has_extension()) {
+        shared::reconciler_failed(error, after);
+        return true;
+    }
+    shared::reconciled(false, later(NOTHING_TO_DO));
+    false
 }
 
 /// The process ends, for whatever reason; its transaction has been rolled back.
@@ -78,7 +90,7 @@ fn has_extension() -> bool {
 fn next_round(ledger: &Ledger) -> pg_sys::TimestampTz {
     let earliest = after(0);
     let nothing = later(NOTHING_TO_DO);
-    if settings::repair() == Repair::off {
+    if settings::round_interval().is_none() {
         return nothing.max(earliest);
     }
     if settings::scrub_rate() != ScrubRate::Off {

@@ -285,7 +285,9 @@ fn wait_until_resolved(server: &Server) {
 }
 
 fn quiet() -> Options {
-    node_options().set("converge_ledger.reconcile_interval", "0")
+    node_options()
+        .set("shared_preload_libraries", "converge_ledger")
+        .set("converge_ledger.reconcile_interval", "0")
 }
 
 fn count(server: &Server, statement: &str) -> i64 {

@@ -466,3 +466,23 @@ fn a_standby_is_reconciled_when_it_is_promoted() {
     wait_for_rounds(&mut observer, "ledger", 20);
     verify_ledger(&mut standby.connect());
 }
+
+#[test]
+fn rounds_go_on_after_a_crash_and_under_another_launcher() {
+    let mut server = Server::start(reconciling("50ms"));
+    let mut client = server.connect();
+    let launcher = "SELECT pid FROM ledger_status WHERE worker = 'launcher'";
+    let before: i32 = client.query_one(launcher, &[]).expect("it runs").get(0);
+    succeed(Command::new("kill").arg(before.to_string()));
+    wait_until("there is another launcher", || {
+        let now: Option<i32> = client.query_one(launcher, &[]).expect("status").get(0);
+        now.is_some_and(|now| now != before)
+    });
+    let mut observer = server.connect_to("postgres");
+    wait_for_rounds(&mut observer, "ledger", 20);
+    server.stop(Shutdown::Immediate);
+    server.restart();
+    let mut observer = server.connect_to("postgres");
+    wait_for_rounds(&mut observer, "ledger", 20);
+    verify_ledger(&mut server.connect());
+}
