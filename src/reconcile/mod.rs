@@ -29,7 +29,7 @@ use crate::settings::{self, Repair, ScrubRate};
 use crate::store::halted::{self, Halted};
 use crate::store::rounds::{self, PeerRound};
 use crate::store::scan::Sight;
-use crate::store::{contexts, pins};
+use crate::store::{contexts, pins, write};
 use converge_ledger_core::digest::Buckets;
 use converge_ledger_core::hash::Hash;
 use exchange::Exchange;
@@ -63,6 +63,16 @@ pub enum Which<'a> {
     Due(fn()),
 }
 
+impl Which<'_> {
+    /// What makes a step of the round visible to those that follow.
+    fn between(self) -> fn() {
+        match self {
+            Which::Now(_) => write::make_deletable,
+            Which::Due(between) => between,
+        }
+    }
+}
+
 /// One thing that was found, and what was done about it.
 pub struct Line {
     pub peer: String,
@@ -94,11 +104,16 @@ pub struct Local {
 }
 
 impl Local {
-    fn read(ledger: Ledger, between: fn()) -> Result<Local, Failure> {
+    fn read(ledger: Ledger, which: Which) -> Result<Local, Failure> {
         let mut count = 0;
         contexts::each(&ledger, Sight::Latest, |_| count += 1);
         let buckets = Buckets::for_contexts(count);
-        let (digests, _) = digest::own_refreshed(&ledger, buckets, REFRESHED);
+        let between = which.between();
+        let digests = match which {
+            // Who fills the cache holds a lock to the end of the transaction, and must not wait for any other meanwhile.
+            Which::Now(_) => digest::own(&ledger, buckets),
+            Which::Due(_) => digest::own_refreshed(&ledger, buckets, REFRESHED).0,
+        };
         between();
         let digests = digests.into_iter().map(|it| (it.bucket, it.digest));
         Ok(Local {
@@ -124,10 +139,7 @@ pub fn run(which: Which) -> Result<Vec<Line>, Failure> {
     if settings::repair() == Repair::off {
         return Ok(Vec::new());
     }
-    let between = match which {
-        Which::Now(_) => crate::store::write::make_deletable,
-        Which::Due(between) => between,
-    };
+    let between = which.between();
     scrub_some(&ledger, between)?;
     let mut lines = Vec::new();
     let mut talking: HashMap<String, PeerRound> = HashMap::new();
@@ -136,14 +148,7 @@ pub fn run(which: Which) -> Result<Vec<Line>, Failure> {
     let mut is_first = true;
     loop {
         if is_first || matches!(which, Which::Due(_)) {
-            let begun = begin_due(
-                &ledger,
-                which,
-                between,
-                &mut round,
-                &mut talking,
-                &mut numbers,
-            )?;
+            let begun = begin_due(&ledger, which, &mut round, &mut talking, &mut numbers)?;
             if is_first && begun == 0 {
                 if let Which::Now(Some(subscription)) = which {
                     return Err(report::unknown_subscription(subscription));
@@ -215,7 +220,6 @@ fn scrub_some(ledger: &Ledger, between: fn()) -> Result<(), Failure> {
 fn begin_due(
     ledger: &Ledger,
     which: Which,
-    between: fn(),
     round: &mut Round<Exchange>,
     talking: &mut HashMap<String, PeerRound>,
     numbers: &mut Vec<String>,
@@ -252,7 +256,7 @@ fn begin_due(
         };
         rounds::remove_others(ledger, keep);
     }
-    let local = Rc::new(Local::read(*ledger, between)?);
+    let local = Rc::new(Local::read(*ledger, which)?);
     let begun = due.len();
     for (peer, key, mut peer_round) in due {
         peer_round.begin();

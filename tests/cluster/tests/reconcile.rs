@@ -130,8 +130,9 @@ fn the_worker_heals_by_itself() {
     }
     wait_until_resolved(&b);
     verify_nodes(&[&a, &b], &[]);
+    // The end of a context that is gone is fetched, whether the scrub has missed it before or not.
     let told = "SELECT count(*) FROM converge_ledger.incidents WHERE kind = 'corruption' AND resolution LIKE 'restored from%'";
-    assert_eq!(count(&b, told), 3);
+    assert_eq!(count(&b, told), 2);
     let seen = "SELECT repaired FROM (SELECT sum(total_repaired)::bigint AS repaired FROM converge_ledger.peer_rounds) r";
     assert_eq!(count(&b, seen), 104);
 }
@@ -146,10 +147,11 @@ fn what_may_not_be_repaired_is_reported() {
         "UPDATE converge_ledger.entries SET payload = 'evil' WHERE context_id = 'c1' AND sequence = 401;
          DELETE FROM converge_ledger.entries WHERE context_id = 'c2' AND sequence > 990",
     );
-    let found: Vec<_> = reconcile(&b)
+    let mut found: Vec<_> = reconcile(&b)
         .into_iter()
         .map(|line| (line.1, line.2, line.3, line.4, line.5))
         .collect();
+    found.sort();
     let line = |context: &str, first, last, finding: &str| {
         let action = "reported".to_owned();
         (
