@@ -51,8 +51,9 @@ declare
     since timestamptz;
     last bigint;
 begin
-    -- The incident's own entry is treated like the others of its branch. Of one that was decided against, only what came later is.
-    select i.context_id, i.resolved_at is null, coalesce(i.resolution ~ '^(keep_mine|keep_theirs|abandoned)[:,]', false),
+    -- The incident's own entry, if it has one, is treated like the others of its branch. Of one that was decided against, only what
+    -- came later is.
+    select i.context_id, i.resolved_at is null and i.leaf_hash is not null, coalesce(i.resolution ~ '^(keep_mine|keep_theirs|abandoned)[:,]', false),
            case when i.resolution ~ '^(keep_mine|abandoned)[:,]' then i.resolved_at else '-infinity' end
       into context, is_open, is_decided, since from converge_ledger.incidents i where i.incident_id = incident;
     if is_open then
@@ -79,7 +80,7 @@ begin
     with taken as (
         delete from converge_ledger.incident_entries e
          where e.context_id = context and e.sequence between "from" and last and e.incident_id = incident
-           and e.arrived_at > since
+           and e.payload is not null and e.arrived_at > since
      returning e.*
     )
     insert into converge_ledger.entries (sequence, lamport, appended_at, format, context_id, origin, key, id, payload,

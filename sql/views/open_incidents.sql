@@ -24,8 +24,9 @@ create view ledger_open_incidents as
                    'Node %s has another history from entry %s on%s: %s of its entries are kept aside; ledger_forks shows both.',
                    o.by, o.sequence, case when o.is_held then '' else ', where this node has none' end, o.kept)
                when 'rollback' then pg_catalog.format(
-                   'Peers have entries from %s to %s of this node that it has not: it was set back, or somebody writes in its name%s.',
-                   o.sequence, coalesce(h.size, o.last_sequence),
+                   'Peers have entries from %s %s of this node that it has not: it was set back, or somebody writes in its name%s.',
+                   o.sequence,
+                   case when greatest(h.size, o.last_sequence) > o.sequence then 'to ' || greatest(h.size, o.last_sequence) else 'on' end,
                    case when h.context_id is null then ''
                         when h.reason is null then '; it does not append to the context until that is decided'
                         else '; they are being put back, and it does not append to the context meanwhile' end)

@@ -77,16 +77,7 @@ pub mod column {
     pub const NUMBER: usize = 1;
     pub const SEQUENCE: usize = 6;
     pub const LAMPORT: usize = 7;
-    pub const APPENDED_AT: usize = 8;
-    pub const FORMAT: usize = 9;
-    pub const ORIGIN: usize = 10;
-    pub const KEY: usize = 11;
-    pub const ID: usize = 12;
-    pub const PAYLOAD: usize = 13;
-    pub const METADATA: usize = 14;
-    pub const SALT: usize = 15;
     pub const LEAF_HASH: usize = 16;
-    pub const CONTENT_DIGEST: usize = 17;
     pub const EVIDENCE: usize = 18;
     pub const RESOLVED_AT: usize = 19;
     pub const RESOLUTION: usize = 20;

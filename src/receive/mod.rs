@@ -18,7 +18,7 @@ mod transaction;
 
 pub use arrival::{arrive, refuse_change, Fate};
 pub use quarantine::{
-    abandon, greatest_lamport, keep_row, open_branch, put_back, put_back_branch, put_back_run,
+    abandon, greatest_lamport, keep_rest, keep_row, open_branch, put_back, put_back_branch,
     recorded,
 };
 pub use settle::{settle_all, settle_resolved, settle_slice, Slice};

@@ -139,28 +139,25 @@ pub fn greatest_lamport(context: &str, limit: i64) -> Result<Option<i64>, Failur
 
 /// The open incident of a branch, if there is one.
 pub fn open_branch(context: &str, kind: Kind, origin: &str) -> Result<Option<Branch>, Failure> {
-    let mut branches = branches(&ledger::quarantine()?, context, kind, Some(origin)).into_iter();
+    let mut branches = branches(&ledger::quarantine()?, context, kind, origin).into_iter();
     Ok(branches.find(|branch| branch.state == State::Open))
 }
 
 /// The branches of an origin that are known to be of other histories of a context.
 pub fn forks(context: &str, origin: &str) -> Result<Vec<Branch>, Failure> {
     let tables = ledger::quarantine()?;
-    Ok(branches(&tables, context, Kind::Fork, Some(origin)))
+    Ok(branches(&tables, context, Kind::Fork, origin))
 }
 
-/// The branches of a kind, open and abandoned, of one origin or of all.
-fn branches(tables: &Quarantine, context: &str, kind: Kind, origin: Option<&str>) -> Vec<Branch> {
-    let [context, kind] = [Key::Text(1, context), Key::Text(2, kind.as_str())];
-    let scan = match origin {
-        Some(origin) => {
-            let keys = [context, kind, Key::Text(3, origin)];
-            Scan::by_key_if_any(tables.incidents, Sight::Latest, &keys)
-        }
-        None => Scan::by_key_if_any(tables.incidents, Sight::Latest, &[context, kind]),
-    };
+/// The branches of a kind and origin, open and abandoned.
+fn branches(tables: &Quarantine, context: &str, kind: Kind, origin: &str) -> Vec<Branch> {
+    let keys = [
+        Key::Text(1, context),
+        Key::Text(2, kind.as_str()),
+        Key::Text(3, origin),
+    ];
     let mut branches = Vec::new();
-    let Some(mut scan) = scan else {
+    let Some(mut scan) = Scan::by_key_if_any(tables.incidents, Sight::Latest, &keys) else {
         return branches;
     };
     while let Some(row) = scan.next() {
@@ -188,7 +185,7 @@ fn find(
 ) -> Option<Branch> {
     // It may have been abandoned as one of another kind.
     for kind in [Kind::Fork, Kind::Rollback, Kind::Unpinned] {
-        for branch in branches(tables, context, kind, Some(origin)) {
+        for branch in branches(tables, context, kind, origin) {
             let again = Some(branch.sequence) == sequence && branch.leaf.as_deref() == leaf;
             let closed = branch.state != State::Open;
             if closed && (again || is_kept(tables, context, &branch, sequence, leaf)) {
@@ -196,7 +193,7 @@ fn find(
             }
         }
     }
-    let mut branches = branches(tables, context, kind, Some(origin));
+    let mut branches = branches(tables, context, kind, origin);
     if let Some(open) = branches.iter().position(|it| it.state == State::Open) {
         return Some(branches.swap_remove(open));
     }
@@ -213,20 +210,6 @@ fn find(
     };
     let mut newest_first = branches.into_iter().rev();
     newest_first.find(|branch| continues(branch).is_some())
-}
-
-/// Whether an administrator has decided against the branch to which an entry belongs, as far as its entries are known here.
-pub fn is_abandoned(context: &str, sequence: i64, leaf: &Hash) -> Result<bool, Failure> {
-    let tables = ledger::quarantine()?;
-    let leaf = Some(leaf.as_bytes().as_slice());
-    let mut known = [Kind::Fork, Kind::Rollback, Kind::Unpinned]
-        .into_iter()
-        .flat_map(|kind| branches(&tables, context, kind, None));
-    Ok(known.any(|branch| {
-        let is_first = branch.sequence == sequence && branch.leaf.as_deref() == leaf;
-        branch.state != State::Open
-            && (is_first || is_kept(&tables, context, &branch, Some(sequence), leaf))
-    }))
 }
 
 /// Whether a single row is an incident already, resolved or not.
@@ -410,7 +393,7 @@ pub fn take_back(
 }
 
 /// Puts the entries of one incident back that begin with `sequence` and follow each other, `most` at most. Each is judged again.
-pub fn put_back_run(context: &str, incident: i64, sequence: i64, most: u64) -> Result<(), Failure> {
+fn put_back_run(context: &str, incident: i64, sequence: i64, most: u64) -> Result<(), Failure> {
     transaction::forget_forks(context);
     call(|client| {
         let most = i64::try_from(most).unwrap_or(i64::MAX);
@@ -420,10 +403,17 @@ pub fn put_back_run(context: &str, incident: i64, sequence: i64, most: u64) -> R
     })
 }
 
-/// Puts the entries of an open incident back that begin with `sequence` and follow each other; what is left of it stays among its
-/// further entries.
+/// Puts the entries of an open incident back that begin with `sequence` and follow each other.
 pub fn put_back_branch(context: &str, incident: i64, sequence: i64) -> Result<(), Failure> {
+    // What is known of other branches of the origin must not keep these from their places.
+    transaction::set_settling(true);
     put_back_run(context, incident, sequence, u64::MAX)?;
+    transaction::set_settling(false);
+    Ok(())
+}
+
+/// Puts what is left of an open incident among its further entries, which may yet find their places once it is resolved.
+pub fn keep_rest(incident: i64) -> Result<(), Failure> {
     call(|client| {
         let rest = "SELECT converge_ledger.add_to_incident(i.incident_id, i.incident_id)
                       FROM converge_ledger.incidents AS i

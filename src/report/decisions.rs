@@ -22,9 +22,9 @@ pub fn halted(context: &str, size: i64, halted: &Halted) -> Failure {
             "Call ledger_resolve({incident}, 'keep_theirs', reason) to put them back, or \
              ledger_resolve({incident}, 'keep_mine', reason) to go on without them."
         )),
-        Some(_) => failure.hint(
-            "Peers are bringing them back. To go on without them, call ledger_resolve with 'keep_mine' on the incident.",
-        ),
+        Some(_) => failure.hint(format!(
+            "Peers are bringing them back. To go on without them, call ledger_resolve({incident}, 'keep_mine', reason)."
+        )),
     }
 }
 

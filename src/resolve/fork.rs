@@ -3,17 +3,18 @@
 use super::{close, halted, is_own, record, role, rollback, size, Case, Decision, Record};
 use crate::append::heads::with_heads;
 use crate::digest;
-use crate::incident::Kind;
+use crate::incident::{self, Fields, Kind, New};
 use crate::ledger::{entry, Ledger};
 use crate::receive;
 use crate::report::{self, Failure};
 use crate::store::halted as store;
 use crate::store::scan::Sight;
-use crate::store::{entries, scrubbed, subtrees};
+use crate::store::{entries, scrubbed, subtrees, write};
 use converge_ledger_core::continuation::Successor;
 use converge_ledger_core::hash::Hash;
 use converge_ledger_core::limits::MAX_NUMBER;
 use converge_ledger_core::merkle::{Run, STORED_LEVELS};
+use pgrx::pg_sys;
 
 /// The history that this node holds stays; the branch that is kept aside is abandoned.
 pub fn keep_mine(ledger: &Ledger, case: &Case, reason: &str) -> Result<String, Failure> {
@@ -55,6 +56,7 @@ pub fn keep_theirs(ledger: &Ledger, case: &Case, reason: &str) -> Result<String,
     forget_derived(ledger, context, first);
     role::as_replica(|| {
         receive::put_back_branch(context, case.number, first)?;
+        receive::keep_rest(case.number)?;
         receive::settle_resolved(ledger, context)
     })?;
     close(case.number, Decision::KeepTheirs, reason)?;
@@ -70,8 +72,8 @@ pub fn keep_theirs(ledger: &Ledger, case: &Case, reason: &str) -> Result<String,
             format!("entries {first} to {last} of this node are abandoned and kept as an incident")
         }
     };
-    let theirs = go_on(ledger, case, abandoned, reason)?;
     let now = size(ledger, context)?;
+    let theirs = go_on(ledger, case, abandoned, reason)?;
     Ok(format!(
         "{mine}; the context goes on with the history of origin \"{}\" and has {now} entries{theirs}",
         case.origin
@@ -104,22 +106,44 @@ fn go_on(
         ));
     }
     let shown = known.map_or(0, |halted| halted.size).max(case.size);
-    if is_lost && shown > size(ledger, context)? {
+    let now = size(ledger, context)?;
+    // Where nobody has told how much there is, a peer has to be compared first.
+    if is_lost && (shown == 0 || shown > now) {
+        let until = match shown {
+            0 => String::from("a peer has been compared"),
+            _ => format!("peers have brought all {shown}"),
+        };
         let halted = store::Halted {
-            incident: case.number,
-            size: shown,
+            incident: await_rest(case, now + 1, shown)?,
+            size: shown.max(now),
             decision: Some(decision),
         };
         halted::halt(ledger, context, &halted);
-        return Ok(format!(
-            "; nothing is appended to it until peers have brought all {shown}"
-        ));
+        return Ok(format!("; nothing is appended to it until {until}"));
     }
     if is_lost {
         store::remove(ledger, context);
     }
     let record: Record = record(ledger, context, abandoned, reason)?;
     Ok(record.told())
+}
+
+/// Begins the incident that is open until the rest of this node's own history is back, from `first` on; returns its number.
+fn await_rest(case: &Case, first: i64, shown: i64) -> Result<i64, Failure> {
+    let mut fields = Fields([None; entry::COUNT]);
+    fields.0[entry::CONTEXT_ID - 1] = Some(write::text(&case.context));
+    fields.0[entry::ORIGIN - 1] = Some(write::text(&case.origin));
+    fields.0[entry::SEQUENCE - 1] = Some(pg_sys::Datum::from(first));
+    let mut evidence = serde_json::Map::new();
+    evidence.insert("size".to_owned(), shown.into());
+    evidence.insert("decision".to_owned(), Decision::KeepTheirs.as_str().into());
+    incident::write_down(New {
+        kind: Kind::Rollback,
+        fields: &fields,
+        reason: "the rest of a history of its own that this node was told to keep",
+        evidence,
+        source: "",
+    })
 }
 
 /// Removes what is stored about the tree from an entry on.

@@ -11,11 +11,10 @@ mod rollback;
 
 use crate::append::heads::with_heads;
 use crate::append::identity;
-use crate::incident::{call, column, Fields, Kind};
-use crate::ledger::{self, entry, Ledger};
+use crate::incident::{call, Kind};
+use crate::ledger::Ledger;
 use crate::receive;
 use crate::report::{self, Failure};
-use crate::store::scan::{Key, Row, Scan, Sight};
 use converge_ledger_core::hash::Hash;
 use converge_ledger_core::limits::MAX_NUMBER;
 use pgrx::pg_sys;
@@ -48,8 +47,9 @@ struct Case {
     context: String,
     kind: String,
     origin: String,
-    /// The first of its entries and the last that is kept here.
+    /// Sequence of its first entry.
     first: i64,
+    /// That of the last entry that is kept, 0 if none is.
     last: i64,
     leaf: Option<Hash>,
     lamport: i64,
@@ -147,7 +147,10 @@ fn find(number: i64) -> Result<Case, Failure> {
                 kind: row.get(2)?.unwrap_or_default(),
                 origin: row.get(3)?.unwrap_or_default(),
                 first,
-                last: row.get(5)?.unwrap_or(first).max(first),
+                last: row
+                    .get(5)?
+                    .unwrap_or(0)
+                    .max(leaf.as_ref().map_or(0, |_| first)),
                 leaf: leaf.as_deref().and_then(Hash::from_slice),
                 lamport: row.get(7)?.unwrap_or(0),
                 key: row.get(8)?.unwrap_or_default(),
@@ -253,53 +256,4 @@ fn record(
     let sequence = crate::append::resolve::record(ledger, context, abandoned, reason)?;
     receive::recorded(context, &abandoned, sequence)?;
     Ok(Record::Here(sequence))
-}
-
-/// Whether an administrator has accepted a damaged entry as it stands: `fields` are those of the row as an incident would have
-/// them. Any further change of the row is another damage.
-pub fn is_accepted(fields: &Fields) -> Result<bool, Failure> {
-    let tables = ledger::quarantine()?;
-    let context = fields.indexable(entry::CONTEXT_ID);
-    let keys = [
-        Key::Text(1, &context),
-        Key::Text(2, Kind::Corruption.as_str()),
-    ];
-    let Some(mut scan) = Scan::by_key_if_any(tables.incidents, Sight::Latest, &keys) else {
-        return Ok(false);
-    };
-    while let Some(row) = scan.next() {
-        let decision = row.text(column::RESOLUTION);
-        if decision.starts_with(Decision::KeepMine.as_str()) && is_same(&row, fields) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// Whether an incident is about exactly this row.
-fn is_same(row: &Row, fields: &Fields) -> bool {
-    let origin = fields.indexable(entry::ORIGIN);
-    let numbers = [
-        (column::SEQUENCE, entry::SEQUENCE),
-        (column::LAMPORT, entry::LAMPORT),
-        (column::APPENDED_AT, entry::APPENDED_AT),
-        (column::FORMAT, entry::FORMAT),
-    ];
-    let values = [
-        (column::KEY, entry::KEY),
-        (column::ID, entry::ID),
-        (column::PAYLOAD, entry::PAYLOAD),
-        (column::METADATA, entry::METADATA),
-        (column::SALT, entry::SALT),
-        (column::CONTENT_DIGEST, entry::CONTENT_DIGEST),
-    ];
-    let number = |datum: Option<pg_sys::Datum>| datum.map(|datum| datum.value());
-    numbers
-        .iter()
-        .all(|(at, of)| number(row.datum(*at)) == number(fields.0[of - 1]))
-        && values
-            .iter()
-            .all(|(at, of)| row.bytes(*at) == fields.bytes(*of))
-        && row.bytes(column::LEAF_HASH) == fields.indexable_leaf()
-        && row.text(column::ORIGIN) == origin
 }

@@ -33,12 +33,21 @@ pub fn put_back(
     let context = &case.context;
     let before = size(ledger, context)?;
     role::as_replica(|| {
-        receive::put_back_run(context, case.number, before + 1, u64::MAX)?;
+        if (case.first..=case.last).contains(&(before + 1)) {
+            receive::put_back_branch(context, case.number, before + 1)?;
+        }
         receive::settle_resolved(ledger, context)
     })?;
     let after = size(ledger, context)?;
-    let known = store::read(ledger, context, Sight::Latest).map_or(0, |halted| halted.size);
+    let noted = store::read(ledger, context, Sight::Latest);
+    let known = noted.as_ref().map_or(0, |halted| halted.size);
     let shown = known.max(case.size).max(case.last);
+    // A decision between two histories that has not been recorded yet still is to be.
+    let earlier = noted.and_then(|halted| halted.decision?.abandoned);
+    let decision = store::Decision {
+        abandoned: decision.abandoned.or(earlier),
+        ..decision
+    };
     // Written in any case: `clear` carries the decision out.
     let halted = Halted {
         incident: case.number,
@@ -61,9 +70,12 @@ pub fn put_back(
 
 /// This node goes on without them: they become another history of the context.
 pub fn keep_mine(ledger: &Ledger, case: &Case, reason: &str) -> Result<String, Failure> {
+    let halted = store::read(ledger, &case.context, Sight::Latest);
     store::remove(ledger, &case.context);
     close(case.number, Decision::KeepMine, reason)?;
-    let record = record(ledger, &case.context, case.leaf, reason)?;
+    // A decision that was waiting for them is recorded all the same.
+    let waiting = halted.and_then(|halted| halted.decision?.abandoned);
+    let record = record(ledger, &case.context, waiting.or(case.leaf), reason)?;
     Ok(format!(
         "the entries from {} on that peers have are abandoned, and this node may append{}",
         case.first,

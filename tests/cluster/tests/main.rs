@@ -27,6 +27,7 @@ mod receiving_races;
 mod reconcile;
 mod reconciler_process;
 mod replica_campaign;
+mod resolve;
 mod scrub;
 mod standby;
 mod takeover;
