@@ -1,6 +1,11 @@
 -- The scrub hashes stored entries anew, slice by slice. What a superuser changes behind the ledger's back becomes an incident of
 -- kind corruption, once; what is found sound again resolves it. It changes no entry.
 
+-- A database of its own: the scrub reads all contexts that there are.
+\set home :DBNAME
+create database regress_scrub;
+\c regress_scrub
+create extension converge_ledger;
 set client_min_messages = error;
 begin;
 insert into converge_ledger.entries (context_id, key, payload) select 'scrub a', 'facts', int4send(i) from generate_series(1, 5000) as i;
@@ -228,3 +233,6 @@ set local transaction_read_only = on;
 select ledger_scrub();
 \echo :LAST_ERROR_SQLSTATE
 rollback;
+\c :home
+set client_min_messages = error;
+drop database regress_scrub;

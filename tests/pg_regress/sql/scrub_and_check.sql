@@ -1,6 +1,11 @@
 -- What ledger_check calls a fault of the data, the scrub finds as well, at the same place; where the one finds nothing, neither does
 -- the other. The one exception: whether an $erase names an entry without content is a question to all that follows.
 
+-- A database of its own: the scrub reads all contexts that there are.
+\set home :DBNAME
+create database regress_scrub_and_check;
+\c regress_scrub_and_check
+create extension converge_ledger;
 set client_min_messages = error;
 begin;
 insert into converge_ledger.entries (context_id, payload) values ('scrub other', 'x');
@@ -93,3 +98,6 @@ create temp table trial as
 select count(*) as trials, sum(faults) > 100 as faults, string_agg(missed, '; ') as missed, sum(false_alarms) as false_alarms
   from trial, pg_temp.compare(change);
 rollback;
+\c :home
+set client_min_messages = error;
+drop database regress_scrub_and_check;
