@@ -58,6 +58,13 @@ create function converge_ledger.recorded_node() returns table (name text, is_thi
 comment on function converge_ledger.recorded_node() is
     'the name that this database has as a node, and whether it is the database that got it';
 
+-- Nor may they read connection strings.
+create function converge_ledger.has_peer() returns boolean
+    language c stable parallel restricted
+    as 'MODULE_PATHNAME', 'has_peer';
+comment on function converge_ledger.has_peer() is
+    'whether this database has a peer to compare itself with: an enabled subscription, or one that ledger_add_peer added';
+
 create function converge_ledger.replication_faults()
     returns table (context_id text, sequence bigint, kind text, detail text)
     language sql stable parallel unsafe
@@ -113,6 +120,17 @@ begin atomic
           from converge_ledger.pinned_origins o
          where not exists (select from subscription s where s.subname = o.subscription)
          group by o.subscription
+        union all
+        select 'peer',
+               'other databases follow this one, but it has no peer to compare itself with, and would not find out what it has lost; '
+               'SELECT ledger_add_peer(…) adds one of them'
+         where exists (
+                   select from pg_catalog.pg_replication_slots s
+                    where s.slot_type = 'logical' and s.plugin = 'pgoutput' and s.database = pg_catalog.current_database())
+           and exists (
+                   select from pg_catalog.pg_publication_rel r
+                    where r.prrelid = pg_catalog.to_regclass('converge_ledger.entries'))
+           and not converge_ledger.has_peer()
         union all
         select 'identity', pg_catalog.format(
                    'this database is not the one that appended as node "%s"; ledger_adopt_node lets it append', n.name)

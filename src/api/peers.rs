@@ -4,7 +4,7 @@ use super::administration::begin_writing;
 use super::tree::{check_reader, interrupts, last};
 use crate::function::{text, Answer, Arguments, Rows};
 use crate::ledger::{self, added_peer, entry, Ledger};
-use crate::peer::list::{self, Source};
+use crate::peer::list::{self, Among, Source};
 use crate::peer::{status, Problem};
 use crate::report;
 use crate::scratch::Scratch;
@@ -17,6 +17,7 @@ use pgrx::pg_sys;
 crate::sql_function!(peer_node_1);
 crate::sql_function!(peer_contexts_1);
 crate::sql_function!(peer_lags);
+crate::sql_function!(has_peer);
 crate::sql_function!(ledger_add_peer);
 crate::sql_function!(ledger_drop_peer);
 
@@ -79,6 +80,19 @@ fn peer_contexts_1(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
         });
     });
     rows.end()
+}
+
+fn has_peer(_fcinfo: pg_sys::FunctionCallInfo) -> Answer {
+    let Some(ledger) = ledger::for_checking() else {
+        return Ok(pg_sys::Datum::from(false));
+    };
+    check_reader(&ledger)?;
+    if ledger.added_peers.key == pg_sys::InvalidOid {
+        // That is a fault of its own.
+        return Ok(pg_sys::Datum::from(true));
+    }
+    let has_peer = !list::peers(&ledger, Among::Enabled).is_empty();
+    Ok(pg_sys::Datum::from(has_peer))
 }
 
 fn peer_lags(fcinfo: pg_sys::FunctionCallInfo) -> Answer {

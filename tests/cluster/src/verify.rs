@@ -26,7 +26,9 @@ const HEADS: &str = "
 const SUBTREES: &str =
     "SELECT context_id, level, index, bitcoin, rfc6962 FROM converge_ledger.subtrees";
 
-const FAULTS: &str = "SELECT context_id, sequence, kind, detail FROM ledger_check()";
+/// A node that others follow and that has no peer is as whole as any.
+const FAULTS: &str =
+    "SELECT context_id, sequence, kind, detail FROM ledger_check() WHERE kind <> 'peer'";
 
 /// What a verification went through, so that a test can see that it was not nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
