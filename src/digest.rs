@@ -61,6 +61,16 @@ pub fn heads(
     });
 }
 
+/// As [`heads`], of what is committed by now or was done by this transaction, whatever the active snapshot shows.
+pub fn heads_by_now(
+    ledger: &Ledger,
+    buckets: Buckets,
+    wanted: Option<&[u32]>,
+    with: impl FnMut(&str, i64, &Hash),
+) {
+    by_now(|| heads(ledger, buckets, wanted, with));
+}
+
 /// Fills the cache for contexts of which it has no row or an old one, of `most` at most. Says of how many: none if another
 /// transaction is at it, or has replaced entries.
 ///
@@ -77,30 +87,37 @@ pub fn own_refreshed(ledger: &Ledger, buckets: Buckets, most: u64) -> (Vec<Bucke
     }
     let mut digests = Digests::new(buckets);
     let mut refreshed = 0;
-    // The rows that an earlier call of the same statement wrote are to be seen too.
+    // With the lock held: whoever replaced entries has committed, and is seen, or waits.
+    by_now(|| {
+        each(
+            ledger,
+            |_| true,
+            |found| {
+                found.count(&mut digests);
+                if let Some((leaf, former)) = found.outdated.filter(|_| refreshed < most) {
+                    let entry = Entry {
+                        size: found.size,
+                        leaf,
+                        root: found.root,
+                    };
+                    digests::write(ledger, found.context, &entry, former);
+                    refreshed += 1;
+                }
+            },
+        );
+    });
+    (digests.finish().collect(), refreshed)
+}
+
+/// Reads under a snapshot of what is committed by now, and of what this transaction has written, also in the running statement.
+fn by_now(read: impl FnOnce()) {
     write::make_deletable();
     // SAFETY: the snapshot is copied and taken off again below; if PostgreSQL raises in between, the end of the (sub)transaction
-    // takes it off. It is taken with the lock held: whoever replaced entries has committed, and is seen, or waits.
+    // takes it off.
     unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot()) };
-    each(
-        ledger,
-        |_| true,
-        |found| {
-            found.count(&mut digests);
-            if let Some((leaf, former)) = found.outdated.filter(|_| refreshed < most) {
-                let entry = Entry {
-                    size: found.size,
-                    leaf,
-                    root: found.root,
-                };
-                digests::write(ledger, found.context, &entry, former);
-                refreshed += 1;
-            }
-        },
-    );
+    read();
     // SAFETY: takes off what was put there above.
     unsafe { pg_sys::PopActiveSnapshot() };
-    (digests.finish().collect(), refreshed)
 }
 
 /// Makes the cache forget one context, or all. Called in the transaction that replaces or removes judged entries, before or after.

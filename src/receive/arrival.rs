@@ -392,9 +392,11 @@ impl<'a> Arrival<'a> {
         if fork.sequence > self.entry.sequence {
             return false;
         }
-        // What was abandoned is not put back; and an owner's `$resolve` states which history it follows.
+        // What was abandoned is not put back, nor does a peer with this history have it; and an owner's `$resolve` states which
+        // one it follows.
         let states_history = !foreign && Successor::from(self.entry).states_history();
-        if fork.state != State::Open && (transaction::is_settling() || states_history) {
+        let follows = transaction::is_settling() || states_history || self.source.continues;
+        if fork.state != State::Open && follows {
             return false;
         }
         if foreign || self.owner.is_none() {

@@ -29,6 +29,8 @@ pub struct Source {
     pub node: Option<Rc<str>>,
     /// The node's identity is not confirmed: peers may bring back what it has lost.
     pub catches_up: bool,
+    /// It has proved that its history begins with the one that is here.
+    pub continues: bool,
 }
 
 /// Whether this process applies changes of a subscription.
@@ -54,13 +56,15 @@ impl Source {
         source
     }
 
-    /// A peer from which entries are fetched, as if its subscription had delivered them.
+    /// A peer from which entries are fetched, as if its subscription had delivered them; a comparison has shown that they
+    /// follow those that are here.
     pub fn named(ledger: &Ledger, name: &str, origins: Option<&[String]>) -> Source {
         Source {
             subscription: name.to_owned(),
             pins: origins.map(|origins| origins.iter().cloned().collect()),
             node: identity::known_name(ledger),
             catches_up: !identity::is_confirmed(ledger),
+            continues: true,
             ..Source::default()
         }
     }

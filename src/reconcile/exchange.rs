@@ -262,7 +262,8 @@ impl Exchange {
         let local = Rc::clone(&self.local);
         let wanted: Vec<u32> = self.differing.drain().collect();
         let mut own: HashMap<String, (i64, Hash)> = HashMap::new();
-        digest::heads(
+        // As its digests were, which a round of a session may have renewed since its statement began.
+        digest::heads_by_now(
             &local.ledger,
             local.buckets,
             Some(&wanted),

@@ -152,8 +152,11 @@ impl<'a> Context<'a> {
         if known > size {
             self.faults.missing(size + 1, known)?;
         }
-        if self.faults.found() == 0 && !trees::digest_is_right(self.ledger, self.name, size) {
-            self.faults.digest();
+        if !trees::digest_is_right(self.ledger, self.name, size) {
+            // Beside another fault it is a consequence, but peers go by it.
+            if self.faults.found() == 0 {
+                self.faults.digest();
+            }
             mends.add_digest(self.name);
         }
         self.faults.finish()?;

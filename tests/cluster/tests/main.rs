@@ -32,6 +32,7 @@ mod scrub;
 mod standby;
 mod takeover;
 mod tamper;
+mod tamper_campaign;
 mod terminate;
 mod topologies;
 mod unnamed_node;
