@@ -40,5 +40,5 @@ test-cluster: install ## crashes, dumps, standbys, privileges, tampering, on thr
 bench: install ## measure everything against its target, about 45 minutes; writes docs/benchmarks.md
 	@bench/run
 
-demo: install ## the main job on this machine's own package log
+demo: install ## the main job on this machine's own package log, then two nodes: damage that heals, a fork
 	@demo/run

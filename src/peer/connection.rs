@@ -27,11 +27,11 @@ pub struct Connection {
     library: Library,
     handle: NonNull<PgConn>,
     must_use_password: bool,
-    /// Bytes of rows of the running statement.
+    /// Bytes of rows of the running statement, and of those before it.
     received: usize,
-    /// Bytes that had come before the library read on, of the running statement and of all before it.
+    received_before: u64,
+    /// At most so many bytes have come since the last row that was whole.
     taken_in: usize,
-    taken_in_before: u64,
 }
 
 impl Connection {
@@ -70,8 +70,8 @@ impl Connection {
             handle,
             must_use_password: peer.must_use_password,
             received: 0,
+            received_before: 0,
             taken_in: 0,
-            taken_in_before: 0,
         };
         if connection.is_ok_or_connecting() {
             Ok(connection)
@@ -125,8 +125,8 @@ impl Connection {
     pub fn send(&mut self, statement: &CStr, parameters: &[CString]) -> Result<(), Problem> {
         let values: Vec<*const c_char> = parameters.iter().map(|it| it.as_ptr()).collect();
         let handle = self.handle.as_ptr();
-        self.received = 0;
-        self.taken_in_before += std::mem::take(&mut self.taken_in) as u64;
+        self.received_before += std::mem::take(&mut self.received) as u64;
+        self.taken_in = 0;
         // SAFETY: as many values as are said, C strings that the library copies; types null: the peer infers them; no lengths
         // and formats: all are text.
         unsafe {
@@ -160,7 +160,8 @@ impl Connection {
                 1 => true,
                 _ => return Err(self.failed()),
             };
-            // The library makes room for a row as large as the peer says it is, and holds it until it has come to its end.
+            // The library makes room for a row as large as the peer says it is, and holds it until it has come to its end. Of small
+            // rows it reads less than waits, which is then counted again: so the count begins anew with each row.
             self.taken_in += self.waiting_bytes();
             if self.taken_in > 2 * MAX_ANSWER_BYTES {
                 return Err(Problem::Answer("is too long"));
@@ -178,6 +179,7 @@ impl Connection {
                 };
                 match (self.library.result_status)(result.as_ptr()) {
                     SINGLE_TUPLE => {
+                        self.taken_in = 0;
                         self.received += row.bytes();
                         if self.received > MAX_ANSWER_BYTES {
                             return Err(Problem::Answer("is too long"));
@@ -211,9 +213,9 @@ impl Connection {
         }
     }
 
-    /// Bytes that have come on this connection.
+    /// Bytes of rows that have come on this connection.
     pub fn received_in_all(&self) -> u64 {
-        self.taken_in_before + self.taken_in as u64
+        self.received_before + self.received as u64
     }
 
     fn failed(&self) -> Problem {
@@ -273,14 +275,18 @@ impl Row<'_> {
             .map_err(|_| Problem::Answer("has a malformed number"))
     }
 
+    /// As many as its message has.
     fn bytes(&self) -> usize {
+        const HEADER: usize = 7;
+        const LENGTH: usize = 4;
         // SAFETY: as in `text`.
-        unsafe {
+        let fields: usize = unsafe {
             let result = self.result.as_ptr();
             (0..(self.library.number_of_fields)(result))
-                .map(|column| (self.library.get_length)(result, 0, column) as usize)
+                .map(|column| LENGTH + (self.library.get_length)(result, 0, column) as usize)
                 .sum()
-        }
+        };
+        HEADER + fields
     }
 
     fn refusal(&self) -> Option<Problem> {

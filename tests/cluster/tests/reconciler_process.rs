@@ -486,3 +486,15 @@ fn rounds_go_on_after_a_crash_and_under_another_launcher() {
     wait_for_rounds(&mut observer, "ledger", 20);
     verify_ledger(&mut server.connect());
 }
+
+#[test]
+fn a_node_without_peers_stores_the_roots_that_its_replicas_ask_for() {
+    let server = Server::start(reconciling("50ms"));
+    let mut client = server.connect();
+    append(&mut client, "context", "fact").expect("it may append");
+    let statement = "SELECT EXISTS (SELECT FROM converge_ledger.digests WHERE context_id = 'context' AND size = 1)";
+    wait_until("the root is stored", || {
+        client.query_one(statement, &[]).expect("digests").get(0)
+    });
+    verify_ledger(&mut client);
+}
