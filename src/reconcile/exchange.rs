@@ -6,6 +6,7 @@ use super::question::{self, PeerRow, Piece, Question, What};
 use super::work::{self, Work};
 use super::{Line, Local};
 use crate::digest;
+use crate::ledger::entry;
 use crate::peer::status::{who, Node};
 use crate::peer::{Conversation, Problem, Row, Statement};
 use crate::report::Failure;
@@ -303,6 +304,24 @@ impl Exchange {
                     _ => return size,
                 }
             }
+        })
+    }
+
+    /// The first entries that are missing here among those from `from` to `to`.
+    pub(super) fn missing_run(&self, context: &str, from: i64, to: i64) -> Option<(i64, i64)> {
+        Scratch::new().during(|| {
+            let ledger = &self.local.ledger;
+            let mut expected = from;
+            let mut scan = entries::range(ledger, context, from, to, Sight::Latest);
+            while let Some(row) = scan.next() {
+                pgrx::check_for_interrupts!();
+                let sequence = row.int8(entry::SEQUENCE);
+                if sequence > expected {
+                    return Some((expected, sequence - 1));
+                }
+                expected = sequence + 1;
+            }
+            (expected <= to).then_some((expected, to))
         })
     }
 

@@ -152,8 +152,10 @@ pub fn run(which: Which) -> Result<Vec<Line>, Failure> {
     let mut round: Round<Exchange> = Round::new()?;
     let mut numbers: Vec<String> = Vec::new();
     let mut is_first = true;
+    let mut looked_at = Instant::now();
     loop {
-        if is_first || matches!(which, Which::Due(_)) {
+        if is_first || (matches!(which, Which::Due(_)) && looked_at.elapsed() >= TURN) {
+            looked_at = Instant::now();
             let begun = begin_due(&ledger, which, &mut round, &mut talking, &mut numbers)?;
             if is_first && begun == 0 {
                 if let Which::Now(Some(subscription)) = which {

@@ -73,8 +73,14 @@ impl Fetch {
                 return Ok(None);
             }
         }
-        if self.stopped.is_none() && self.asked_at == self.next {
-            self.stopped = Some(format!("the peer does not give entry {}", self.next));
+        // Behind a gap there may be entries that nobody has judged yet; they need not come again.
+        let missing = exchange.missing_run(&self.context, self.next, self.last);
+        let (first, last) = missing.unwrap_or((self.last + 1, self.last));
+        if self.stopped.is_none() {
+            self.next = first;
+            if self.asked_at == first {
+                self.stopped = Some(format!("the peer does not give entry {first}"));
+            }
         }
         if self.stopped.is_some() || self.next > self.last {
             let finding = "missing here";
@@ -88,13 +94,10 @@ impl Fetch {
             }
             return Ok(None);
         }
-        self.asked_at = self.next;
+        self.asked_at = first;
         Ok(Some(question::ask(&[Question {
             context: Rc::clone(&self.context),
-            what: What::Entries {
-                first: self.next,
-                last: self.last,
-            },
+            what: What::Entries { first, last },
         }])))
     }
 
@@ -138,6 +141,9 @@ impl Fetch {
             Ok(placed) => {
                 self.placed += placed;
                 exchange.report.repaired += placed;
+                if placed == 0 {
+                    self.stop_if_refused(exchange, &rows);
+                }
             }
             Err(why) => {
                 self.next = rows.first().map_or(self.next, |row| row.sequence);
@@ -146,6 +152,18 @@ impl Fetch {
         }
         (exchange.local.between)();
         Ok(())
+    }
+
+    /// What was not accepted is in an incident by now; what follows it would be too.
+    fn stop_if_refused(&mut self, exchange: &Exchange, rows: &[PeerRow]) {
+        let range = rows.first().zip(rows.last());
+        let refused = range.and_then(|(first, last)| {
+            exchange.missing_run(&self.context, first.sequence, last.sequence)
+        });
+        if let Some((first, _)) = refused {
+            self.next = first;
+            self.stopped = Some(format!("entry {first} was not accepted"));
+        }
     }
 }
 
