@@ -25,7 +25,7 @@ pub fn attempt<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, String
         pg_sys::BeginInternalSubTransaction(std::ptr::null());
         pg_sys::MemoryContextSwitchTo(context);
         let done = PgTryBuilder::new(AssertUnwindSafe(|| work().map_err(Caught::Failed)))
-            .catch_others(|cause| Err(Caught::Raised(cause)))
+            .catch_others(|cause| Err(Caught::Raised(Box::new(cause))))
             .execute();
         pg_sys::MemoryContextSwitchTo(context);
         match done {
@@ -37,7 +37,7 @@ pub fn attempt<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, String
         done.map_err(|caught| match caught {
             Caught::Failed(failure) => failure.reason(),
             Caught::Raised(cause) => {
-                let (code, message) = match &cause {
+                let (code, message) = match &*cause {
                     CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => {
                         (report.sql_error_code(), report.message().to_owned())
                     }
@@ -56,5 +56,5 @@ pub fn attempt<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, String
 
 enum Caught {
     Failed(Failure),
-    Raised(CaughtError),
+    Raised(Box<CaughtError>),
 }

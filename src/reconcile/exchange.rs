@@ -93,7 +93,7 @@ struct Active {
 enum Received {
     Nothing,
     Hashes(Vec<Option<Hash>>),
-    Row(PeerRow),
+    Row(Box<PeerRow>),
     Unusable,
 }
 

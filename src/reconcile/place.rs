@@ -67,6 +67,9 @@ pub enum Restored {
     SoundAlready,
 }
 
+/// A row that was to be restored, and what became of it, or why it was not.
+pub type Done = (i64, Result<Restored, String>);
+
 /// The columns of an entry that holds; `whole`: with its content, else with the digest of it.
 fn fields(context: &str, row: &PeerRow, entry: &Entry, whole: bool) -> Result<Fields, Failure> {
     let mut fields = Fields([None; entry::COUNT]);
@@ -129,7 +132,7 @@ pub fn restore(
     exchange: &Exchange,
     context: &str,
     rows: &[(Wanted, PeerRow)],
-) -> Result<Vec<(i64, Result<Restored, String>)>, Failure> {
+) -> Result<Vec<Done>, Failure> {
     let ledger = exchange.local.ledger;
     if !(lock::try_enter(&ledger) && lock::try_context(context)) {
         return Ok(each(rows, BUSY));
@@ -153,7 +156,7 @@ pub fn restore(
     Ok(done)
 }
 
-fn each(rows: &[(Wanted, PeerRow)], why: &str) -> Vec<(i64, Result<Restored, String>)> {
+fn each(rows: &[(Wanted, PeerRow)], why: &str) -> Vec<Done> {
     let failed = |(wanted, _): &(Wanted, PeerRow)| (wanted.sequence, Err(why.to_owned()));
     rows.iter().map(failed).collect()
 }
@@ -163,7 +166,7 @@ fn restore_all(
     context: &str,
     rows: &[(Wanted, PeerRow)],
     former: &Former,
-) -> Result<Vec<(i64, Result<Restored, String>)>, Failure> {
+) -> Result<Vec<Done>, Failure> {
     let ledger = exchange.local.ledger;
     write::make_deletable();
     let mut inserter = Inserter::open_quietly(&ledger)?;
@@ -291,7 +294,7 @@ fn remove(ledger: &Ledger, context: &str, sequence: i64) {
 }
 
 /// Removes what was derived from rows that were replaced.
-fn forget_derived(ledger: &Ledger, context: &str, done: &[(i64, Result<Restored, String>)]) {
+fn forget_derived(ledger: &Ledger, context: &str, done: &[Done]) {
     let restored = done
         .iter()
         .filter(|(_, result)| matches!(result, Ok(Restored::Restored)));
@@ -319,11 +322,7 @@ fn forget_derived(ledger: &Ledger, context: &str, done: &[(i64, Result<Restored,
 }
 
 /// Resolves the incidents of which nothing is left, and begins one for rows that could not be restored.
-fn resolve(
-    exchange: &Exchange,
-    context: &str,
-    done: &[(i64, Result<Restored, String>)],
-) -> Result<(), Failure> {
+fn resolve(exchange: &Exchange, context: &str, done: &[Done]) -> Result<(), Failure> {
     let ledger = &exchange.local.ledger;
     let resolution = format!("{RESTORED} \"{}\"", exchange.source);
     let (mut sound, mut failed) = (HashSet::new(), HashSet::new());

@@ -70,7 +70,7 @@ pub fn read(row: &Row) -> Result<(usize, Piece), Problem> {
         return Ok((
             number,
             match row.text(2)? {
-                Some(_) => Piece::Entry(PeerRow::read(row)?),
+                Some(_) => Piece::Entry(Box::new(PeerRow::read(row)?)),
                 None => Piece::Hashes(None),
             },
         ));
@@ -92,7 +92,7 @@ pub fn read(row: &Row) -> Result<(usize, Piece), Problem> {
 pub enum Piece {
     /// None where the peer cannot compute them.
     Hashes(Option<Vec<Option<Hash>>>),
-    Entry(PeerRow),
+    Entry(Box<PeerRow>),
 }
 
 /// An entry as a peer has it. Nothing of it has been checked.

@@ -60,10 +60,10 @@ pub fn take(exchange: &mut Exchange, piece: Piece) -> Result<(), Problem> {
         return Ok(());
     };
     let taken = match &mut work {
-        Work::Fetch(fetch) => fetch.take(exchange, row),
-        Work::Restore(restore) => restore.take(exchange, row),
+        Work::Fetch(fetch) => fetch.take(exchange, *row),
+        Work::Restore(restore) => restore.take(exchange, *row),
         Work::Witness(witness) => {
-            witness.take(row);
+            witness.take(*row);
             Ok(())
         }
     };

@@ -20,7 +20,7 @@ pub struct Restore {
     begun: bool,
     /// Whether the peer has given one of those that it was asked for last.
     received: bool,
-    done: Vec<(i64, Result<place::Restored, String>)>,
+    done: Vec<place::Done>,
 }
 
 impl Restore {
