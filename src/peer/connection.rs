@@ -13,6 +13,13 @@ use std::ptr::{null, null_mut, NonNull};
 /// An answer may have so many bytes. It is read row by row and never held as a whole.
 const MAX_ANSWER_BYTES: usize = 1 << 28;
 
+/// What a peer says beside rows, and before it is ready, may have so many bytes: the library keeps some of it for as long as the
+/// connection lasts.
+const MAX_ASIDE_BYTES: usize = 1 << 20;
+
+/// So much is shown of what a peer or the library says.
+const MAX_MESSAGE_CHARACTERS: usize = 500;
+
 /// What a step has to wait for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Step {
@@ -29,6 +36,8 @@ pub struct Connection {
     must_use_password: bool,
     /// Bytes of rows of the running statement.
     received: usize,
+    /// Bytes of rows as they came, of all statements.
+    accounted: u64,
     /// Bytes that had come before the library read on, of the running statement and of all before it.
     taken_in: usize,
     taken_in_before: u64,
@@ -70,9 +79,15 @@ impl Connection {
             handle,
             must_use_password: peer.must_use_password,
             received: 0,
+            accounted: 0,
             taken_in: 0,
             taken_in_before: 0,
         };
+        // What a peer remarks, from the very beginning, would otherwise go to the server's standard error.
+        // SAFETY: a valid handle; a function of this library, which is never unloaded.
+        unsafe {
+            (library.set_notice_receiver)(handle.as_ptr(), ignore_notice, null_mut());
+        }
         if connection.is_ok_or_connecting() {
             Ok(connection)
         } else {
@@ -96,7 +111,11 @@ impl Connection {
     /// Goes on connecting, once the socket is ready for what the last step waited for.
     pub fn connect(&mut self) -> Result<Step, Problem> {
         let handle = self.handle.as_ptr();
-        // SAFETY: as above; the notice receiver is a function of this library, which is never unloaded.
+        self.taken_in += self.waiting_bytes();
+        if self.taken_in > MAX_ASIDE_BYTES {
+            return Err(Problem::Answer("is too long"));
+        }
+        // SAFETY: as above.
         unsafe {
             match (self.library.connect_poll)(handle) {
                 POLLING_FAILED => Err(self.failed()),
@@ -112,8 +131,6 @@ impl Connection {
                     {
                         return Err(Problem::PasswordRequired);
                     }
-                    // What a peer remarks would otherwise go to the server's standard error.
-                    (self.library.set_notice_receiver)(handle, ignore_notice, null_mut());
                     Ok(Step::Done)
                 }
                 _ => Ok(Step::Write),
@@ -170,6 +187,7 @@ impl Connection {
             }
             while (self.library.is_busy)(handle) == 0 {
                 let Some(result) = NonNull::new((self.library.get_result)(handle)) else {
+                    self.check_aside()?;
                     return Ok(Step::Done);
                 };
                 let row = Row {
@@ -179,6 +197,7 @@ impl Connection {
                 match (self.library.result_status)(result.as_ptr()) {
                     SINGLE_TUPLE => {
                         self.received += row.bytes();
+                        self.accounted += row.bytes_on_the_way();
                         if self.received > MAX_ANSWER_BYTES {
                             return Err(Problem::Answer("is too long"));
                         }
@@ -188,11 +207,36 @@ impl Connection {
                     _ => return Err(row.refusal().unwrap_or_else(|| self.failed())),
                 }
             }
+            self.forget_notifications();
             Ok(if unsent {
                 Step::ReadOrWrite
             } else {
                 Step::Read
             })
+        }
+    }
+
+    /// Errors where a peer has said much that is no row. Called at the end of a statement, when nothing is half read.
+    fn check_aside(&self) -> Result<(), Problem> {
+        let aside = self.received_in_all().saturating_sub(self.accounted);
+        // Encryption adds a little to everything.
+        if aside > MAX_ASIDE_BYTES as u64 + self.accounted / 8 {
+            return Err(Problem::Answer("is too long"));
+        }
+        Ok(())
+    }
+
+    /// Frees what the library has kept of notifications, for which nobody asked.
+    fn forget_notifications(&self) {
+        // SAFETY: as above; each notification is given back once.
+        unsafe {
+            loop {
+                let notification = (self.library.notifies)(self.handle.as_ptr());
+                if notification.is_null() {
+                    return;
+                }
+                (self.library.freemem)(notification);
+            }
         }
     }
 
@@ -283,6 +327,13 @@ impl Row<'_> {
         }
     }
 
+    /// As the protocol sends it: each value after its length, the row after its kind, length and number of values.
+    fn bytes_on_the_way(&self) -> u64 {
+        // SAFETY: as in `text`.
+        let columns = unsafe { (self.library.number_of_fields)(self.result.as_ptr()) };
+        self.bytes() as u64 + 4 * columns.max(0) as u64 + 7
+    }
+
     fn refusal(&self) -> Option<Problem> {
         // SAFETY: a field is null or a C string that lives until the result is cleared.
         let field = |code| unsafe {
@@ -290,7 +341,7 @@ impl Row<'_> {
             (!field.is_null()).then(|| CStr::from_ptr(field).to_string_lossy().into_owned())
         };
         Some(Problem::Refused {
-            sqlstate: field(SQLSTATE)?,
+            sqlstate: field(SQLSTATE).filter(|code| is_sqlstate(code))?,
             message: one_line(&field(MESSAGE_PRIMARY)?),
         })
     }
@@ -305,8 +356,27 @@ impl Drop for Row<'_> {
 
 extern "C" fn ignore_notice(_argument: *mut c_void, _result: *const PgResult) {}
 
+/// Whether a peer's code is one: five digits or capital letters.
+fn is_sqlstate(code: &str) -> bool {
+    let may_stand = |byte: u8| byte.is_ascii_digit() || byte.is_ascii_uppercase();
+    code.len() == 5 && code.bytes().all(may_stand)
+}
+
+/// A message fit to be shown: one line of bounded length, without what would steer a terminal.
 fn one_line(message: &str) -> String {
-    message.split_whitespace().collect::<Vec<_>>().join(" ")
+    let words =
+        message.split(|character: char| character.is_whitespace() || character.is_control());
+    let mut line = String::new();
+    for word in words.filter(|word| !word.is_empty()) {
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.extend(word.chars().take(MAX_MESSAGE_CHARACTERS));
+        if line.len() >= MAX_MESSAGE_CHARACTERS {
+            return line.chars().take(MAX_MESSAGE_CHARACTERS).collect();
+        }
+    }
+    line
 }
 
 /// Refuses a connection string without a password where one must be used: else it could use what the server's own account may do
