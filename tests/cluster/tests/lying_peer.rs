@@ -1,0 +1,1 @@
+//! Peers whose functions lie.
