@@ -38,8 +38,8 @@ pub struct Connection {
     received: usize,
     /// Bytes of rows as they came, of all statements.
     accounted: u64,
-    /// Bytes that had come before the library read on, of the running statement and of all before it.
-    taken_in: usize,
+    /// Bytes that the library has taken in, and how many of them before the running statement.
+    taken_in: u64,
     taken_in_before: u64,
 }
 
@@ -111,13 +111,16 @@ impl Connection {
     /// Goes on connecting, once the socket is ready for what the last step waited for.
     pub fn connect(&mut self) -> Result<Step, Problem> {
         let handle = self.handle.as_ptr();
-        self.taken_in += self.waiting_bytes();
-        if self.taken_in > MAX_ASIDE_BYTES {
+        let waiting = self.waiting_bytes();
+        if self.taken_in > MAX_ASIDE_BYTES as u64 {
             return Err(Problem::Answer("is too long"));
         }
         // SAFETY: as above.
+        let polled = unsafe { (self.library.connect_poll)(handle) };
+        self.count(waiting);
+        // SAFETY: as above.
         unsafe {
-            match (self.library.connect_poll)(handle) {
+            match polled {
                 POLLING_FAILED => Err(self.failed()),
                 POLLING_READING => Ok(Step::Read),
                 POLLING_OK => {
@@ -143,7 +146,7 @@ impl Connection {
         let values: Vec<*const c_char> = parameters.iter().map(|it| it.as_ptr()).collect();
         let handle = self.handle.as_ptr();
         self.received = 0;
-        self.taken_in_before += std::mem::take(&mut self.taken_in) as u64;
+        self.taken_in_before = self.taken_in;
         // SAFETY: as many values as are said, C strings that the library copies; types null: the peer infers them; no lengths
         // and formats: all are text.
         unsafe {
@@ -178,13 +181,14 @@ impl Connection {
                 _ => return Err(self.failed()),
             };
             // The library makes room for a row as large as the peer says it is, and holds it until it has come to its end.
-            self.taken_in += self.waiting_bytes();
-            if self.taken_in > 2 * MAX_ANSWER_BYTES {
+            if self.taken_in - self.taken_in_before > MAX_ANSWER_BYTES as u64 * 3 / 2 {
                 return Err(Problem::Answer("is too long"));
             }
+            let waiting = self.waiting_bytes();
             if (self.library.consume_input)(handle) == 0 {
                 return Err(self.failed());
             }
+            self.count(waiting);
             while (self.library.is_busy)(handle) == 0 {
                 let Some(result) = NonNull::new((self.library.get_result)(handle)) else {
                     self.check_aside()?;
@@ -240,8 +244,20 @@ impl Connection {
         }
     }
 
+    /// Counts what the library has taken in, after it did; `waiting`: how many bytes there were before. More may have come meanwhile, and it
+    /// takes only so many at a time.
+    fn count(&mut self, waiting: u64) {
+        const LEAST: u64 = 8_192;
+        let left = self.waiting_bytes();
+        self.taken_in = match self.socket().and_then(arrived_bytes) {
+            Some(arrived) => self.taken_in.max(arrived.saturating_sub(left)),
+            // No TCP, or another system: at least so many.
+            None => self.taken_in + waiting.saturating_sub(left).max(waiting.min(LEAST)),
+        };
+    }
+
     /// How many bytes the socket holds.
-    fn waiting_bytes(&self) -> usize {
+    fn waiting_bytes(&self) -> u64 {
         let Some(socket) = self.socket() else {
             return 0;
         };
@@ -249,7 +265,7 @@ impl Connection {
         // SAFETY: an open socket, and a number for the answer.
         let asked = unsafe { libc::ioctl(socket, libc::FIONREAD, &mut waiting) };
         if asked == 0 {
-            waiting.max(0) as usize
+            waiting.max(0) as u64
         } else {
             0
         }
@@ -257,13 +273,17 @@ impl Connection {
 
     /// Bytes that have come on this connection.
     pub fn received_in_all(&self) -> u64 {
-        self.taken_in_before + self.taken_in as u64
+        self.taken_in.max(self.accounted)
     }
 
     fn failed(&self) -> Problem {
         // SAFETY: as above; the message lives as long as the connection, and is copied.
         let message = unsafe { CStr::from_ptr((self.library.error_message)(self.handle.as_ptr())) };
-        Problem::Connection(one_line(&message.to_string_lossy()))
+        let message = one_line(&message.to_string_lossy());
+        Problem::Connection(match message.is_empty() {
+            true => "it does not keep to the protocol".to_owned(),
+            false => message,
+        })
     }
 }
 
@@ -351,6 +371,34 @@ impl Drop for Row<'_> {
     fn drop(&mut self) {
         // SAFETY: cleared once, here.
         unsafe { (self.library.clear)(self.result.as_ptr()) };
+    }
+}
+
+/// How many bytes have arrived on a socket, if it is one of TCP and the system counts them.
+fn arrived_bytes(socket: pg_sys::pgsocket) -> Option<u64> {
+    #[cfg(target_os = "linux")]
+    {
+        /// Place of `tcpi_bytes_received` in the structure `tcp_info`, in words of eight bytes.
+        const RECEIVED: usize = 16;
+        let mut info = [0_u64; 32];
+        let mut length = size_of_val(&info) as libc::socklen_t;
+        // SAFETY: an open socket, and room for as many bytes as are said; the system fills in at most those, and how many.
+        let asked = unsafe {
+            libc::getsockopt(
+                socket,
+                libc::IPPROTO_TCP,
+                libc::TCP_INFO,
+                info.as_mut_ptr().cast(),
+                &mut length,
+            )
+        };
+        let is_there = length as usize >= (RECEIVED + 1) * size_of::<u64>();
+        (asked == 0 && is_there).then(|| info[RECEIVED])
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = socket;
+        None
     }
 }
 

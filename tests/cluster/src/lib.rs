@@ -37,7 +37,7 @@ pub use replication::{
     Subscription,
 };
 pub use seed::seeded;
-pub use server::{kill_process, Options, Server, Shutdown};
+pub use server::{kill_process, peak_memory, Options, Server, Shutdown};
 pub use skip::skip;
 pub use verify::{fingerprint, recompute, verify_ledger, Summary};
 pub use wait::{wait_or, wait_until, PATIENCE};

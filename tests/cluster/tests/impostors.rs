@@ -2,12 +2,12 @@
 //! keeps the other peers waiting.
 
 use converge_ledger_cluster::{
-    append, backend_pid, conninfo, fingerprint, mesh, node, node_options, preloaded, refused,
-    wait_or, wait_until, wait_until_equal, Impostor, Options, Server, Shutdown, Values, Wire,
+    append, backend_pid, conninfo, fingerprint, mesh, node, node_options, peak_memory, preloaded,
+    refused, wait_or, wait_until, wait_until_equal, Impostor, Options, Server, Shutdown, Values,
+    Wire,
 };
 use postgres::error::SqlState;
 use postgres::Client;
-use std::fs;
 use std::io::Result;
 use std::time::{Duration, Instant};
 
@@ -80,14 +80,6 @@ fn until(wire: &mut Wire, statement: usize) -> Result<()> {
         wire.answer(columns, &rows)?;
     }
     wire.statement()
-}
-
-/// Peak of the memory of a process so far, in MB.
-fn peak_memory(pid: i32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
-    let kilobytes = line.and_then(|line| line.split_whitespace().nth(1));
-    kilobytes.expect("a peak").parse::<u64>().expect("a number") / 1024
 }
 
 /// Runs a round in a session; gives what is said of peers that gave no answer, and how much memory it took.

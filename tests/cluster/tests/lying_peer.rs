@@ -5,8 +5,8 @@
 
 use crate::reconcile::{behind_triggers, Line};
 use converge_ledger_cluster::{
-    append, backend_pid, conninfo, fingerprint, mesh, node, node_options, refused, verify_ledger,
-    wait_until, wait_until_equal, Server,
+    append, backend_pid, conninfo, fingerprint, mesh, node, node_options, peak_memory, refused,
+    subscribe, verify_ledger, wait_until, wait_until_equal, Server, Subscription,
 };
 use converge_ledger_core::{Content, Entry};
 use postgres::error::SqlState;
@@ -138,7 +138,7 @@ const LIES: &[(Function, &str)] = &[
     (Digests, "SELECT -1, 1::bigint, sha256('x')"),
     (Digests, "SELECT 2147483647, 1::bigint, sha256('x')"),
     (Digests, "SELECT 0, 1::bigint, '\\x'::bytea"),
-    (Digests, "SELECT 0, 1::bigint, sha256('x') FROM generate_series(1, 100000000)"),
+    (Digests, "SELECT 0, 1::bigint, sha256('x') FROM generate_series(1, 1000000)"),
     (Digests, "BEGIN RAISE EXCEPTION USING ERRCODE = 'XX001', MESSAGE = E'\\x1b[2J' || repeat('x', 100000); END"),
     (Heads, "SELECT context_id, size, sha256('x') FROM honest.heads(buckets, wanted)"),
     (Heads, "SELECT context_id, size, '\\x00'::bytea FROM honest.heads(buckets, wanted)"),
@@ -159,7 +159,7 @@ const LIES: &[(Function, &str)] = &[
     (Heads, "SELECT context_id || '''; DROP TABLE x', size, rfc6962 FROM honest.heads(buckets, wanted)"),
     (Heads, "SELECT context_id, size + n % 2, sha256(n::text::bytea) FROM honest.heads(buckets, wanted), generate_series(1, 10) n"),
     (Heads, "SELECT 'made up ' || n, 5::bigint, sha256('x') FROM generate_series(1, 300) n"),
-    (Heads, "SELECT 'c', 1::bigint, sha256('x') FROM generate_series(1, 100000000)"),
+    (Heads, "SELECT 'c', 1::bigint, sha256('x') FROM generate_series(1, 1000000)"),
     (Answer, hashes!("null")),
     (Answer, hashes!("'\\x'::bytea")),
     (Answer, hashes!("'\\x00'::bytea")),
@@ -633,6 +633,64 @@ fn rounds_at_once_tell_of_a_thing_once() {
     let twice: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
     assert_eq!(twice, [""; 0]);
     assert_no_crash(&victim);
+}
+
+#[test]
+fn what_an_honest_peer_sends_is_counted_and_fits() {
+    let (liar, victim) = (liar(), node("victim", node_options()));
+    liar.run("INSERT INTO converge_ledger.entries (context_id, key, payload) SELECT 'many', 'k', 'x' FROM generate_series(1, 150000)");
+    liar.run(
+        "SELECT ledger_append('large', 'k', convert_to(repeat(md5(n::text), 40000), 'UTF8')) FROM generate_series(1, 60) AS n",
+    );
+    let how = Subscription {
+        options: Some("copy_data = false"),
+        ..Subscription::default()
+    };
+    subscribe(&victim, "victim_from_liar", &liar, how);
+    let mut client = victim.connect();
+    let pid = backend_pid(&mut client);
+    client
+        .execute("SELECT ledger_check()", &[])
+        .expect("checked");
+    let before = peak_memory(pid);
+    let rows = client
+        .query(
+            "SELECT context_id, finding, action, detail FROM ledger_reconcile() ORDER BY 1",
+            &[],
+        )
+        .expect("a round");
+    let lines: Vec<String> = rows
+        .iter()
+        .map(|row| {
+            (0..4)
+                .map(|at| row.get::<_, &str>(at))
+                .collect::<Vec<_>>()
+                .join(", ")
+        })
+        .collect();
+    println!("{lines:#?}");
+    let memory = peak_memory(pid) - before;
+    let bytes: i64 = client
+        .query_one("SELECT bytes FROM converge_ledger.peer_rounds", &[])
+        .expect("a round")
+        .get(0);
+    println!("{bytes} bytes, {memory} MB");
+    wait_until_equal(&[&liar, &victim]);
+    // 150,000 rows of some 200 bytes, and 77 MB of payload as digits.
+    assert!((170_000_000..250_000_000).contains(&bytes), "{bytes}");
+    assert!(memory < 250, "{memory} MB");
+    // Many small rows fit as well, however fast they come.
+    Digests.replace(
+        &liar,
+        "SELECT 0, 1::bigint, sha256('x') FROM generate_series(1, 1500000)",
+    );
+    assert_eq!(reconcile(&victim), []);
+    let bytes: i64 = client
+        .query_one("SELECT bytes FROM converge_ledger.peer_rounds", &[])
+        .expect("a round")
+        .get(0);
+    println!("{bytes} bytes");
+    assert!((120_000_000..200_000_000).contains(&bytes), "{bytes}");
 }
 
 #[test]
