@@ -64,8 +64,10 @@ pub fn ask(questions: &[Question]) -> Statement {
 
 /// A row of the answer: to which question, counted from 0, and what it says.
 pub fn read(row: &Row) -> Result<(usize, Piece), Problem> {
-    let number = usize::try_from(row.number(0)? - 1)
-        .map_err(|_| Problem::Answer("is to another question"))?;
+    let number = row.number(0)?.checked_sub(1);
+    let number = number
+        .and_then(|number| usize::try_from(number).ok())
+        .ok_or(Problem::Answer("is to another question"))?;
     let Some(hashes) = row.text(1)? else {
         return Ok((
             number,
