@@ -13,6 +13,13 @@ use std::ptr::{null, null_mut, NonNull};
 /// An answer may have so many bytes. It is read row by row and never held as a whole.
 const MAX_ANSWER_BYTES: usize = 1 << 28;
 
+/// What a peer says beside rows, and before it is ready, may have so many bytes: the library keeps some of it for as long as the
+/// connection lasts.
+const MAX_ASIDE_BYTES: usize = 1 << 20;
+
+/// So much is shown of what a peer or the library says.
+const MAX_MESSAGE_CHARACTERS: usize = 500;
+
 /// What a step has to wait for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Step {
@@ -27,11 +34,13 @@ pub struct Connection {
     library: Library,
     handle: NonNull<PgConn>,
     must_use_password: bool,
-    /// Bytes of rows of the running statement, and of those before it.
+    /// Bytes of rows of the running statement.
     received: usize,
-    received_before: u64,
-    /// At most so many bytes have come since the last row that was whole.
-    taken_in: usize,
+    /// Bytes of rows of all statements.
+    accounted: u64,
+    /// Bytes that the library has taken in, and how many of them before the running statement.
+    taken_in: u64,
+    taken_in_before: u64,
 }
 
 impl Connection {
@@ -70,9 +79,15 @@ impl Connection {
             handle,
             must_use_password: peer.must_use_password,
             received: 0,
-            received_before: 0,
+            accounted: 0,
             taken_in: 0,
+            taken_in_before: 0,
         };
+        // What a peer remarks, from the very beginning, would otherwise go to the server's standard error.
+        // SAFETY: a valid handle; a function of this library, which is never unloaded.
+        unsafe {
+            (library.set_notice_receiver)(handle.as_ptr(), ignore_notice, null_mut());
+        }
         if connection.is_ok_or_connecting() {
             Ok(connection)
         } else {
@@ -96,9 +111,16 @@ impl Connection {
     /// Goes on connecting, once the socket is ready for what the last step waited for.
     pub fn connect(&mut self) -> Result<Step, Problem> {
         let handle = self.handle.as_ptr();
-        // SAFETY: as above; the notice receiver is a function of this library, which is never unloaded.
+        let waiting = self.waiting_bytes();
+        if self.taken_in > MAX_ASIDE_BYTES as u64 {
+            return Err(Problem::Answer("is too long"));
+        }
+        // SAFETY: as above.
+        let polled = unsafe { (self.library.connect_poll)(handle) };
+        self.count(waiting);
+        // SAFETY: as above.
         unsafe {
-            match (self.library.connect_poll)(handle) {
+            match polled {
                 POLLING_FAILED => Err(self.failed()),
                 POLLING_READING => Ok(Step::Read),
                 POLLING_OK => {
@@ -112,8 +134,6 @@ impl Connection {
                     {
                         return Err(Problem::PasswordRequired);
                     }
-                    // What a peer remarks would otherwise go to the server's standard error.
-                    (self.library.set_notice_receiver)(handle, ignore_notice, null_mut());
                     Ok(Step::Done)
                 }
                 _ => Ok(Step::Write),
@@ -125,8 +145,8 @@ impl Connection {
     pub fn send(&mut self, statement: &CStr, parameters: &[CString]) -> Result<(), Problem> {
         let values: Vec<*const c_char> = parameters.iter().map(|it| it.as_ptr()).collect();
         let handle = self.handle.as_ptr();
-        self.received_before += std::mem::take(&mut self.received) as u64;
-        self.taken_in = 0;
+        self.received = 0;
+        self.taken_in_before = self.taken_in;
         // SAFETY: as many values as are said, C strings that the library copies; types null: the peer infers them; no lengths
         // and formats: all are text.
         unsafe {
@@ -160,17 +180,18 @@ impl Connection {
                 1 => true,
                 _ => return Err(self.failed()),
             };
-            // The library makes room for a row as large as the peer says it is, and holds it until it has come to its end. Of small
-            // rows it reads less than waits, which is then counted again: so the count begins anew with each row.
-            self.taken_in += self.waiting_bytes();
-            if self.taken_in > 2 * MAX_ANSWER_BYTES {
+            // The library makes room for a row as large as the peer says it is, and holds it until it has come to its end.
+            if self.taken_in - self.taken_in_before > MAX_ANSWER_BYTES as u64 * 3 / 2 {
                 return Err(Problem::Answer("is too long"));
             }
+            let waiting = self.waiting_bytes();
             if (self.library.consume_input)(handle) == 0 {
                 return Err(self.failed());
             }
+            self.count(waiting);
             while (self.library.is_busy)(handle) == 0 {
                 let Some(result) = NonNull::new((self.library.get_result)(handle)) else {
+                    self.check_aside()?;
                     return Ok(Step::Done);
                 };
                 let row = Row {
@@ -179,8 +200,8 @@ impl Connection {
                 };
                 match (self.library.result_status)(result.as_ptr()) {
                     SINGLE_TUPLE => {
-                        self.taken_in = 0;
                         self.received += row.bytes();
+                        self.accounted += row.bytes() as u64;
                         if self.received > MAX_ANSWER_BYTES {
                             return Err(Problem::Answer("is too long"));
                         }
@@ -190,6 +211,7 @@ impl Connection {
                     _ => return Err(row.refusal().unwrap_or_else(|| self.failed())),
                 }
             }
+            self.forget_notifications();
             Ok(if unsent {
                 Step::ReadOrWrite
             } else {
@@ -198,8 +220,44 @@ impl Connection {
         }
     }
 
+    /// Errors where a peer has said much that is no row. Called at the end of a statement, when nothing is half read.
+    fn check_aside(&self) -> Result<(), Problem> {
+        let aside = self.taken_in.saturating_sub(self.accounted);
+        // Encryption adds a little to everything.
+        if aside > MAX_ASIDE_BYTES as u64 + self.accounted / 8 {
+            return Err(Problem::Answer("is too long"));
+        }
+        Ok(())
+    }
+
+    /// Frees what the library has kept of notifications, for which nobody asked.
+    fn forget_notifications(&self) {
+        // SAFETY: as above; each notification is given back once.
+        unsafe {
+            loop {
+                let notification = (self.library.notifies)(self.handle.as_ptr());
+                if notification.is_null() {
+                    return;
+                }
+                (self.library.freemem)(notification);
+            }
+        }
+    }
+
+    /// Counts what the library has taken in, after it did; `waiting`: how many bytes there were before. More may have come meanwhile, and it
+    /// takes only so many at a time.
+    fn count(&mut self, waiting: u64) {
+        const LEAST: u64 = 8_192;
+        let left = self.waiting_bytes();
+        self.taken_in = match self.socket().and_then(arrived_bytes) {
+            Some(arrived) => self.taken_in.max(arrived.saturating_sub(left)),
+            // No TCP, or another system: at least so many.
+            None => self.taken_in + waiting.saturating_sub(left).max(waiting.min(LEAST)),
+        };
+    }
+
     /// How many bytes the socket holds.
-    fn waiting_bytes(&self) -> usize {
+    fn waiting_bytes(&self) -> u64 {
         let Some(socket) = self.socket() else {
             return 0;
         };
@@ -207,7 +265,7 @@ impl Connection {
         // SAFETY: an open socket, and a number for the answer.
         let asked = unsafe { libc::ioctl(socket, libc::FIONREAD, &mut waiting) };
         if asked == 0 {
-            waiting.max(0) as usize
+            waiting.max(0) as u64
         } else {
             0
         }
@@ -215,13 +273,17 @@ impl Connection {
 
     /// Bytes of rows that have come on this connection.
     pub fn received_in_all(&self) -> u64 {
-        self.received_before + self.received as u64
+        self.accounted
     }
 
     fn failed(&self) -> Problem {
         // SAFETY: as above; the message lives as long as the connection, and is copied.
         let message = unsafe { CStr::from_ptr((self.library.error_message)(self.handle.as_ptr())) };
-        Problem::Connection(one_line(&message.to_string_lossy()))
+        let message = one_line(&message.to_string_lossy());
+        Problem::Connection(match message.is_empty() {
+            true => "it does not keep to the protocol".to_owned(),
+            false => message,
+        })
     }
 }
 
@@ -296,7 +358,7 @@ impl Row<'_> {
             (!field.is_null()).then(|| CStr::from_ptr(field).to_string_lossy().into_owned())
         };
         Some(Problem::Refused {
-            sqlstate: field(SQLSTATE)?,
+            sqlstate: field(SQLSTATE).filter(|code| is_sqlstate(code))?,
             message: one_line(&field(MESSAGE_PRIMARY)?),
         })
     }
@@ -309,10 +371,57 @@ impl Drop for Row<'_> {
     }
 }
 
+/// How many bytes have arrived on a socket, if it is one of TCP and the system counts them.
+fn arrived_bytes(socket: pg_sys::pgsocket) -> Option<u64> {
+    #[cfg(target_os = "linux")]
+    {
+        /// Place of `tcpi_bytes_received` in the structure `tcp_info`, in words of eight bytes.
+        const RECEIVED: usize = 16;
+        let mut info = [0_u64; 32];
+        let mut length = size_of_val(&info) as libc::socklen_t;
+        // SAFETY: an open socket, and room for as many bytes as are said; the system fills in at most those, and how many.
+        let asked = unsafe {
+            libc::getsockopt(
+                socket,
+                libc::IPPROTO_TCP,
+                libc::TCP_INFO,
+                info.as_mut_ptr().cast(),
+                &mut length,
+            )
+        };
+        let is_there = length as usize >= (RECEIVED + 1) * size_of::<u64>();
+        (asked == 0 && is_there).then(|| info[RECEIVED])
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = socket;
+        None
+    }
+}
+
 extern "C" fn ignore_notice(_argument: *mut c_void, _result: *const PgResult) {}
 
+/// Whether a peer's code is one: five digits or capital letters.
+fn is_sqlstate(code: &str) -> bool {
+    let may_stand = |byte: u8| byte.is_ascii_digit() || byte.is_ascii_uppercase();
+    code.len() == 5 && code.bytes().all(may_stand)
+}
+
+/// A message fit to be shown: one line of bounded length, without what would steer a terminal.
 fn one_line(message: &str) -> String {
-    message.split_whitespace().collect::<Vec<_>>().join(" ")
+    let words =
+        message.split(|character: char| character.is_whitespace() || character.is_control());
+    let mut line = String::new();
+    for word in words.filter(|word| !word.is_empty()) {
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.extend(word.chars().take(MAX_MESSAGE_CHARACTERS));
+        if line.len() >= MAX_MESSAGE_CHARACTERS {
+            return line.chars().take(MAX_MESSAGE_CHARACTERS).collect();
+        }
+    }
+    line
 }
 
 /// Refuses a connection string without a password where one must be used: else it could use what the server's own account may do

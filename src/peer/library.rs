@@ -90,6 +90,7 @@ library! {
     get_result: PQgetResult(*mut PgConn) -> *mut PgResult;
     get_value: PQgetvalue(*const PgResult, c_int, c_int) -> *const c_char;
     is_busy: PQisBusy(*mut PgConn) -> c_int;
+    notifies: PQnotifies(*mut PgConn) -> *mut c_void;
     number_of_fields: PQnfields(*const PgResult) -> c_int;
     result_error_field: PQresultErrorField(*const PgResult, c_int) -> *const c_char;
     result_status: PQresultStatus(*const PgResult) -> c_int;

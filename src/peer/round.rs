@@ -85,6 +85,8 @@ pub struct Round<C> {
     talks: Vec<Talk<C>>,
     /// Those that ended before they began.
     stillborn: Vec<Ended<C>>,
+    /// When the peers were waited for last. What this process does in between is not their delay.
+    waited_at: Instant,
 }
 
 /// A conversation that is over.
@@ -105,6 +107,7 @@ impl<C: Conversation> Round<C> {
             library: Library::load().ok_or_else(report::no_client_library)?,
             talks: Vec::new(),
             stillborn: Vec::new(),
+            waited_at: Instant::now(),
         })
     }
 
@@ -142,6 +145,11 @@ impl<C: Conversation> Round<C> {
         let mut waiting = Vec::new();
         let mut over: Vec<(usize, Option<Problem>)> = Vec::new();
         let (now, mut left) = (Instant::now(), limit);
+        let away = now - self.waited_at;
+        for talk in &mut self.talks {
+            talk.begin += away;
+            talk.end += away;
+        }
         for (at, talk) in self.talks.iter().enumerate() {
             match talk.connection.socket() {
                 _ if talk.end <= now => over.push((at, Some(Problem::Late))),
@@ -155,8 +163,11 @@ impl<C: Conversation> Round<C> {
                 }
             }
         }
+        self.waited_at = now;
         if over.is_empty() && ended.is_empty() && !waiting.is_empty() {
-            for at in wait(&waiting, left) {
+            let ready = wait(&waiting, left);
+            self.waited_at = Instant::now();
+            for at in ready {
                 let talk = &mut self.talks[at];
                 match talk.step() {
                     Err(problem) => over.push((at, Some(problem))),

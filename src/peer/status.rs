@@ -6,6 +6,7 @@ use crate::report::Failure;
 use crate::scratch::Scratch;
 use crate::store::scan::Sight;
 use crate::store::{entries, node, unix_microseconds, unsettled};
+use converge_ledger_core::limits::{check_text, TextField};
 use pgrx::pg_sys;
 use std::time::Duration;
 
@@ -40,8 +41,12 @@ pub fn who() -> Statement {
 impl Node {
     /// Reads the answer to [`who`].
     pub fn read(row: &Row) -> Result<Node, Problem> {
+        let name = row.text(0)?;
+        if name.is_some_and(|name| check_text(TextField::Origin, name).is_err()) {
+            return Err(Problem::Answer("has a name that cannot be"));
+        }
         Ok(Node {
-            name: row.text(0)?.map(str::to_owned),
+            name: name.map(str::to_owned),
             in_recovery: row.required(1)? == "t",
             place: (row.number(2)?, row.number(3)?, row.number(4)?),
         })
