@@ -5,7 +5,7 @@
 
 use super::exchange::{Erased, Exchange};
 use super::place::{self, Origin, Wanted};
-use super::work::{Fetch, Restore, Witness, Work};
+use super::work::{Fetch, Restore, Shows, Witness, Work};
 use super::{told, Line};
 use crate::incident::Kind;
 use crate::report::Failure;
@@ -69,11 +69,12 @@ pub fn conclude(
                     let reason = format!(
                         "a peer has entries {first} to {last} of this node, which this database has not"
                     );
+                    let node = exchange.local.node.clone().unwrap_or_default();
+                    let shows = Shows::Origin(node);
                     exchange.works.push_back(Work::Witness(Witness::new(
                         context,
-                        first,
-                        last,
-                        Kind::Rollback,
+                        (first, last),
+                        shows,
                         reason,
                     )));
                 }
@@ -135,9 +136,8 @@ pub fn conclude(
                 let reason = fork(sequence, mine, theirs, finding.designated());
                 exchange.works.push_back(Work::Witness(Witness::new(
                     context,
-                    sequence,
-                    sequence,
-                    Kind::Fork,
+                    (sequence, sequence),
+                    Shows::Leaf(theirs.leaf),
                     reason,
                 )));
             }

@@ -6,7 +6,7 @@ mod witness;
 
 pub use fetch::Fetch;
 pub use restore::Restore;
-pub use witness::Witness;
+pub use witness::{Shows, Witness};
 
 use super::exchange::{is_sequence, Exchange};
 use super::question::Piece;

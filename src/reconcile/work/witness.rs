@@ -1,4 +1,4 @@
-//! One entry of a peer that shows what was found: the first one of another history, or of what this node has lost.
+//! One entry of a peer that shows what was found: the first one of another history, or one that this node has lost.
 
 use super::super::exchange::Exchange;
 use super::super::place;
@@ -6,26 +6,40 @@ use super::super::question::{self, PeerRow, Question, What};
 use crate::incident::Kind;
 use crate::peer::Statement;
 use crate::report::Failure;
+use converge_ledger_core::hash::Hash;
 use std::rc::Rc;
+
+/// What an entry must be to show it: a peer may answer otherwise than it did before.
+pub enum Shows {
+    /// The one of this leaf, which is of another history.
+    Leaf(Hash),
+    /// One of this node, which it has lost.
+    Origin(String),
+}
 
 /// One entry of the peer that shows what was found.
 pub struct Witness {
     context: Rc<str>,
-    sequence: i64,
+    first: i64,
     last: i64,
-    kind: Kind,
+    shows: Shows,
     reason: String,
     asked: bool,
     row: Option<PeerRow>,
 }
 
 impl Witness {
-    pub fn new(context: &Rc<str>, sequence: i64, last: i64, kind: Kind, reason: String) -> Witness {
+    pub fn new(
+        context: &Rc<str>,
+        (first, last): (i64, i64),
+        shows: Shows,
+        reason: String,
+    ) -> Witness {
         Witness {
             context: Rc::clone(context),
-            sequence,
+            first,
             last,
-            kind,
+            shows,
             reason,
             asked: false,
             row: None,
@@ -34,15 +48,15 @@ impl Witness {
 
     pub fn next(&mut self, exchange: &mut Exchange) -> Result<Option<Statement>, Failure> {
         if self.asked {
-            let finding = match self.kind {
-                Kind::Fork => "fork",
-                _ => "rollback",
+            let (kind, finding) = match self.shows {
+                Shows::Leaf(_) => (Kind::Fork, "fork"),
+                Shows::Origin(_) => (Kind::Rollback, "rollback"),
             };
-            let range = (self.sequence, self.last);
+            let range = (self.first, self.last);
             let action = match self.row.take() {
                 Some(row) => {
                     let (context, last) = (&self.context, self.last);
-                    match place::keep(exchange, context, &row, self.kind, &self.reason, last)? {
+                    match place::keep(exchange, context, &row, kind, &self.reason, last)? {
                         Ok(()) => "reported".to_owned(),
                         Err(why) => format!("not reported: {why}"),
                     }
@@ -53,15 +67,29 @@ impl Witness {
             return Ok(None);
         }
         self.asked = true;
-        let (first, last) = (self.sequence, self.sequence);
-        Ok(Some(question::ask(&[Question {
+        // Of those that this node has lost, the first or the last one is its own.
+        let mut ends = vec![self.first, self.last];
+        ends.dedup();
+        let questions = ends.into_iter().map(|sequence| Question {
             context: Rc::clone(&self.context),
-            what: What::Entries { first, last },
-        }])))
+            what: What::Entries {
+                first: sequence,
+                last: sequence,
+            },
+        });
+        Ok(Some(question::ask(&questions.collect::<Vec<_>>())))
     }
 
     pub fn take(&mut self, row: PeerRow) {
-        if row.sequence == self.sequence && row.stored().acceptable(&self.context).is_some() {
+        let is_asked_for = [self.first, self.last].contains(&row.sequence);
+        let shows = row
+            .stored()
+            .acceptable(&self.context)
+            .is_some_and(|(entry, leaf)| match &self.shows {
+                Shows::Leaf(of) => leaf == *of,
+                Shows::Origin(node) => entry.origin == node,
+            });
+        if is_asked_for && shows && self.row.is_none() {
             self.row = Some(row);
         }
     }
