@@ -14,6 +14,7 @@ use crate::ledger::{entry, Ledger};
 use crate::receive::{self, Fate};
 use crate::report::{self, Failure};
 use crate::resolve::halted;
+use crate::scratch::Scratch;
 use crate::store::scan::Sight;
 use crate::store::stored::with_stored;
 use crate::store::tree::StoredTree;
@@ -107,23 +108,26 @@ pub fn deliver(
 ) -> Result<Result<i64, String>, Failure> {
     let ledger = exchange.local.ledger;
     let origin = exchange.origin();
-    Ok(attempt(|| {
-        receive::deliver_as(&ledger, Some((origin.source, origin.origins)));
-        let mut inserter = Inserter::open(&ledger)?;
-        let mut placed = 0;
-        for row in rows {
-            pgrx::check_for_interrupts!();
-            let stored = row.stored();
-            let Some((entry, _)) = stored.acceptable(context) else {
-                return Err(report::internal("a row of a peer has changed"));
-            };
-            let whole = row.payload.is_some();
-            let fields = fields(context, row, &entry, whole)?;
-            placed += i64::from(inserter.deliver(&fields)? == Fate::Stored);
-        }
-        inserter.close();
-        write::make_deletable();
-        Ok(placed)
+    // A round in a session is one statement: its rows shall not add up.
+    Ok(Scratch::new().during(|| {
+        attempt(|| {
+            receive::deliver_as(&ledger, Some((origin.source, origin.origins)));
+            let mut inserter = Inserter::open(&ledger)?;
+            let mut placed = 0;
+            for row in rows {
+                pgrx::check_for_interrupts!();
+                let stored = row.stored();
+                let Some((entry, _)) = stored.acceptable(context) else {
+                    return Err(report::internal("a row of a peer has changed"));
+                };
+                let whole = row.payload.is_some();
+                let fields = fields(context, row, &entry, whole)?;
+                placed += i64::from(inserter.deliver(&fields)? == Fate::Stored);
+            }
+            inserter.close();
+            write::make_deletable();
+            Ok(placed)
+        })
     }))
 }
 
@@ -138,7 +142,10 @@ pub fn restore(
         return Ok(each(rows, BUSY));
     }
     let former = Former::read(context, rows)?;
-    let together = attempt(|| restore_all(exchange, context, rows, &former));
+    let restore = |rows: &[(Wanted, PeerRow)]| {
+        Scratch::new().during(|| attempt(|| restore_all(exchange, context, rows, &former)))
+    };
+    let together = restore(rows);
     let done = match together {
         Ok(done) => done,
         // One of them cannot be put back: the others shall not suffer.
@@ -147,8 +154,7 @@ pub fn restore(
             .iter()
             .flat_map(|row| {
                 let one = std::slice::from_ref(row);
-                attempt(|| restore_all(exchange, context, one, &former))
-                    .unwrap_or_else(|why| each(one, &why))
+                restore(one).unwrap_or_else(|why| each(one, &why))
             })
             .collect(),
     };
