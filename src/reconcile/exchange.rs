@@ -497,8 +497,12 @@ impl Conversation for Exchange {
         match self.stage {
             Stage::Who if answered == 0 => return Ok(Some(who())),
             Stage::Who => {
-                if self.node.as_ref().is_some_and(Node::is_this_one) {
-                    return Err(Problem::Answer("says that it is this very database"));
+                match &self.node {
+                    None => return Err(Problem::Answer("is empty")),
+                    Some(node) if node.is_this_one() => {
+                        return Err(Problem::Answer("says that it is this very database"))
+                    }
+                    Some(_) => {}
                 }
                 self.stage = Stage::Begin;
                 return Ok(Some(Statement::new(BEGIN, [])));
@@ -513,8 +517,12 @@ impl Conversation for Exchange {
             }
             Stage::Heads | Stage::Compare | Stage::Work => {}
         }
-        self.advance()
-            .map_err(|failure| Problem::Here(failure.reason()))
+        let statement = self
+            .advance()
+            .map_err(|failure| Problem::Here(failure.reason()))?;
+        // No lock and nothing that others cannot see yet is held while the peer takes its time.
+        (self.local.between)();
+        Ok(statement)
     }
 
     fn take(&mut self, _answered: usize, row: &Row) -> Result<(), Problem> {
