@@ -147,6 +147,7 @@ pub fn run(which: Which) -> Result<Vec<Line>, Failure> {
         between();
         return Ok(Vec::new());
     }
+    let mut scrubbed_at = Instant::now();
     let mut lines = Vec::new();
     let mut talking: HashMap<String, PeerRound> = HashMap::new();
     let mut round: Round<Exchange> = Round::new()?;
@@ -163,6 +164,11 @@ pub fn run(which: Which) -> Result<Vec<Line>, Failure> {
                 }
             }
             is_first = false;
+        }
+        // A peer that is slow enough could else keep the scrub from ever coming round.
+        if matches!(which, Which::Due(_)) && scrubbed_at.elapsed() >= scrub_interval() {
+            scrub_some(&ledger, between)?;
+            scrubbed_at = Instant::now();
         }
         if round.is_empty() {
             receive::deliver_as(&ledger, None);
@@ -205,7 +211,7 @@ pub fn run(which: Which) -> Result<Vec<Line>, Failure> {
 
 /// Lets the scrub read what it may read between two rounds.
 fn scrub_some(ledger: &Ledger, between: fn()) -> Result<(), Failure> {
-    let interval = settings::reconcile_interval().unwrap_or(Duration::from_secs(10));
+    let interval = scrub_interval();
     let mut left = match settings::scrub_rate() {
         ScrubRate::Off => 0,
         ScrubRate::PerSecond(rate) => (f64::from(rate) * interval.as_secs_f64()) as u64,
@@ -222,6 +228,11 @@ fn scrub_some(ledger: &Ledger, between: fn()) -> Result<(), Failure> {
         left = left.saturating_sub(scrubbed.entries);
     }
     Ok(())
+}
+
+/// How long the scrub has from one slice to the next.
+fn scrub_interval() -> Duration {
+    settings::reconcile_interval().unwrap_or(Duration::from_secs(10))
 }
 
 /// Begins to talk to the peers that are due, and says to how many.
