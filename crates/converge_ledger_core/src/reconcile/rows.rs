@@ -33,6 +33,8 @@ enum Own {
         state: OwnRow,
         /// Whether its content is known to be erased.
         erased: bool,
+        /// Whether what is left of it says that the peer's entry is another one.
+        against: bool,
     },
 }
 
@@ -157,6 +159,7 @@ impl Rows {
             None => Own::Fails {
                 state: OwnRow::Missing,
                 erased,
+                against: false,
             },
             Some(row) => match row.sound(&self.context) {
                 Some(_) if place.mine == Some(place.theirs) => return Ok(()),
@@ -164,6 +167,7 @@ impl Rows {
                 None => Own::Fails {
                     state: OwnRow::Damaged,
                     erased: erased || (row.payload.is_none() && row.content_digest.is_some()),
+                    against: stands_against(row, &self.context, place.theirs),
                 },
             },
         };
@@ -199,13 +203,21 @@ impl Rows {
                 self.forked = true;
                 self.undecided = true;
             }
-            (Some((entry, leaf)), Own::Fails { state, erased }) => {
+            (
+                Some((entry, leaf)),
+                Own::Fails {
+                    state,
+                    erased,
+                    against,
+                },
+            ) => {
                 let candidate = Candidate {
                     sequence,
                     leaf,
                     mine: state,
                     with_content: !erased,
                 };
+                self.undecided |= against && !place.agreed;
                 self.propose(candidate, &entry, place.agreed, findings);
             }
             (None, own) => {
@@ -245,7 +257,8 @@ impl Rows {
     }
 
     /// Decides about rows that nothing here vouches for. The peer's tree is the right one if it
-    /// was compared to the end and no sound row of this node stands against it.
+    /// was compared to the end and no row of this node stands against it: no sound one, and none
+    /// whose leaf is left.
     pub(super) fn conclude(&mut self, compared: bool, findings: &mut Vec<Finding>) {
         let agreed = compared && !self.undecided;
         findings.extend(self.candidates.drain(..).map(|candidate| match agreed {
@@ -259,6 +272,15 @@ impl Rows {
 fn sequence_of(leaf: &Place) -> i64 {
     // Leaves lie within a tree size, below 2^53.
     leaf.node.index as i64 + 1
+}
+
+/// Whether a row that fails speaks against the peer's leaf: its own leaf is another one, and that is not what was changed, for the
+/// rest of the row does not hash to the peer's either.
+fn stands_against(row: &StoredRow<'_>, context: &str, theirs: Hash) -> bool {
+    let computed = row
+        .content()
+        .map(|content| row.entry(context, content).leaf_hash());
+    row.leaf().is_some_and(|leaf| leaf != theirs) && computed != Some(theirs)
 }
 
 /// Whether the row is the one that was asked for, and the one whose leaf was stated.

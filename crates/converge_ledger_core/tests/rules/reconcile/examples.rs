@@ -145,6 +145,45 @@ fn a_row_that_fails_is_restored_if_the_trees_agree_on_its_leaf() {
 }
 
 #[test]
+fn a_leaf_that_is_left_speaks_against_another_tree() {
+    let rows = history(9).rows;
+    let mut mine = Node::of(&rows);
+    mine.rows.get_mut(&5).unwrap().payload = Some(b"damaged".to_vec());
+    mine.rows.remove(&7);
+    mine.store();
+    // The peer's entries are sound, and not those that this node had.
+    let mut forged = rows.clone();
+    for at in [4, 6] {
+        forged[at].payload = Some(b"forged".to_vec());
+        forged[at].stamp();
+    }
+    let suspects = [5..=5, 7..=7];
+    let done = compare(
+        &mut mine,
+        &mut Node::of(&forged),
+        Node::of(&forged).head(),
+        ANY,
+        &suspects,
+    );
+    let unrestored = |sequence, mine| Finding::Unrestored {
+        sequence,
+        mine,
+        reason: Unrestored::NoAgreedTree,
+    };
+    let left = [
+        unrestored(5, OwnRow::Damaged),
+        unrestored(7, OwnRow::Missing),
+    ];
+    assert_eq!(done.findings(), left);
+    // Where the leaf was changed, the rest of the row says which one is right.
+    let mut mine = Node::of(&rows);
+    mine.rows.get_mut(&5).unwrap().leaf_hash = Some(vec![1; 32]);
+    mine.store();
+    let done = between(&mut mine, &mut Node::of(&rows), ANY);
+    assert_eq!(done.findings(), [restore(&rows, 5, OwnRow::Damaged)]);
+}
+
+#[test]
 fn without_an_agreed_tree_nothing_is_restored() {
     let rows = history(700).rows;
     let mut mine = Node::of(&rows);

@@ -84,7 +84,6 @@ fn one_altered_entry_among_ten_million_takes_six_round_trips_at_most() {
             row.stamp();
             let mut theirs = Sparse::new(size + ahead, row);
             let mut mine = Sparse::new(size, row);
-            mine.row.payload = Some(b"altered".to_vec());
             mine.row.leaf_hash = Some(random.bytes(32));
             mine.leaf = mine.row.leaf();
             let stated = theirs.head();

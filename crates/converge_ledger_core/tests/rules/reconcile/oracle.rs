@@ -163,6 +163,12 @@ pub fn expected(
                 } else if !may_deliver(other) {
                     findings.push(unrestored(Unrestored::ForeignOrigin));
                 } else {
+                    // Its leaf is left, and nothing of it is what the peer has.
+                    undecided |= own.is_some_and(|own| {
+                        let stored = own.stored();
+                        let leaf = stored.content().map(|_| own.entry().leaf_hash());
+                        stored.leaf().is_some() && !leaves_agree && leaf != Some(other.leaf())
+                    });
                     candidates.push((
                         restore(other, state, !known_erased),
                         unrestored(Unrestored::NoAgreedTree),
