@@ -9,6 +9,7 @@
 
 mod clock;
 mod feed;
+mod impostor;
 mod ledger;
 mod load;
 mod nodes;
@@ -24,6 +25,7 @@ mod wait;
 
 pub use clock::{skewed, Clock};
 pub use feed::{hear, listen, notifier, preloaded, Heard};
+pub use impostor::{Impostor, Values, Wire};
 pub use ledger::{append, backend_pid, refused};
 pub use load::{under_load, Load};
 pub use nodes::{verify_nodes, wait_until_equal, wait_until_equal_except};
@@ -35,7 +37,7 @@ pub use replication::{
     Subscription,
 };
 pub use seed::seeded;
-pub use server::{kill_process, Options, Server, Shutdown};
+pub use server::{kill_process, peak_memory, Options, Server, Shutdown};
 pub use skip::skip;
 pub use verify::{fingerprint, recompute, verify_ledger, Summary};
 pub use wait::{wait_or, wait_until, PATIENCE};

@@ -432,6 +432,14 @@ pub fn kill_process(pid: i32) {
     send("-KILL", pid.unsigned_abs());
 }
 
+/// Peak of the memory of a process of a server so far, in MB.
+pub fn peak_memory(pid: i32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a running process");
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+    let kilobytes = line.and_then(|line| line.split_whitespace().nth(1));
+    kilobytes.expect("a peak").parse::<u64>().expect("a number") / 1024
+}
+
 /// A port that nobody listens on, outside those from which the kernel gives connections theirs: a server that is
 /// restarted finds it free again.
 fn free_port() -> u16 {
