@@ -36,7 +36,7 @@ pub struct Connection {
     must_use_password: bool,
     /// Bytes of rows of the running statement.
     received: usize,
-    /// Bytes of rows as they came, of all statements.
+    /// Bytes of rows of all statements.
     accounted: u64,
     /// Bytes that the library has taken in, and how many of them before the running statement.
     taken_in: u64,
@@ -201,7 +201,7 @@ impl Connection {
                 match (self.library.result_status)(result.as_ptr()) {
                     SINGLE_TUPLE => {
                         self.received += row.bytes();
-                        self.accounted += row.bytes_on_the_way();
+                        self.accounted += row.bytes() as u64;
                         if self.received > MAX_ANSWER_BYTES {
                             return Err(Problem::Answer("is too long"));
                         }
@@ -222,7 +222,7 @@ impl Connection {
 
     /// Errors where a peer has said much that is no row. Called at the end of a statement, when nothing is half read.
     fn check_aside(&self) -> Result<(), Problem> {
-        let aside = self.received_in_all().saturating_sub(self.accounted);
+        let aside = self.taken_in.saturating_sub(self.accounted);
         // Encryption adds a little to everything.
         if aside > MAX_ASIDE_BYTES as u64 + self.accounted / 8 {
             return Err(Problem::Answer("is too long"));
@@ -271,9 +271,9 @@ impl Connection {
         }
     }
 
-    /// Bytes that have come on this connection.
+    /// Bytes of rows that have come on this connection.
     pub fn received_in_all(&self) -> u64 {
-        self.taken_in.max(self.accounted)
+        self.accounted
     }
 
     fn failed(&self) -> Problem {
@@ -337,21 +337,18 @@ impl Row<'_> {
             .map_err(|_| Problem::Answer("has a malformed number"))
     }
 
+    /// As many as its message has.
     fn bytes(&self) -> usize {
+        const HEADER: usize = 7;
+        const LENGTH: usize = 4;
         // SAFETY: as in `text`.
-        unsafe {
+        let fields: usize = unsafe {
             let result = self.result.as_ptr();
             (0..(self.library.number_of_fields)(result))
-                .map(|column| (self.library.get_length)(result, 0, column) as usize)
+                .map(|column| LENGTH + (self.library.get_length)(result, 0, column) as usize)
                 .sum()
-        }
-    }
-
-    /// As the protocol sends it: each value after its length, the row after its kind, length and number of values.
-    fn bytes_on_the_way(&self) -> u64 {
-        // SAFETY: as in `text`.
-        let columns = unsafe { (self.library.number_of_fields)(self.result.as_ptr()) };
-        self.bytes() as u64 + 4 * columns.max(0) as u64 + 7
+        };
+        HEADER + fields
     }
 
     fn refusal(&self) -> Option<Problem> {

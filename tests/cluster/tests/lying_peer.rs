@@ -169,7 +169,7 @@ const LIES: &[(Function, &str)] = &[
     (Answer, hashes!("decode(repeat('00', 30000000), 'hex')")),
     (Answer, "SELECT * FROM honest.answer(context, kind, level, first, second) LIMIT 0"),
     (Answer, "SELECT answer.* FROM honest.answer(context, kind, level, first, second) AS answer, generate_series(1, 2)"),
-    (Answer, "SELECT answer.* FROM honest.answer(context, kind, level, first, second) AS answer, generate_series(1, 10000000)"),
+    (Answer, "SELECT answer.* FROM honest.answer(context, kind, level, first, second) AS answer, generate_series(1, 300000)"),
     (Answer, "SELECT * FROM honest.answer(context, 'entries', 0::smallint, 1, 3)"),
     (Answer, "SELECT * FROM honest.answer('small', kind, level, first, second)"),
     (Answer, "BEGIN RAISE EXCEPTION 'no'; END"),
@@ -691,6 +691,64 @@ fn what_an_honest_peer_sends_is_counted_and_fits() {
         .get(0);
     println!("{bytes} bytes");
     assert!((120_000_000..200_000_000).contains(&bytes), "{bytes}");
+}
+
+#[test]
+fn no_writer_waits_while_a_peer_takes_its_time() {
+    let options = node_options()
+        .set("shared_preload_libraries", "converge_ledger")
+        .set("converge_ledger.reconcile_interval", "0");
+    let (liar, victim) = (liar(), node("victim", options));
+    mesh(&[("liar", &liar), ("victim", &victim)]);
+    let many = |context: &str| {
+        format!("SELECT ledger_append_batch('{context}', 'k', array_agg(convert_to(n::text, 'UTF8'))) FROM generate_series(1, 700) n")
+    };
+    liar.run(&many("slow"));
+    victim.run(&many("own"));
+    wait_until_equal(&[&liar, &victim]);
+    // In one context the reconciler has something to put right, for which it needs the lock; of the other it asks for a row.
+    victim.run("UPDATE converge_ledger.subtrees SET rfc6962 = sha256('wrong') WHERE context_id = 'own' AND level = 8 AND index = 0");
+    let at = lamport(&liar, "slow", 5);
+    behind_triggers(&liar, &forge("slow", 5, "liar", at, "forged"));
+    liar.run("SELECT ledger_rebuild('slow')");
+    Answer.replace(
+        &liar,
+        "BEGIN
+            IF kind = 'entries' THEN PERFORM pg_sleep(25); END IF;
+            RETURN QUERY SELECT * FROM honest.answer(context, kind, level, first, second);
+         END",
+    );
+    victim.run("ALTER SYSTEM SET converge_ledger.reconcile_interval = '300ms'");
+    victim.run("SELECT pg_reload_conf()");
+    let mut observer = liar.connect();
+    let sleeping = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+    wait_until("the liar takes its time", || {
+        observer
+            .query_one(sleeping, &[])
+            .expect("processes")
+            .get::<_, i64>(0)
+            > 0
+    });
+    let mut client = victim.connect();
+    client
+        .batch_execute("SET statement_timeout = '3s'")
+        .expect("set");
+    append(&mut client, "own", "goes on").expect("appended");
+    let held = "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
+                 WHERE backend_type = 'converge_ledger reconciler' AND locktype IN ('advisory', 'transactionid')";
+    assert_eq!(
+        client.query_one(held, &[]).expect("locks").get::<_, i64>(0),
+        0
+    );
+    let wrong: i64 = client
+        .query_one(
+            "SELECT count(*) FROM converge_ledger.subtrees WHERE rfc6962 = sha256('wrong')",
+            &[],
+        )
+        .expect("subtrees")
+        .get(0);
+    assert_eq!(wrong, 0, "it has done what it needed the lock for");
+    assert_no_crash(&victim);
 }
 
 #[test]
