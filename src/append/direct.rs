@@ -4,13 +4,10 @@
 //! them), checks constraints, maintains indexes. Where a table has what it does not serve (rules, row security,
 //! generated columns), it refuses rather than skip it.
 
-use super::place;
 use super::row::{Assigned, NewRow};
 use super::stamp::{self, Outcome, Terms, Way};
 use super::trigger;
-use crate::incident::Fields;
 use crate::ledger::{self, entry, Ledger};
-use crate::receive::{self, Fate};
 use crate::report::{self, Failure};
 use crate::store::scan::{open_table, varlena_bytes};
 use pgrx::pg_sys;
@@ -65,15 +62,15 @@ pub struct NewEntry {
 
 /// Entries on their way in, one after the other, within one SQL call.
 pub struct Inserter {
-    ledger: Ledger,
+    pub(super) ledger: Ledger,
     pub(super) relation: pg_sys::Relation,
     pub(super) state: *mut pg_sys::EState,
     pub(super) result: *mut pg_sys::ResultRelInfo,
-    slot: *mut pg_sys::TupleTableSlot,
-    capture: *mut pg_sys::TransitionCaptureState,
+    pub(super) slot: *mut pg_sys::TupleTableSlot,
+    pub(super) capture: *mut pg_sys::TransitionCaptureState,
     /// Position of the primary key among the indexes, if a row without id goes into no other one.
     only_key: Option<usize>,
-    fires: bool,
+    pub(super) fires: bool,
 }
 
 impl Inserter {
@@ -250,68 +247,6 @@ impl Inserter {
         }
     }
 
-    /// Takes in a complete entry of another node, as if a subscription had delivered it.
-    pub fn deliver(&mut self, fields: &Fields) -> Result<Fate, Failure> {
-        // SAFETY: as in `insert`.
-        unsafe {
-            self.forget_last_row();
-            self.fill_fields(fields);
-        }
-        if self.fires {
-            return Ok(match self.insert_complete()? {
-                true => Fate::Stored,
-                false => Fate::Dropped,
-            });
-        }
-        // SAFETY: the slot holds the values that were filled in.
-        let row = unsafe { NewRow::of_slot(self.slot) };
-        let fate = receive::arrive(&self.ledger, &row)?;
-        if fate == Fate::Stored {
-            self.insert_unjudged();
-        }
-        Ok(fate)
-    }
-
-    /// Puts an entry at a place that it has had before: it is verified, but not judged, and fires no trigger. Errors: XX001 where it
-    /// does not hash to its leaf as it would be stored.
-    pub fn put_back(&mut self, fields: &Fields) -> Result<(), Failure> {
-        // SAFETY: as in `insert`; the row is read before it is stored.
-        unsafe {
-            self.forget_last_row();
-            self.fill_fields(fields);
-            place::read(&NewRow::of_slot(self.slot), &mut String::new())?;
-        }
-        self.insert_unjudged();
-        Ok(())
-    }
-
-    fn insert_unjudged(&mut self) {
-        // SAFETY: the slot holds the values that were filled in; inserting copies them into a tuple.
-        unsafe {
-            pg_sys::ExecStoreVirtualTuple(self.slot);
-            pg_sys::simple_table_tuple_insert(self.relation, self.slot);
-            self.insert_index_entries(self.slot);
-        }
-    }
-
-    /// Inserts the complete row in the slot as the executor would; false if a trigger has swallowed it.
-    fn insert_complete(&mut self) -> Result<bool, Failure> {
-        // SAFETY: as in `insert_fired`.
-        unsafe {
-            pg_sys::ExecStoreVirtualTuple(self.slot);
-            if !pg_sys::ExecBRInsertTriggers(self.state, self.result, self.slot) {
-                return Ok(false);
-            }
-            if !(*(*self.relation).rd_att).constr.is_null() {
-                pg_sys::ExecConstraints(self.result, self.slot, self.state);
-            }
-            pg_sys::simple_table_tuple_insert(self.relation, self.slot);
-            let recheck = self.insert_index_entries(self.slot);
-            pg_sys::ExecARInsertTriggers(self.state, self.result, self.slot, recheck, self.capture);
-        }
-        Ok(true)
-    }
-
     /// Inserts the row in the slot, which the trigger stamps, as the executor would.
     fn insert_fired(&mut self, terms: Terms) -> Result<Outcome, Failure> {
         RUNNING.with_borrow_mut(|running| {
@@ -391,26 +326,6 @@ impl Inserter {
             let context = (*self.state).es_per_tuple_exprcontext;
             if !context.is_null() {
                 pg_sys::MemoryContextReset((*context).ecxt_per_tuple_memory);
-            }
-        }
-    }
-
-    /// Sets all of the ledger's columns; the slot stays empty.
-    ///
-    /// # Safety
-    /// As [`Inserter::fill`].
-    unsafe fn fill_fields(&mut self, fields: &Fields) {
-        // SAFETY: by the contract.
-        unsafe {
-            if let Some(clear) = (*(*self.slot).tts_ops).clear {
-                pg_sys::ffi::pg_guard_ffi_boundary(|| clear(self.slot));
-            }
-            let mut row = NewRow::of_slot(self.slot);
-            row.clear();
-            for (at, value) in fields.0.iter().enumerate() {
-                if let Some(value) = value {
-                    row.set(at + 1, *value);
-                }
             }
         }
     }

@@ -8,6 +8,7 @@ mod alarm;
 pub mod blocks;
 pub mod bulk;
 mod chunk;
+mod complete;
 mod control;
 pub mod copy;
 pub mod direct;

@@ -3,8 +3,10 @@
 //! Decides nothing about entries: that is done by the core, and for entries beyond the common size by [`crate::receive`], as
 //! for any that arrive.
 
-use super::exchange::{Erased, Exchange};
-use super::place::{self, Origin, Wanted};
+use super::comparing::Erased;
+use super::exchange::Exchange;
+use super::place::{self, Origin};
+use super::restoration::Wanted;
 use super::work::{Fetch, Restore, Shows, Witness, Work};
 use super::{told, Line};
 use crate::incident::Kind;

@@ -10,10 +10,12 @@
 
 pub mod act;
 pub mod answers;
+mod comparing;
 pub mod delivery;
 pub mod exchange;
 pub mod place;
 mod question;
+mod restoration;
 mod suspects;
 mod told;
 mod work;

@@ -1,8 +1,8 @@
 //! Rows of this database that fail or are missing, and that the peer's rows are proved to be.
 
 use super::super::exchange::Exchange;
-use super::super::place::{self, Wanted};
 use super::super::question::{self, PeerRow, Question, What};
+use super::super::restoration::{self, Wanted};
 use super::{runs, MAX_BYTES, MAX_ROWS};
 use crate::peer::Statement;
 use crate::report::Failure;
@@ -20,7 +20,7 @@ pub struct Restore {
     begun: bool,
     /// Whether the peer has given one of those that it was asked for last.
     received: bool,
-    done: Vec<place::Done>,
+    done: Vec<restoration::Done>,
 }
 
 impl Restore {
@@ -40,7 +40,7 @@ impl Restore {
     pub fn next(&mut self, exchange: &mut Exchange) -> Result<Option<Statement>, Failure> {
         if !self.begun {
             self.begun = true;
-            place::set_aside_hidden(exchange, &self.context, &mut self.wanted)?;
+            restoration::set_aside_hidden(exchange, &self.context, &mut self.wanted)?;
         }
         self.place(exchange)?;
         // Large rows come only so many at a time.
@@ -95,10 +95,10 @@ impl Restore {
         if rows.is_empty() {
             return Ok(());
         }
-        let restored = place::restore(exchange, &self.context, &rows)?;
+        let restored = restoration::restore(exchange, &self.context, &rows)?;
         let count = restored
             .iter()
-            .filter(|(_, done)| matches!(done, Ok(place::Restored::Restored)));
+            .filter(|(_, done)| matches!(done, Ok(restoration::Restored::Restored)));
         exchange.report.repaired += count.count() as i64;
         self.done.extend(restored);
         (exchange.local.between)();
@@ -110,8 +110,8 @@ impl Restore {
         let (mut restored, mut others) = (Vec::new(), Vec::new());
         for (sequence, result) in done {
             match result {
-                Ok(place::Restored::Restored) => restored.push(sequence),
-                Ok(place::Restored::SoundAlready) => {}
+                Ok(restoration::Restored::Restored) => restored.push(sequence),
+                Ok(restoration::Restored::SoundAlready) => {}
                 Err(why) => others.push((sequence, why)),
             }
         }
