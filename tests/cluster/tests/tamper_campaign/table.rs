@@ -111,11 +111,16 @@ impl Row {
             .iter()
             .map(|found| if found.is_empty() { "–" } else { found });
         let cells: Vec<_> = cells.collect();
+        // Of caches no round tells: they cost nothing but time.
+        let outcome = match self.outcome.is_empty() {
+            true => "renewed by the scrub".to_owned(),
+            false => self.outcome.join("; "),
+        };
         format!(
             "| {} | {at} | {} | {} |\n",
             self.what,
             cells.join(" | "),
-            self.outcome.join("; ")
+            outcome
         )
     }
 }
