@@ -61,6 +61,13 @@ pub fn heads(
     });
 }
 
+/// As [`own`], of what is committed by now or was done by this transaction, whatever the active snapshot shows.
+pub fn own_by_now(ledger: &Ledger, buckets: Buckets) -> Vec<BucketDigest> {
+    let mut digests = Vec::new();
+    by_now(|| digests = own(ledger, buckets));
+    digests
+}
+
 /// As [`heads`], of what is committed by now or was done by this transaction, whatever the active snapshot shows.
 pub fn heads_by_now(
     ledger: &Ledger,

@@ -113,7 +113,7 @@ impl Local {
         let between = which.between();
         let digests = match which {
             // Who fills the cache holds a lock to the end of the transaction, and must not wait for any other meanwhile.
-            Which::Now(_) => digest::own(&ledger, buckets),
+            Which::Now(_) => digest::own_by_now(&ledger, buckets),
             Which::Due(_) => digest::own_refreshed(&ledger, buckets, REFRESHED).0,
         };
         between();

@@ -1,7 +1,9 @@
 //! A node set back to an earlier state of its own.
 
 use super::{method, At, Method, Pair, Tamper, ALARM};
-use converge_ledger_cluster::{node_options, succeed, wait_until_copied, Server, Shutdown};
+use converge_ledger_cluster::{
+    node_options, succeed, wait_until, wait_until_copied, Server, Shutdown,
+};
 use std::process::Command;
 
 /// Copies the files of the stopped server: nothing in them says that they are a copy.
@@ -33,6 +35,7 @@ fn base_backup(server: &Server) {
 /// Puts what was kept earlier in the place of what is there.
 fn set_back(at: At, to: &'static str) -> Tamper {
     Box::new(move |pair, _| {
+        wait_until_acknowledged(pair.of(at.other()));
         let server = pair.of_mut(at);
         server.stop(Shutdown::Immediate);
         let (data, earlier) = (server.data(), server.directory().join(to));
@@ -43,9 +46,23 @@ fn set_back(at: At, to: &'static str) -> Tamper {
     })
 }
 
+/// Waits until the subscriber has acknowledged everything: nothing is sent again to its earlier self.
+fn wait_until_acknowledged(publisher: &Server) {
+    let mut client = publisher.connect();
+    let written = "SELECT pg_current_wal_lsn()::text";
+    let written: String = client.query_one(written, &[]).expect("a position").get(0);
+    let acknowledged = "SELECT coalesce(bool_and(confirmed_flush_lsn >= $1::text::pg_lsn), true) FROM pg_replication_slots";
+    wait_until("the subscriber has acknowledged", || {
+        client
+            .query_one(acknowledged, &[&written])
+            .expect("slots")
+            .get(0)
+    });
+}
+
 #[test]
 fn a_node_that_was_set_back_catches_up() {
-    let mut pair = Pair::start(&node_options());
+    let mut pair = Pair::start(&node_options().set("wal_receiver_status_interval", "1s"));
     for at in [At::Owner, At::Replica] {
         wait_until_copied(pair.of(at));
         base_backup(pair.of(at));

@@ -10,7 +10,7 @@ const PAGE: usize = 8192;
 const HEADER: usize = 24;
 
 /// What is done to a file of a relation, given where entry 15 of the context stands in the heap: block and line pointer.
-type Damage = fn(&mut Vec<u8>, block: usize, offset: usize);
+type Damage = fn(&mut [u8], block: usize, offset: usize);
 
 /// Stops the replica, changes a file, and starts it again.
 fn in_file(relation: &'static str, damage: Damage) -> Tamper {
@@ -49,7 +49,7 @@ fn line_pointer(bytes: &mut [u8], page: usize, number: usize) -> &mut [u8] {
 }
 
 /// Other bytes in the payload of entry 15: it is the only one of its page with this text.
-fn payload(bytes: &mut Vec<u8>, block: usize, _offset: usize) {
+fn payload(bytes: &mut [u8], block: usize, _offset: usize) {
     let page = &mut bytes[block * PAGE..][..PAGE];
     let text = b"payload 15 of pages";
     let at = page.windows(text.len()).position(|window| window == text);
@@ -57,17 +57,17 @@ fn payload(bytes: &mut Vec<u8>, block: usize, _offset: usize) {
 }
 
 /// The row has no line pointer any more, and the page says that one is free.
-fn row(bytes: &mut Vec<u8>, block: usize, offset: usize) {
+fn row(bytes: &mut [u8], block: usize, offset: usize) {
     line_pointer(bytes, block, offset).fill(0);
     bytes[block * PAGE + 10] |= 1;
 }
 
-fn page(bytes: &mut Vec<u8>, block: usize, _offset: usize) {
+fn page(bytes: &mut [u8], block: usize, _offset: usize) {
     bytes[block * PAGE..][..PAGE].fill(0);
 }
 
 /// The entry of the index that points to the row is marked as one that scans pass over.
-fn index_entry(bytes: &mut Vec<u8>, block: usize, offset: usize) {
+fn index_entry(bytes: &mut [u8], block: usize, offset: usize) {
     const LEAF: u8 = 1;
     let mut found = 0;
     // The first page is the index's own.

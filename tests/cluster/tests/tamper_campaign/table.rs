@@ -3,7 +3,7 @@
 //! Each group of methods has its part between two marks. `CONVERGE_LEDGER_TAMPER_TABLE=write` puts what was observed into the
 //! document instead; whoever does reads the difference.
 
-use super::{At, Ends, FoundBy, Lines, Method, Who};
+use super::{At, FoundBy, Lines, Method, Who};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -34,9 +34,6 @@ impl Row {
     }
 
     pub fn refused(method: &Method, code: &str) -> Self {
-        let Ends::Refused = method.ends else {
-            panic!("{} was refused", method.what);
-        };
         let mut row = Self::new(method, 0);
         row.outcome.push(format!("refused ({code})"));
         row
@@ -65,6 +62,12 @@ impl Row {
                 ordinal(number)
             ));
         }
+    }
+
+    /// A round could not be run.
+    pub fn failed(&mut self, error: &postgres::Error) {
+        let code = error.code().map_or("none", |code| code.code());
+        self.outcome.push(format!("rounds fail ({code})"));
     }
 
     pub fn mended(&mut self) {
@@ -108,11 +111,16 @@ impl Row {
             .iter()
             .map(|found| if found.is_empty() { "–" } else { found });
         let cells: Vec<_> = cells.collect();
+        // Of caches no round tells: they cost nothing but time.
+        let outcome = match self.outcome.is_empty() {
+            true => "renewed by the scrub".to_owned(),
+            false => self.outcome.join("; "),
+        };
         format!(
             "| {} | {at} | {} | {} |\n",
             self.what,
             cells.join(" | "),
-            self.outcome.join("; ")
+            outcome
         )
     }
 }
