@@ -476,7 +476,7 @@ fn a_slow_peer_keeps_no_other_waiting() {
         .into_iter()
         .enumerate()
     {
-        let impostor = Impostor::start(move |wire| silence(wire));
+        let impostor = Impostor::start(silence);
         let (_a, mut b) = beside(&impostor);
         wait_until("the impostor is being talked to", || {
             impostor.connections().1 > 0
