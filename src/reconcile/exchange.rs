@@ -36,6 +36,8 @@ pub struct Report {
     pub differing: i64,
     /// Entries put at their places.
     pub repaired: i64,
+    /// Incidents about the peer.
+    pub claims: usize,
 }
 
 /// A round with one peer.

@@ -10,6 +10,9 @@ use std::collections::HashSet;
 
 const KINDS: [Kind; 2] = [Kind::DamagedPeer, Kind::Contradiction];
 
+/// In so many contexts at most something is said of one peer: one that lies could name any number.
+const MAX_CLAIMS: usize = 1_000;
+
 /// The contexts about which something is said of each peer: by its source and the context.
 pub type Claims = HashSet<(String, String)>;
 
@@ -32,7 +35,7 @@ pub fn open() -> Result<Claims, Failure> {
 
 /// Says something of the peer, unless it is said already.
 pub fn claim(
-    exchange: &Exchange,
+    exchange: &mut Exchange,
     kind: Kind,
     context: &str,
     sequence: Option<i64>,
@@ -52,9 +55,15 @@ pub fn claim(
         is_known = !client.update(find, Some(1), &arguments)?.is_empty();
         Ok(())
     })?;
-    if is_known {
+    let told = exchange
+        .local
+        .claims
+        .iter()
+        .filter(|(of, _)| *of == exchange.source);
+    if is_known || told.count() + exchange.report.claims >= MAX_CLAIMS {
         return Ok(());
     }
+    exchange.report.claims += 1;
     let mut fields = of_place(context, sequence.unwrap_or(0));
     if sequence.is_none() {
         fields.0[entry::SEQUENCE - 1] = None;

@@ -9,6 +9,10 @@ use crate::report::Failure;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+/// So many runs of rows are asked for in one statement: each is answered with 8 MB at most, or one row, and all of them together
+/// must not be too long.
+const MAX_RUNS: usize = 64;
+
 /// Rows of this database that the peer's are to replace.
 pub struct Restore {
     context: Rc<str>,
@@ -61,15 +65,18 @@ impl Restore {
             self.tell(exchange);
             return Ok(None);
         }
-        let most = self.wanted.len().min(MAX_ROWS);
-        self.asked = self.wanted.drain(..most).collect();
-        let questions = runs(self.asked.iter().map(|it| it.sequence))
-            .into_iter()
-            .map(|(first, last)| Question {
+        let mut questions = Vec::new();
+        for (first, last) in runs(self.wanted.iter().map(|it| it.sequence)) {
+            if questions.len() == MAX_RUNS || self.asked.len() >= MAX_ROWS {
+                break;
+            }
+            let count = (last - first + 1) as usize;
+            self.asked.extend(self.wanted.drain(..count));
+            questions.push(Question {
                 context: Rc::clone(&self.context),
                 what: What::Entries { first, last },
-            })
-            .collect::<Vec<_>>();
+            });
+        }
         Ok(Some(question::ask(&questions)))
     }
 
