@@ -14,9 +14,9 @@ select what, pg_temp.measured(of, 'milliseconds') as "milliseconds", pg_temp.mea
   from (values (format('%s contexts of 100 entries, nothing has changed', :contexts), 'changes, unchanged'),
                ('the same, 10 contexts have changed', 'changes, 10 changed'),
                (format('one context of %s entries, nothing has changed', :entries), 'altered, unchanged'),
-               ('one entry is altered, a known suspect: it is found', 'altered, suspect'),
+               ('the content of one entry is altered, a known suspect: it is found', 'altered, suspect'),
                ('… and restored', 'restored, suspect'),
-               ('one entry and its hashes are altered: it is found', 'altered, root'),
+               ('the leaf hash of one entry is altered: it is found', 'altered, root'),
                ('… and restored', 'restored, root'),
                (format('%s of %s entries are missing at the end: they are back', :missing, :held), 'lost, end'),
                (format('%s of %s entries are missing in the middle: they are back', :missing, :held), 'lost, middle')) as round (what, of) \g
@@ -37,7 +37,7 @@ select bench.judge('5.3', 'reconciler: ' || what, (value * factor, lower * facto
                (5, 'what they add to the work of both nodes', 'changes: added', 'work', 1, 100, ' ms'),
                (6, format('round trips until one altered entry of %s is located, a known suspect', :entries), 'altered: round trips', 'suspect', 1, 6, ''),
                (7, 'the same, the whole round', 'altered: milliseconds', 'suspect', 1, 100, ' ms'),
-               (8, 'round trips until one altered entry of them is located, its hashes altered too', 'altered: round trips', 'root', 1, 6, ''),
+               (8, 'round trips until one altered leaf hash among them is located, by the root', 'altered: round trips', 'root', 1, 6, ''),
                (9, 'the same, the whole round', 'altered: milliseconds', 'root', 1, 100, ' ms'),
                (10, format('%s of %s entries missing at the end: found, fetched, verified and placed', :missing, :held), 'lost: milliseconds', 'end', 0.001, 3, ' s'),
                (11, 'the same, missing in the middle', 'lost: milliseconds', 'middle', 0.001, 3, ' s'))
