@@ -45,6 +45,11 @@ pub trait Conversation {
 
     /// A row of the answer to the statement after so many answered ones.
     fn take(&mut self, answered: usize, row: &Row) -> Result<(), Problem>;
+
+    /// The statement is on its way: there is time to do something until the peer answers.
+    fn sent(&mut self) -> Result<(), Problem> {
+        Ok(())
+    }
 }
 
 /// Until when a peer is waited for.
@@ -242,6 +247,7 @@ impl<C: Conversation> Talk<C> {
     fn go_on(&mut self, answered: usize) -> Result<Stage, Problem> {
         if let Some(statement) = self.conversation.next(answered)? {
             self.send(&statement)?;
+            self.conversation.sent()?;
         }
         if self.limits.each {
             self.end = Instant::now() + self.limits.answer;
@@ -327,5 +333,9 @@ impl<C: Conversation> Conversation for &mut C {
 
     fn take(&mut self, answered: usize, row: &Row) -> Result<(), Problem> {
         (**self).take(answered, row)
+    }
+
+    fn sent(&mut self) -> Result<(), Problem> {
+        (**self).sent()
     }
 }

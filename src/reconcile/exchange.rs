@@ -335,6 +335,13 @@ impl Conversation for Exchange {
         Ok(statement)
     }
 
+    fn sent(&mut self) -> Result<(), Problem> {
+        match self.stage {
+            Stage::Work => work::sent(self).map_err(|failure| Problem::Here(failure.reason())),
+            _ => Ok(()),
+        }
+    }
+
     fn take(&mut self, _answered: usize, row: &Row) -> Result<(), Problem> {
         match self.stage {
             Stage::Who => self.node = Some(Node::read(row)?),

@@ -77,7 +77,7 @@ pub(super) fn fields(
     Ok(fields)
 }
 
-/// Takes in entries that follow each other, as if they had been delivered. Gives how many went to their places, or why none did.
+/// Takes in acceptable entries that follow each other, as if they had been delivered: each is hashed once more. Gives how many went to their places, or why none did.
 pub fn deliver(
     exchange: &Exchange,
     context: &str,
@@ -94,11 +94,10 @@ pub fn deliver(
             for row in rows {
                 pgrx::check_for_interrupts!();
                 let stored = row.stored();
-                let Some((entry, _)) = stored.acceptable(context) else {
-                    return Err(report::internal("a row of a peer has changed"));
-                };
-                let whole = row.payload.is_some();
-                let fields = fields(context, row, &entry, whole)?;
+                let content = stored.content();
+                let content = content.ok_or_else(|| report::internal("a row without content"))?;
+                let entry = stored.entry(context, content);
+                let fields = fields(context, row, &entry, row.payload.is_some())?;
                 placed += i64::from(inserter.deliver(&fields)? == Fate::Stored);
             }
             inserter.close();

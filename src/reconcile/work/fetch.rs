@@ -47,7 +47,6 @@ impl Fetch {
 
     /// What to ask the peer next; none at the end.
     pub fn next(&mut self, exchange: &mut Exchange) -> Result<Option<Statement>, Failure> {
-        self.place(exchange)?;
         if !self.begun {
             if let Some(subscription) = exchange.subscription {
                 let state = delivery::state(subscription)?;
@@ -83,6 +82,7 @@ impl Fetch {
             }
         }
         if self.stopped.is_some() || self.next > self.last {
+            self.place(exchange)?;
             let finding = "missing here";
             if self.placed > 0 {
                 let range = (self.first, self.next - 1);
@@ -131,7 +131,7 @@ impl Fetch {
         Ok(())
     }
 
-    fn place(&mut self, exchange: &mut Exchange) -> Result<(), Failure> {
+    pub fn place(&mut self, exchange: &mut Exchange) -> Result<(), Failure> {
         let rows = std::mem::take(&mut self.rows);
         self.weight = 0;
         if rows.is_empty() {

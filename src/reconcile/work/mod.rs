@@ -13,9 +13,9 @@ use super::question::Piece;
 use crate::peer::{Problem, Statement};
 use crate::report::Failure;
 
-/// So many rows, or bytes, of a peer are held before they are put at their places.
-const MAX_ROWS: usize = 2_000;
-const MAX_BYTES: usize = 8 << 20;
+/// So many rows, or bytes, of a peer are held before they are put at their places: an answer is usually smaller.
+const MAX_ROWS: usize = 12_000;
+const MAX_BYTES: usize = 16 << 20;
 
 /// What is to be done with rows of the peer.
 pub enum Work {
@@ -45,6 +45,20 @@ pub fn next(exchange: &mut Exchange) -> Result<Option<Statement>, Failure> {
         }
         (exchange.local.between)();
     }
+}
+
+/// Puts what the peer has given at its place while it sees to the next question.
+pub fn sent(exchange: &mut Exchange) -> Result<(), Failure> {
+    let Some(mut work) = exchange.working.take() else {
+        return Ok(());
+    };
+    let placed = match &mut work {
+        Work::Fetch(fetch) => fetch.place(exchange),
+        Work::Restore(restore) => restore.place(exchange),
+        Work::Witness(_) => Ok(()),
+    };
+    exchange.working = Some(work);
+    placed
 }
 
 /// Takes a row of the peer's answer.

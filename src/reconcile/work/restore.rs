@@ -46,7 +46,6 @@ impl Restore {
             self.begun = true;
             restoration::set_aside_hidden(exchange, &self.context, &mut self.wanted)?;
         }
-        self.place(exchange)?;
         // Large rows come only so many at a time.
         let missed = std::mem::take(&mut self.asked);
         if std::mem::take(&mut self.received) {
@@ -62,6 +61,7 @@ impl Restore {
             self.done.extend(failed);
         }
         if self.wanted.is_empty() {
+            self.place(exchange)?;
             self.tell(exchange);
             return Ok(None);
         }
@@ -96,7 +96,7 @@ impl Restore {
         Ok(())
     }
 
-    fn place(&mut self, exchange: &mut Exchange) -> Result<(), Failure> {
+    pub fn place(&mut self, exchange: &mut Exchange) -> Result<(), Failure> {
         let rows = std::mem::take(&mut self.rows);
         self.weight = 0;
         if rows.is_empty() {
