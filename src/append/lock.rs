@@ -9,11 +9,12 @@ use crate::ledger::Ledger;
 use pgrx::pg_sys;
 use sha2::{Digest, Sha256};
 
-/// Sub-types of the user locks, as `pg_locks.objsubid` shows them: those that stand for contexts, those of the node's identity, and that
-/// of the cache of digests.
+/// Sub-types of the user locks, as `pg_locks.objsubid` shows them: those that stand for contexts, those of the node's identity, that
+/// of the cache of digests, and that of whoever begins incidents in rounds.
 const CONTEXT_LOCKS: u16 = 0x6c63;
 const IDENTITY_LOCKS: u16 = 0x6c69;
 const DIGESTS_LOCK: u16 = 0x6c64;
+const INCIDENTS_LOCK: u16 = 0x6c6e;
 
 /// The locks of the node's identity.
 #[derive(Clone, Copy)]
@@ -128,6 +129,13 @@ pub fn digests() {
 /// Tries to be the transaction that fills the cache of digests; false while another one does, or has replaced entries.
 pub fn try_fill_digests() -> bool {
     let tag = user_lock(DIGESTS_LOCK, 0, 0);
+    acquire_tag(&tag, pg_sys::ExclusiveLock, true)
+}
+
+/// Tries to be the transaction that begins incidents about what rounds find: two would begin two about the same thing. False while
+/// another one does.
+pub fn try_incidents() -> bool {
+    let tag = user_lock(INCIDENTS_LOCK, 0, 0);
     acquire_tag(&tag, pg_sys::ExclusiveLock, true)
 }
 

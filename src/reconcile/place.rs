@@ -114,6 +114,9 @@ pub fn note_corruption(
     sequence: i64,
     mine: OwnRow,
 ) -> Result<(), Failure> {
+    if !lock::try_incidents() {
+        return Ok(()); // another round tells of it, or the next one
+    }
     let mut is_known = false;
     incident::call(|client| {
         let find = "SELECT FROM converge_ledger.incidents AS i

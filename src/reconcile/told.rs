@@ -2,6 +2,7 @@
 
 use super::exchange::Exchange;
 use super::place::of_place;
+use crate::append::lock;
 use crate::incident::{self, Kind, New};
 use crate::ledger::entry;
 use crate::report::Failure;
@@ -41,6 +42,9 @@ pub fn claim(
     sequence: Option<i64>,
     reason: &str,
 ) -> Result<(), Failure> {
+    if !lock::try_incidents() {
+        return Ok(()); // another round tells of it, or the next one
+    }
     let mut is_known = false;
     incident::call(|client| {
         let find = "SELECT FROM converge_ledger.incidents AS i
