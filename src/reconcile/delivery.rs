@@ -19,8 +19,8 @@ pub enum Delivery {
 impl Delivery {
     /// Whether what the peer had at `position` of its WAL may yet come.
     pub fn may_bring(self, position: i64) -> bool {
-        // The peer's position may count the header of a page that nothing is written to yet.
-        const HEADER: i64 = 64;
+        // The peer's position may count the header of a page that nothing is written to yet. A commit takes more.
+        const HEADER: i64 = 24;
         match self {
             Delivery::Copying => true,
             Delivery::Applied(applied) => applied + HEADER < position,
