@@ -94,9 +94,11 @@ pub fn arrive(ledger: &Ledger, row: &NewRow) -> Result<Fate, Failure> {
                 settle::advance(ledger, heads.touch(ledger, entry.context)?, &entry, leaf)
             })?;
             delivery.highest = delivery.highest.max(entry.sequence);
-            // What was kept aside may continue the context now, or has just come again.
+            // What was kept aside may continue the context now, or has just come again; and what a former owner has beyond
+            // could have been the owner's until now.
             delivery.forked |= has_aside(entry.context, &mut delivery)?
-                && (quarantine::is_aside(entry.context, entry.sequence)?
+                && (arrival.owner.as_deref() != Some(entry.origin)
+                    || quarantine::is_aside(entry.context, entry.sequence)?
                     || quarantine::is_aside(entry.context, entry.sequence + 1)?);
             Fate::Stored
         }

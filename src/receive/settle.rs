@@ -15,6 +15,7 @@ use converge_ledger_core::control::Resolve;
 use converge_ledger_core::entry::Entry;
 use converge_ledger_core::hash::Hash;
 use converge_ledger_core::limits::MAX_NUMBER;
+use std::rc::Rc;
 
 /// How many entries the worker judges in one transaction.
 const SLICE: u64 = 16_384;
@@ -83,6 +84,7 @@ pub fn settle(
     let mut forked = forked || notes.iter().any(|note| note.first == unsettled::OF_FORK);
     let mut left = budget;
     let mut resolves = Vec::new();
+    let owner_before = owner(ledger, context)?;
     transaction::set_settling(true);
     let mut end = loop {
         let step = with_heads(|heads| {
@@ -111,11 +113,9 @@ pub fn settle(
     for (sequence, abandoned) in resolves {
         quarantine::recorded(context, &abandoned, sequence)?;
     }
-    if forked && quarantine::has_aside(context)? {
-        with_heads(|heads| sweep(ledger, heads.touch(ledger, context)?, source))?;
-    }
-    if forked {
-        quarantine::tidy(context)?;
+    // What a former owner has beyond could have been the owner's until now.
+    if forked || owner(ledger, context)? != owner_before {
+        put_in_order(ledger, context, source)?;
     }
     with_heads(|heads| {
         let head = heads.touch(ledger, context)?;
@@ -137,6 +137,27 @@ pub fn settle(
         }
         Ok(end)
     })
+}
+
+fn owner(ledger: &Ledger, context: &str) -> Result<Option<Rc<str>>, Failure> {
+    with_heads(|heads| Ok(heads.touch(ledger, context)?.now.owner.clone()))
+}
+
+/// Puts the forks of a context in order, with all that belongs to them.
+fn put_in_order(ledger: &Ledger, context: &str, source: &str) -> Result<(), Failure> {
+    if !quarantine::has_aside(context)? {
+        return Ok(());
+    }
+    let sweep = || with_heads(|heads| sweep(ledger, heads.touch(ledger, context)?, source));
+    let met = sweep()?;
+    quarantine::tidy(context)?;
+    // By now a branch may begin earlier, or be open again.
+    for (origin, first) in met {
+        if first_of_fork(context, &origin)? != first {
+            return sweep().map(drop);
+        }
+    }
+    Ok(())
 }
 
 enum Step {
@@ -255,8 +276,12 @@ pub fn evict_one(
 }
 
 /// Moves entries of branches that are known to be other ones to their incidents: they came before it was known, and stand behind a
-/// missing entry, where they would stay for ever.
-fn sweep(ledger: &Ledger, head: &Head, source: &str) -> Result<(), Failure> {
+/// missing entry, where they would stay for ever. Returns the origins that it met, and where their open branches begin.
+fn sweep(
+    ledger: &Ledger,
+    head: &Head,
+    source: &str,
+) -> Result<Vec<(String, Option<i64>)>, Failure> {
     let mut branches: Vec<(String, Option<i64>)> = Vec::new();
     let from = head.now.sequence + 1;
     let mut scan = entries::range(ledger, &head.context, from, MAX_NUMBER, Sight::Latest);
@@ -271,8 +296,7 @@ fn sweep(ledger: &Ledger, head: &Head, source: &str) -> Result<(), Failure> {
         let first = match known {
             Some((_, first)) => *first,
             None => {
-                let open = quarantine::open_branch(&head.context, Kind::Fork, origin)?;
-                let first = open.map(|open| open.sequence);
+                let first = first_of_fork(&head.context, origin)?;
                 branches.push((origin.to_owned(), first));
                 first
             }
@@ -283,7 +307,13 @@ fn sweep(ledger: &Ledger, head: &Head, source: &str) -> Result<(), Failure> {
             write::delete_entry(ledger.entries, row.place());
         }
     }
-    Ok(())
+    Ok(branches)
+}
+
+/// The sequence with which the open branch of an origin begins.
+fn first_of_fork(context: &str, origin: &str) -> Result<Option<i64>, Failure> {
+    let open = quarantine::open_branch(context, Kind::Fork, origin)?;
+    Ok(open.map(|open| open.sequence))
 }
 
 /// What became of a slice.

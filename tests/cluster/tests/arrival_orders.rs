@@ -204,6 +204,13 @@ const KEPT: &str = "
 const OPEN: &str = "
     SELECT convert_to(kind || ' of ' || origin, 'UTF8') FROM converge_ledger.incidents
      WHERE context_id = $1 AND resolved_at IS NULL ORDER BY 1";
+/// Entries of a fork that is known, of another origin than the owner, that nobody has moved to its incident.
+const STRAY: &str = "
+    WITH head AS (SELECT sequence, origin FROM ledger_get($1) ORDER BY sequence DESC LIMIT 1)
+    SELECT e.leaf_hash FROM converge_ledger.entries e
+      JOIN converge_ledger.incidents i USING (context_id, origin) LEFT JOIN head ON true
+     WHERE e.context_id = $1 AND i.kind = 'fork' AND i.resolved_at IS NULL AND e.sequence >= i.sequence
+       AND e.sequence > coalesce(head.sequence, 0) AND e.origin IS DISTINCT FROM head.origin";
 
 #[test]
 fn two_histories_are_never_mixed_in_whatever_order_they_arrive() {
@@ -266,17 +273,98 @@ fn two_histories_are_never_mixed_in_whatever_order_they_arrive() {
     }
 }
 
+#[test]
+fn what_is_of_a_fork_that_is_known_does_not_stay_behind_a_gap() {
+    let mut rng = seeded();
+    let server = Server::start(node_options());
+    let mut client = server.connect();
+    for trial in 0..TRIALS {
+        let context = format!("trial {trial}");
+        let both = histories(&mut rng, &context);
+        let mut rows: Vec<Row> = both
+            .iter()
+            .flat_map(|history| history.rows.clone())
+            .collect();
+        rng.shuffle(&mut rows);
+        for sent in 1..=rows.len() {
+            send(&server, &context, &[vec![rows[sent - 1].clone()]]);
+            let stray = leaves(&mut client, STRAY, &context);
+            assert!(
+                stray.is_empty(),
+                "{context}, sent {}:\n{}",
+                names(&rows[..sent]),
+                describe(&server, &both, &context)
+            );
+        }
+    }
+    verify_ledger(&mut client);
+}
+
+/// Orders after which six entries are judged, the next is missing, and entries that came behind it are of a fork that is known.
+const ORDERS: [&str; 3] = [
+    // The first owner turns out to be another one's predecessor when what was missing comes.
+    "2f 4f 5f 6s 6f 7f 1f 8f 9f 3f",
+    // It is so by the entry that comes.
+    "1f 2f 3f 4f 5f 8s 8f 9f 6s",
+    // A fork turns out to begin earlier.
+    "1f 2f 3f 4f 5f 6s 12s 12f 8f 6f",
+];
+
+#[test]
+fn a_fork_takes_what_lies_behind_a_gap() {
+    for library in ["converge_ledger", ""] {
+        let server = Server::start(node_options().set("shared_preload_libraries", library));
+        let mut client = server.connect();
+        for order in ORDERS {
+            let mut one = History::default();
+            one.append(order, "first", 5);
+            let mut other = one.clone();
+            one.append(order, "first", 7);
+            other.take_over(order, "second");
+            other.append(order, "second", 6);
+            let both = [one, other];
+            send(&server, order, &in_order(&both, order));
+            let judged = &both[1].leaves()[..6];
+            wait_or(
+                || {
+                    leaves(&mut client, HELD, order) == judged
+                        && leaves(&mut client, STRAY, order).is_empty()
+                },
+                || {
+                    format!(
+                        "{library} after {order} the fork has its entries:\n{}",
+                        describe(&server, &both, order)
+                    )
+                },
+            );
+        }
+    }
+}
+
+/// The rows with these names, each a transaction.
+fn in_order(both: &[History; 2], order: &str) -> Vec<Vec<Row>> {
+    let rows = both.iter().flat_map(|history| &history.rows);
+    let find = |wanted: &str| rows.clone().find(|row| name(row) == wanted);
+    order
+        .split(' ')
+        .map(|wanted| vec![find(wanted).expect("a row of a history").clone()])
+        .collect()
+}
+
+/// The sequence of a row and how its origin begins.
+fn name(row: &Row) -> String {
+    format!("{}{}", row.sequence, &row.origin[..1])
+}
+
+fn names(rows: &[Row]) -> String {
+    let names: Vec<_> = rows.iter().map(name).collect();
+    names.join(" ")
+}
+
 fn describe(server: &Server, both: &[History; 2], context: &str) -> String {
     let mut lines: Vec<String> = both
         .iter()
-        .map(|history| {
-            let rows: Vec<_> = history
-                .rows
-                .iter()
-                .map(|row| format!("{}{}", row.sequence, &row.origin[..1]))
-                .collect();
-            format!("sent {}", rows.join(" "))
-        })
+        .map(|history| format!("sent {}", names(&history.rows)))
         .collect();
     let query = "
         SELECT 'held ' || coalesce(string_agg(sequence || left(origin, 1), ' ' ORDER BY sequence), '') FROM converge_ledger.entries WHERE context_id = $1
