@@ -4,9 +4,10 @@ use super::administration::begin_writing;
 use super::tree::{check_reader, last};
 use crate::function::{bytea, text, Answer, Arguments, Rows};
 use crate::ledger;
+use crate::receive;
 use crate::reconcile::answers::Own;
 use crate::reconcile::{self, Which};
-use crate::report::{self, Failure};
+use crate::report;
 use crate::store::scan::Sight;
 use converge_ledger_core::check::StoredRow;
 use converge_ledger_core::entry::{Content, Entry};
@@ -126,7 +127,7 @@ fn ledger_reconcile(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     let mut rows = Rows::begin(arguments);
     begin_writing()?;
     // What is put at its place has come from other nodes.
-    let lines = as_replica(|| reconcile::run(Which::Now(subscription)))?;
+    let lines = receive::as_replica(|| reconcile::run(Which::Now(subscription)))?;
     for line in lines {
         rows.push([
             Some(text(&line.peer)),
@@ -139,28 +140,4 @@ fn ledger_reconcile(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
         ]);
     }
     rows.end()
-}
-
-/// Does `work` with `session_replication_role` = replica.
-fn as_replica<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
-    // SAFETY: the setting exists and takes the value, which is given in the name of a superuser; it is put back at the end of
-    // the level, or of the transaction if something raises.
-    let level = unsafe {
-        let level = pg_sys::NewGUCNestLevel();
-        pg_sys::set_config_option(
-            c"session_replication_role".as_ptr(),
-            c"replica".as_ptr(),
-            pg_sys::GucContext::PGC_SUSET,
-            pg_sys::GucSource::PGC_S_SESSION,
-            pg_sys::GucAction::GUC_ACTION_SAVE,
-            true,
-            0,
-            false,
-        );
-        level
-    };
-    let done = work();
-    // SAFETY: the level that was begun above.
-    unsafe { pg_sys::AtEOXact_GUC(true, level) };
-    done
 }

@@ -12,6 +12,7 @@
 
 mod arrival;
 mod quarantine;
+mod role;
 mod settle;
 mod source;
 mod transaction;
@@ -21,6 +22,7 @@ pub use quarantine::{
     abandon, greatest_lamport, keep_rest, keep_row, open_branch, put_back, put_back_branch,
     recorded,
 };
+pub use role::as_replica;
 pub use settle::{settle_all, settle_resolved, settle_slice, Slice};
 pub use source::is_worker;
 pub use transaction::{aborted_subtransaction, at_commit, committed, deliver_as, end};

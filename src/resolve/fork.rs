@@ -1,6 +1,6 @@
 //! Decisions between two histories of a context.
 
-use super::{close, halted, is_own, record, role, rollback, size, Case, Decision, Record};
+use super::{close, halted, is_own, record, rollback, size, Case, Decision, Record};
 use crate::append::heads::with_heads;
 use crate::digest;
 use crate::incident::{self, Fields, Kind, New};
@@ -54,7 +54,7 @@ pub fn keep_theirs(ledger: &Ledger, case: &Case, reason: &str) -> Result<String,
     })?;
     let abandoned = receive::abandon(ledger, context, first, last, reason)?;
     forget_derived(ledger, context, first);
-    role::as_replica(|| {
+    receive::as_replica(|| {
         receive::put_back_branch(context, case.number, first)?;
         receive::keep_rest(case.number)?;
         receive::settle_resolved(ledger, context)

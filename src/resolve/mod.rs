@@ -6,7 +6,6 @@
 
 mod fork;
 pub mod halted;
-mod role;
 mod rollback;
 
 use crate::append::heads::with_heads;
@@ -81,7 +80,7 @@ pub fn resolve(
         return Err(report::already_resolved(number, &at, &how));
     }
     // What has arrived is judged first: then it is known what mine is, and the incident may have come to an end by itself.
-    role::as_replica(|| receive::settle_resolved(ledger, &context))?;
+    receive::as_replica(|| receive::settle_resolved(ledger, &context))?;
     let case = find(number)?;
     if let Some((at, how)) = &case.resolved {
         return Err(report::already_resolved(number, at, how));
@@ -195,7 +194,7 @@ fn place(ledger: &Ledger, case: &Case, reason: &str) -> Result<String, Failure> 
         return Err(report::unpinned_of_own(&case.origin));
     }
     let before = size(ledger, &case.context)?;
-    role::as_replica(|| {
+    receive::as_replica(|| {
         receive::put_back(&case.context, case.number)?;
         receive::settle_resolved(ledger, &case.context)
     })?;

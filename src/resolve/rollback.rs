@@ -1,6 +1,6 @@
 //! Decisions about entries of this node's own that peers have and it has not.
 
-use super::{close, halted, is_own, note, record, role, size, Case, Decision};
+use super::{close, halted, is_own, note, record, size, Case, Decision};
 use crate::incident::Kind;
 use crate::ledger::Ledger;
 use crate::receive;
@@ -32,7 +32,7 @@ pub fn put_back(
 ) -> Result<String, Failure> {
     let context = &case.context;
     let before = size(ledger, context)?;
-    role::as_replica(|| {
+    receive::as_replica(|| {
         if (case.first..=case.last).contains(&(before + 1)) {
             receive::put_back_branch(context, case.number, before + 1)?;
         }
