@@ -134,6 +134,7 @@ impl Connection {
                     {
                         return Err(Problem::PasswordRequired);
                     }
+                    self.read_in_small_parts();
                     Ok(Step::Done)
                 }
                 _ => Ok(Step::Write),
@@ -254,6 +255,23 @@ impl Connection {
             // No TCP, or another system: at least so many.
             None => self.taken_in + waiting.saturating_sub(left).max(waiting.min(LEAST)),
         };
+    }
+
+    /// Lets the system hold little of what the peer sends ahead. The library reads as long as anything is there, and limits are looked at
+    /// only when it stops: a fast peer must run into an empty window now and then.
+    fn read_in_small_parts(&self) {
+        let size: c_int = 128 << 10;
+        let Some(socket) = self.socket() else { return };
+        // SAFETY: an open socket, and a number for an option that takes one. Where it is refused, the limits are less sharp.
+        unsafe {
+            libc::setsockopt(
+                socket,
+                libc::SOL_SOCKET,
+                libc::SO_RCVBUF,
+                (&raw const size).cast(),
+                size_of::<c_int>() as libc::socklen_t,
+            );
+        }
     }
 
     /// How many bytes the socket holds.
