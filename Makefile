@@ -37,7 +37,7 @@ test-isolation: install ## concurrent sessions, by PostgreSQL's pg_isolation_reg
 test-cluster: install ## crashes, dumps, standbys, privileges, tampering, on throwaway servers
 	@tests/run cluster
 
-bench: install ## measure everything against its target, about 45 minutes; writes docs/benchmarks.md
+bench: install ## measure everything against its target, about an hour; writes docs/benchmarks.md
 	@bench/run
 
 demo: install ## the main job on this machine's own package log, then two nodes: damage that heals, a fork
