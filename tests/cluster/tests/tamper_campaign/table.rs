@@ -96,7 +96,8 @@ impl Row {
     pub fn settled(&mut self, number: usize) {
         self.outcome.push(match number {
             0 => "healed".to_owned(),
-            1 => "healed by 1 more round".to_owned(),
+            // What the subscription brings meanwhile decides which.
+            1 | 2 => "healed by at most 2 more rounds".to_owned(),
             more => format!("healed by {more} more rounds"),
         });
     }
