@@ -322,6 +322,10 @@ impl Conversation for Exchange {
                 return Ok(Some(self.ask_digests()));
             }
             Stage::Digests => {
+                if let Some((node, subscription)) = self.node_name().zip(self.subscription) {
+                    let position = (subscription, self.position);
+                    self.local.positions.borrow_mut().insert(node, position);
+                }
                 self.stage = Stage::Heads;
                 return Ok(self.ask_heads());
             }

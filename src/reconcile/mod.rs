@@ -35,6 +35,7 @@ use crate::store::{contexts, pins, write};
 use converge_ledger_core::digest::Buckets;
 use converge_ledger_core::hash::Hash;
 use exchange::Exchange;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::RangeInclusive;
 use std::rc::Rc;
@@ -99,14 +100,21 @@ pub struct Local {
     pub suspects: BTreeMap<String, Vec<RangeInclusive<i64>>>,
     /// Contexts to which this node does not append, and how many entries peers have shown of each.
     pub halted: HashMap<String, Halted>,
+    /// Whether several subscriptions may bring the same entries, each from its origin or through others.
+    pub is_mesh: bool,
+    /// How far the WAL of each node goes to which this database subscribes, as far as they have said so in this round.
+    pub positions: RefCell<HashMap<String, Position>>,
     /// What was said of peers and is to be looked at again.
     pub claims: told::Claims,
     /// Makes what was done last for the others to see, as far as that is possible.
     pub between: fn(),
 }
 
+/// A subscription, and the end of the WAL of its publisher.
+pub type Position = (pgrx::pg_sys::Oid, i64);
+
 impl Local {
-    fn read(ledger: Ledger, which: Which) -> Result<Local, Failure> {
+    fn read(ledger: Ledger, which: Which, is_mesh: bool) -> Result<Local, Failure> {
         let mut count = 0;
         contexts::each(&ledger, Sight::Latest, |_| count += 1);
         let buckets = Buckets::for_contexts(count);
@@ -126,6 +134,8 @@ impl Local {
             digests: digests.collect(),
             suspects: suspects::open()?,
             halted: halted::all(&ledger, Sight::Latest),
+            is_mesh,
+            positions: RefCell::default(),
             claims: told::open()?,
             between,
             ledger,
@@ -277,7 +287,9 @@ fn begin_due(
         };
         rounds::remove_others(ledger, keep);
     }
-    let local = Rc::new(Local::read(*ledger, which)?);
+    let subscriptions = peers.iter().filter(|peer| !peer.source.key().0);
+    let is_mesh = subscriptions.count() > 1;
+    let local = Rc::new(Local::read(*ledger, which, is_mesh)?);
     let begun = due.len();
     for (peer, key, mut peer_round) in due {
         peer_round.begin();

@@ -1,9 +1,10 @@
 //! Entries that are missing here and that no subscription brings: asked for in order, taken in as if they had been delivered.
 
-use super::super::delivery;
+use super::super::delivery::{self, Delivery};
 use super::super::exchange::Exchange;
 use super::super::place;
 use super::super::question::{self, PeerRow, Question, What};
+use super::super::Position;
 use super::{MAX_BYTES, MAX_ROWS};
 use crate::peer::Statement;
 use crate::report::Failure;
@@ -11,6 +12,9 @@ use std::rc::Rc;
 
 /// So often the subscription is given a tenth of a second to bring what is on its way.
 const PAUSES: u32 = 20;
+
+/// And so often at least where another one is to bring it.
+const LEAST_PAUSES: u32 = 5;
 
 /// Entries that are missing here and that no subscription brings.
 pub struct Fetch {
@@ -20,6 +24,8 @@ pub struct Fetch {
     last: i64,
     begun: bool,
     pauses: u32,
+    /// Who has appended the first of them; empty if the peer does not tell, none before it was asked.
+    origin: Option<String>,
     /// `next` when the peer was asked last.
     asked_at: i64,
     rows: Vec<PeerRow>,
@@ -37,6 +43,7 @@ impl Fetch {
             last,
             begun: false,
             pauses: 0,
+            origin: None,
             asked_at: 0,
             rows: Vec::new(),
             weight: 0,
@@ -48,29 +55,40 @@ impl Fetch {
     /// What to ask the peer next; none at the end.
     pub fn next(&mut self, exchange: &mut Exchange) -> Result<Option<Statement>, Failure> {
         if !self.begun {
-            if let Some(subscription) = exchange.subscription {
-                let state = delivery::state(subscription)?;
-                if state.may_bring(exchange.position) {
-                    if state == delivery::Delivery::Copying || self.pauses == PAUSES {
-                        let range = (self.first, self.last);
-                        let detail = format!(
-                            "{state}, the peer is at {:X}/{:X}",
-                            exchange.position >> 32,
-                            exchange.position & 0xffff_ffff
-                        );
-                        exchange.tell(&self.context, range, "missing here", "on its way", &detail);
-                        return Ok(None);
-                    }
-                    self.pauses += 1;
-                    return Ok(Some(pause()));
+            if let Some((state, position)) = self.still_brought(exchange)? {
+                if state == Delivery::Copying || self.pauses == PAUSES {
+                    let range = (self.first, self.last);
+                    let detail = format!(
+                        "{state}, the peer is at {:X}/{:X}",
+                        position >> 32,
+                        position & 0xffff_ffff
+                    );
+                    exchange.tell(&self.context, range, "missing here", "on its way", &detail);
+                    return Ok(None);
                 }
+                return Ok(Some(self.pause()));
             }
-            self.begun = true;
             self.next = self.next.max(exchange.own_size(&self.context) + 1);
             self.first = self.next;
             if self.next > self.last {
                 return Ok(None);
             }
+            if exchange.local.is_mesh {
+                if self.origin.is_none() {
+                    // Stays empty if the peer does not tell.
+                    self.origin = Some(String::new());
+                    let (first, last) = (self.next, self.next);
+                    return Ok(Some(question::ask(&[Question {
+                        context: Rc::clone(&self.context),
+                        what: What::Headers { first, last },
+                    }])));
+                }
+                // The peer may have had it after its origin has answered in this round.
+                if self.of_other_subscription(exchange).is_some() && self.pauses < LEAST_PAUSES {
+                    return Ok(Some(self.pause()));
+                }
+            }
+            self.begun = true;
         }
         // Behind a gap there may be entries that nobody has judged yet; they need not come again.
         let missing = exchange.missing_run(&self.context, self.next, self.last);
@@ -101,7 +119,48 @@ impl Fetch {
         }])))
     }
 
+    /// How far a subscription is that may still bring what is missing, and how far it would have to be: the peer's own, or that to the
+    /// node that has appended it.
+    fn still_brought(&self, exchange: &Exchange) -> Result<Option<(Delivery, i64)>, Failure> {
+        let own = exchange.subscription.map(|it| (it, exchange.position));
+        for (subscription, position) in own.into_iter().chain(self.of_other_subscription(exchange))
+        {
+            let state = delivery::state(subscription)?;
+            if state.may_bring(position) {
+                return Ok(Some((state, position)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The subscription to the node that has appended what is missing, if that is not the peer.
+    fn of_other_subscription(&self, exchange: &Exchange) -> Option<Position> {
+        let position = *exchange
+            .local
+            .positions
+            .borrow()
+            .get(self.origin.as_deref()?)?;
+        (Some(position.0) != exchange.subscription).then_some(position)
+    }
+
+    /// Lets the peer wait a little: its other statements would have to be asked again.
+    fn pause(&mut self) -> Statement {
+        self.pauses += 1;
+        Statement::new(c"select 1, ''::bytea from pg_catalog.pg_sleep(0.1)", [])
+    }
+
     pub fn take(&mut self, exchange: &mut Exchange, row: PeerRow) -> Result<(), Failure> {
+        if !self.begun {
+            let entry = row
+                .stored()
+                .acceptable(&self.context)
+                .map(|(entry, _)| entry);
+            let asked = entry.filter(|entry| entry.sequence == self.next);
+            self.origin = asked
+                .map(|entry| entry.origin.to_owned())
+                .or(self.origin.take());
+            return Ok(());
+        }
         if self.stopped.is_some() {
             return Ok(());
         }
@@ -165,9 +224,4 @@ impl Fetch {
             self.stopped = Some(format!("entry {first} was not accepted"));
         }
     }
-}
-
-/// Lets the peer wait a little: its other statements would have to be asked again.
-fn pause() -> Statement {
-    Statement::new(c"select 1, ''::bytea from pg_catalog.pg_sleep(0.1)", [])
 }

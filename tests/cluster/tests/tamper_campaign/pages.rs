@@ -9,14 +9,18 @@ const PAGE: usize = 8192;
 /// Bytes of a page before its line pointers, of which each has four.
 const HEADER: usize = 24;
 
-/// What is done to a file of a relation, given where entry 15 of the context stands in the heap: block and line pointer.
+/// What is done to a file of a relation, given where an entry of the context stands in the heap: block and line pointer.
 type Damage = fn(&mut [u8], block: usize, offset: usize);
 
-/// Stops the replica, changes a file, and starts it again.
+/// Stops the replica, changes a file where entry 15 stands, and starts it again.
 fn in_file(relation: &'static str, damage: Damage) -> Tamper {
+    in_file_at(15, relation, damage)
+}
+
+fn in_file_at(sequence: i64, relation: &'static str, damage: Damage) -> Tamper {
     Box::new(move |pair, context| {
         let server = pair.of_mut(At::Replica);
-        let (path, block, offset) = place(server, relation, context);
+        let (path, block, offset) = place(server, relation, context, sequence);
         server.stop(Shutdown::Fast);
         let mut bytes = fs::read(&path).expect("the file");
         damage(&mut bytes, block, offset);
@@ -26,14 +30,14 @@ fn in_file(relation: &'static str, damage: Damage) -> Tamper {
     })
 }
 
-fn place(server: &Server, relation: &str, context: &str) -> (PathBuf, usize, usize) {
+fn place(server: &Server, relation: &str, context: &str, sequence: i64) -> (PathBuf, usize, usize) {
     let statement = "
         SELECT current_setting('data_directory') || '/' || pg_relation_filepath($1::text::regclass), ctid::text
-        FROM converge_ledger.entries WHERE context_id = $2 AND sequence = 15";
+        FROM converge_ledger.entries WHERE context_id = $2 AND sequence = $3";
     let row = server
         .connect()
-        .query_one(statement, &[&relation, &context])
-        .expect("entry 15");
+        .query_one(statement, &[&relation, &context, &sequence])
+        .expect("the entry");
     let (path, place): (String, String) = (row.get(0), row.get(1));
     let (block, offset) = place
         .trim_matches(['(', ')'])
@@ -104,7 +108,7 @@ fn index_entry(bytes: &mut [u8], block: usize, offset: usize) {
 fn with_checksums() -> Tamper {
     Box::new(move |pair, context| {
         let server = pair.of_mut(At::Replica);
-        let (path, block, offset) = place(server, "converge_ledger.entries", context);
+        let (path, block, offset) = place(server, "converge_ledger.entries", context, 15);
         server.stop(Shutdown::Fast);
         succeed(
             server
@@ -133,7 +137,8 @@ fn damaged_files_are_healed_or_reported() {
         method("32. heap file: payload overwritten, no checksums", in_file(heap, payload)),
         Method { ends: reindexed, ..method("34. index file: entry marked dead", in_file("converge_ledger.entries_pkey", index_entry)) },
         Method { ends: reindexed, ..method("33. heap file: line pointer zeroed", in_file(heap, row)) },
-        Method { size: 600, ends: reindexed, ..method("heap file: page zeroed", in_file(heap, page)) },
+        // In the middle of the context: a page with nothing else on it.
+        Method { size: 600, ends: reindexed, ..method("heap file: page zeroed", in_file_at(300, heap, page)) },
         Method {
             size: 600,
             ends: Ends::Mended(&[

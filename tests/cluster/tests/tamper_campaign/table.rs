@@ -96,8 +96,7 @@ impl Row {
     pub fn settled(&mut self, number: usize) {
         self.outcome.push(match number {
             0 => "healed".to_owned(),
-            // What the subscription brings meanwhile decides which.
-            1 | 2 => "healed by at most 2 more rounds".to_owned(),
+            1 => "healed by 1 more round".to_owned(),
             more => format!("healed by {more} more rounds"),
         });
     }
@@ -111,19 +110,7 @@ impl Row {
             .found
             .iter()
             .map(|found| if found.is_empty() { "–" } else { found });
-        let mut cells: Vec<_> = cells.collect();
-        // What a page held, and where its rows stand in their contexts, differs from run to run; how it ends does not.
-        if self.what == "heap file: page zeroed" {
-            let varies = "as the page lies";
-            cells[2] = varies;
-            cells[3] = varies;
-            let healed = "damaged or missing row: restored; those that the key still points to wait as corruption and are mended by hand";
-            return format!(
-                "| {} | {at} | {} | {healed} |\n",
-                self.what,
-                cells.join(" | ")
-            );
-        }
+        let cells: Vec<_> = cells.collect();
         // Of caches no round tells: they cost nothing but time.
         let outcome = match self.outcome.is_empty() {
             true => "renewed by the scrub".to_owned(),
