@@ -1,4 +1,11 @@
--- What must exist before anything else: the encoding check and the schema of the tables.
+-- What must exist before anything else: settings of the script, the encoding check and the schema of the tables.
+
+-- PostgreSQL runs the script with the schema of the public functions in front, where others may create operators and functions
+-- that would be bound into ours. Nothing below is looked up outside pg_catalog; what is created names its schema. LOCAL ends with the
+-- script.
+set local search_path = pg_catalog, pg_temp;
+set local transform_null_equals = off;
+set local default_table_access_method = heap;
 
 do $$
 begin

@@ -23,6 +23,7 @@ pub(crate) mod scratch;
 pub(crate) mod scrub;
 pub(crate) mod settings;
 pub(crate) mod shared;
+pub(crate) mod sql;
 pub(crate) mod store;
 pub(crate) mod transaction;
 pub(crate) mod utility;

@@ -1,6 +1,6 @@
 -- What administrators call.
 
-create function ledger_grant(role text, privilege text) returns void
+create function @extschema@.ledger_grant(role text, privilege text) returns void
     language plpgsql volatile parallel unsafe
     set search_path = pg_catalog, pg_temp
 as $function$
@@ -55,23 +55,23 @@ begin
     end loop;
 end
 $function$;
-comment on function ledger_grant(text, text) is
+comment on function @extschema@.ledger_grant(text, text) is
     'lets a role append (and read), or read';
 
-create function ledger_set_node(name text) returns text
+create function @extschema@.ledger_set_node(name text) returns text
     language c volatile parallel unsafe
     as 'MODULE_PATHNAME', 'ledger_set_node';
-comment on function ledger_set_node(text) is
+comment on function @extschema@.ledger_set_node(text) is
     'names this node, before its first append';
 
-create function ledger_adopt_node(name text) returns text
+create function @extschema@.ledger_adopt_node(name text) returns text
     language c volatile parallel unsafe
     as 'MODULE_PATHNAME', 'ledger_adopt_node';
-comment on function ledger_adopt_node(text) is
+comment on function @extschema@.ledger_adopt_node(text) is
     'lets a restored or copied database append: ''continue'' under its old name, or under a new name';
 
-create function ledger_rebuild(context text default null) returns bigint
+create function @extschema@.ledger_rebuild(context text default null) returns bigint
     language c volatile parallel unsafe
     as 'MODULE_PATHNAME', 'ledger_rebuild';
-comment on function ledger_rebuild(text) is
+comment on function @extschema@.ledger_rebuild(text) is
     'rebuilds registry, stored subtrees and states of triggers; returns how many entries were read';

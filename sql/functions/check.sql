@@ -7,10 +7,13 @@ create function converge_ledger.entry_faults(context text)
 comment on function converge_ledger.entry_faults(text) is
     'faults in entries and stored subtrees';
 
--- What an administrator can do to the schema so that the ledger no longer is what it says.
+-- What an administrator can do to the schema so that the ledger no longer is what it says. Definitions are compared as text, and
+-- types looked up by name: the settings decide how both read.
 create function converge_ledger.schema_faults()
     returns table (context_id text, sequence bigint, kind text, detail text)
     language sql stable parallel unsafe
+    set search_path = pg_catalog, pg_temp
+    set quote_all_identifiers = off
 begin atomic
     with entries as (
         select c.*
@@ -177,7 +180,7 @@ end;
 comment on function converge_ledger.schema_faults() is
     'faults in the definition of the ledger''s tables, triggers and functions';
 
-create function ledger_check(context text default null)
+create function @extschema@.ledger_check(context text default null)
     returns table (context_id text, sequence bigint, kind text, detail text)
     language sql stable parallel unsafe
 begin atomic
@@ -190,5 +193,5 @@ begin atomic
     select fault.context_id, fault.sequence, fault.kind, fault.detail
       from converge_ledger.entry_faults(ledger_check.context) as fault;
 end;
-comment on function ledger_check(text) is
+comment on function @extschema@.ledger_check(text) is
     'one row per fault in data, stored subtrees, schema or replication; no row means sound';

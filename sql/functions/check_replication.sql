@@ -1,8 +1,10 @@
 -- The part of ledger_check that looks at publications, subscriptions and identity: what a restore loses.
 
--- Sets the parameter on which the text of a filter depends.
+-- Sets the parameters on which the text of a filter depends.
 create function converge_ledger.publication_faults(publication text, origins text, node text) returns setof text
     language sql stable parallel unsafe
+    set search_path = pg_catalog, pg_temp
+    set quote_all_identifiers = off
     set standard_conforming_strings = on
 begin atomic
     with published as (
@@ -68,6 +70,8 @@ comment on function converge_ledger.has_peer() is
 create function converge_ledger.replication_faults()
     returns table (context_id text, sequence bigint, kind text, detail text)
     language sql stable parallel unsafe
+    set search_path = pg_catalog, pg_temp
+    set quote_all_identifiers = off
 begin atomic
     with subscription as (
         select s.oid, s.subname, s.subenabled, s.subpublications

@@ -18,7 +18,7 @@ end;
 comment on function converge_ledger.subscription_name(text, text) is
     'how ledger_join_sql names a subscription and its slot';
 
-create function ledger_join_sql(
+create function @extschema@.ledger_join_sql(
     peers jsonb, node text, conninfo text default null, through text default null,
     publication text default 'ledger', reader text default null
 ) returns table (step integer, run_on text, statement text)
@@ -146,5 +146,5 @@ begin
       from command order by 1;
 end
 $function$;
-comment on function ledger_join_sql(jsonb, text, text, text, text, text) is
+comment on function @extschema@.ledger_join_sql(jsonb, text, text, text, text, text) is
     'the statements by which a new node joins its peers, in order, and where to run each';

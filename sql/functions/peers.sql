@@ -30,14 +30,14 @@ end;
 comment on function converge_ledger.peer_times_1(text[], bigint[]) is
     'time of the oldest of some entries, and the clock, for peers';
 
-create function ledger_add_peer(conninfo text) returns text
+create function @extschema@.ledger_add_peer(conninfo text) returns text
     language c volatile parallel unsafe
     as 'MODULE_PATHNAME', 'ledger_add_peer';
-comment on function ledger_add_peer(text) is
+comment on function @extschema@.ledger_add_peer(text) is
     'adds a node to ask beside those to which this database subscribes; returns its name';
 
-create function ledger_drop_peer(conninfo text) returns text
+create function @extschema@.ledger_drop_peer(conninfo text) returns text
     language c volatile parallel unsafe
     as 'MODULE_PATHNAME', 'ledger_drop_peer';
-comment on function ledger_drop_peer(text) is
+comment on function @extschema@.ledger_drop_peer(text) is
     'removes a node that ledger_add_peer added; returns its name';

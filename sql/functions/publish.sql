@@ -12,7 +12,7 @@ create function converge_ledger.node_name() returns text
 comment on function converge_ledger.node_name() is
     'the name under which this database appends; decided and written if it has none';
 
-create function ledger_publish(publication text default 'ledger', origins text default 'own') returns text
+create function @extschema@.ledger_publish(publication text default 'ledger', origins text default 'own') returns text
     language plpgsql volatile parallel unsafe
     set search_path = pg_catalog, pg_temp
 as $function$
@@ -86,10 +86,10 @@ begin
     return 'repaired: ' || array_to_string(faults, ', ');
 end
 $function$;
-comment on function ledger_publish(text, text) is
+comment on function @extschema@.ledger_publish(text, text) is
     'creates or repairs a publication of the entries that this node appended (own), or of all that it has (all)';
 
-create function ledger_unpublish(publication text default 'ledger') returns void
+create function @extschema@.ledger_unpublish(publication text default 'ledger') returns void
     language plpgsql volatile parallel unsafe
     set search_path = pg_catalog, pg_temp
 as $function$
@@ -106,10 +106,10 @@ begin
     execute format('drop publication if exists %I', publication);
 end
 $function$;
-comment on function ledger_unpublish(text) is
+comment on function @extschema@.ledger_unpublish(text) is
     'drops a publication that ledger_publish made';
 
-create function ledger_pin_origins(subscription text, origins text[]) returns void
+create function @extschema@.ledger_pin_origins(subscription text, origins text[]) returns void
     language plpgsql volatile parallel unsafe
     set search_path = pg_catalog, pg_temp
 as $function$
@@ -133,5 +133,5 @@ begin
       from unnest(origins) as origin;
 end
 $function$;
-comment on function ledger_pin_origins(text, text[]) is
+comment on function @extschema@.ledger_pin_origins(text, text[]) is
     'lets a subscription deliver entries of these origins only; of every origin with null or an empty array';

@@ -21,7 +21,7 @@ comment on function converge_ledger.required_position(bigint) is
     'the position, checked';
 
 -- Plain SQL so that the planner can inline it. The names in the body are bound when it is created.
-create function ledger_get(
+create function @extschema@.ledger_get(
     context text, after_sequence bigint default 0, max_entries bigint default null, key text default null
 ) returns setof converge_ledger.entries
     language sql stable parallel safe
@@ -36,25 +36,25 @@ begin atomic
      order by entry.sequence
      limit ledger_get.max_entries;
 end;
-comment on function ledger_get(text, bigint, bigint, text) is
+comment on function @extschema@.ledger_get(text, bigint, bigint, text) is
     'entries of a context after a position, in order';
 
-create function ledger_head(context text)
+create function @extschema@.ledger_head(context text)
     returns table (size bigint, lamport bigint, owner text, bitcoin_root bytea, rfc6962_root bytea)
     language c stable parallel safe rows 1
     as 'MODULE_PATHNAME', 'ledger_head';
-comment on function ledger_head(text) is
+comment on function @extschema@.ledger_head(text) is
     'size, Lamport time, owner and both roots of a context';
 
-create function ledger_root(context text, size bigint default null, tree text default 'bitcoin')
+create function @extschema@.ledger_root(context text, size bigint default null, tree text default 'bitcoin')
     returns bytea
     language c stable parallel safe
     as 'MODULE_PATHNAME', 'ledger_root';
-comment on function ledger_root(text, bigint, text) is
+comment on function @extschema@.ledger_root(text, bigint, text) is
     'Merkle root over the first entries of a context; trust it only together with its size';
 
-create function ledger_text(payload bytea) returns text
+create function @extschema@.ledger_text(payload bytea) returns text
     language c immutable strict parallel safe
     as 'MODULE_PATHNAME', 'ledger_text';
-comment on function ledger_text(bytea) is
+comment on function @extschema@.ledger_text(bytea) is
     'the payload as text, null where it is not UTF-8';

@@ -8,9 +8,9 @@ create function converge_ledger.peer_answer_1(context text, kind text, level sma
 comment on function converge_ledger.peer_answer_1(text, text, smallint, bigint, bigint) is
     'hashes of the tree of a context, or its rows as they are stored, for the reconcilers of peers';
 
-create function ledger_reconcile(subscription text default null)
+create function @extschema@.ledger_reconcile(subscription text default null)
     returns table (peer text, context_id text, first bigint, last bigint, finding text, action text, detail text)
     language c volatile parallel unsafe
     as 'MODULE_PATHNAME', 'ledger_reconcile';
-comment on function ledger_reconcile(text) is
+comment on function @extschema@.ledger_reconcile(text) is
     'compares this database with its peers now, or with the one of a subscription, and puts right what can be proved; returns what was found and done';

@@ -1,9 +1,9 @@
 -- Decisions of administrators.
 
-create function ledger_resolve(incident bigint, decision text, reason text) returns text
+create function @extschema@.ledger_resolve(incident bigint, decision text, reason text) returns text
     language c volatile parallel unsafe
     as 'MODULE_PATHNAME', 'ledger_resolve';
-comment on function ledger_resolve(bigint, text, text) is
+comment on function @extschema@.ledger_resolve(bigint, text, text) is
     'decides an incident: ''keep_mine'' or ''keep_theirs''; returns what was done';
 
 create function converge_ledger.put_back(incident bigint) returns void

@@ -1,18 +1,18 @@
 -- Waiting for entries.
 
-create function ledger_watch(
+create function @extschema@.ledger_watch(
     context text, after_sequence bigint default 0, key text default null, max_entries integer default 1000,
     timeout interval default '30 s'
 ) returns setof converge_ledger.entries
     language c volatile parallel unsafe
     as 'MODULE_PATHNAME', 'ledger_watch';
-comment on function ledger_watch(text, bigint, text, integer, interval) is
+comment on function @extschema@.ledger_watch(text, bigint, text, integer, interval) is
     'entries of a context after a position, in order; waits for the first of them';
 
-create procedure ledger_wait(
+create procedure @extschema@.ledger_wait(
     context text, after_sequence bigint default 0, timeout interval default '30 s', inout last_sequence bigint default null
 )
     language c
     as 'MODULE_PATHNAME', 'ledger_wait';
-comment on procedure ledger_wait(text, bigint, interval, bigint) is
+comment on procedure @extschema@.ledger_wait(text, bigint, interval, bigint) is
     'commits, and waits until a context has an entry after a position; gives its last sequence, or null at the timeout';

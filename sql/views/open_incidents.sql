@@ -1,6 +1,6 @@
 -- What waits for somebody, in plain words. Uses nothing but tables, so that a grant of the view is all that a monitoring role needs.
 
-create view ledger_open_incidents as
+create view @extschema@.ledger_open_incidents as
     with open as (
         select i.*,
                pg_catalog.format('"%s"', i.origin) as by,
@@ -60,25 +60,25 @@ create view ledger_open_incidents as
                 else 'nothing' end as waits_for
       from open as o
       left join converge_ledger.halted as h on h.incident_id = o.incident_id;
-comment on view ledger_open_incidents is
+comment on view @extschema@.ledger_open_incidents is
     'incidents that are not resolved: what happened, what it waits for, and the calls that resolve it';
-comment on column ledger_open_incidents.incident_id is
+comment on column @extschema@.ledger_open_incidents.incident_id is
     'number of the incident';
-comment on column ledger_open_incidents.found_at is
+comment on column @extschema@.ledger_open_incidents.found_at is
     'when it was found';
-comment on column ledger_open_incidents.kind is
+comment on column @extschema@.ledger_open_incidents.kind is
     'its kind: see the reference';
-comment on column ledger_open_incidents.context_id is
+comment on column @extschema@.ledger_open_incidents.context_id is
     'the context';
-comment on column ledger_open_incidents.sequence is
+comment on column @extschema@.ledger_open_incidents.sequence is
     'the entry, or the first of them';
-comment on column ledger_open_incidents.last_sequence is
+comment on column @extschema@.ledger_open_incidents.last_sequence is
     'the last of them that is known';
-comment on column ledger_open_incidents.source is
+comment on column @extschema@.ledger_open_incidents.source is
     'subscription or peer that it came from, empty for none';
-comment on column ledger_open_incidents.what_happened is
+comment on column @extschema@.ledger_open_incidents.what_happened is
     'one sentence';
-comment on column ledger_open_incidents.resolve_with is
+comment on column @extschema@.ledger_open_incidents.resolve_with is
     'the calls that decide it; put the reason in the place of the dots';
-comment on column ledger_open_incidents.waits_for is
+comment on column @extschema@.ledger_open_incidents.waits_for is
     'a decision, a peer, or nothing: nothing more comes of it, and keep_mine closes it';

@@ -7,7 +7,7 @@ create function converge_ledger.peer_lags()
 comment on function converge_ledger.peer_lags() is
     'asks each peer what it has that this database has not, all at once and for two seconds at most';
 
-create view ledger_peers as
+create view @extschema@.ledger_peers as
     select subscription.subname as subscription, answer.peer,
            case when subscription.oid is null then 'added'
                 when not subscription.subenabled then 'disabled'
@@ -40,47 +40,47 @@ create view ledger_peers as
       left join pg_catalog.pg_stat_subscription_stats as errors on errors.subid = subscription.oid
       left join converge_ledger.peer_rounds as round
         on round.source = coalesce(subscription.subname, answer.added) and round.is_added = (subscription.oid is null);
-comment on view ledger_peers is
+comment on view @extschema@.ledger_peers is
     'the peers of this database: one row for each of its subscriptions and for each added peer';
-comment on column ledger_peers.subscription is
+comment on column @extschema@.ledger_peers.subscription is
     'name of the subscription, null for an added peer';
-comment on column ledger_peers.peer is
+comment on column @extschema@.ledger_peers.peer is
     'name of the node; null while it does not answer or has none';
-comment on column ledger_peers.state is
+comment on column @extschema@.ledger_peers.state is
     'disabled, down, connecting, copying or streaming; added for an added peer';
-comment on column ledger_peers.received_at is
+comment on column @extschema@.ledger_peers.received_at is
     'when the subscription last heard from the peer';
-comment on column ledger_peers.received_lsn is
+comment on column @extschema@.ledger_peers.received_lsn is
     'how far it has received the peer''s WAL';
-comment on column ledger_peers.lag_entries is
+comment on column @extschema@.ledger_peers.lag_entries is
     'entries that the peer has and this database has not; null when it did not answer';
-comment on column ledger_peers.lag_seconds is
+comment on column @extschema@.ledger_peers.lag_seconds is
     'age of the oldest of them by the peer''s clock, 0 when there are none';
-comment on column ledger_peers.gaps is
+comment on column @extschema@.ledger_peers.gaps is
     'contexts of which the subscription delivered entries that wait to be judged: others are missing before them, or are just being copied';
-comment on column ledger_peers.quarantined is
+comment on column @extschema@.ledger_peers.quarantined is
     'open incidents about what the subscription delivered';
-comment on column ledger_peers.failures is
+comment on column @extschema@.ledger_peers.failures is
     'failures of the subscription''s workers since its statistics were reset; the server''s log says which';
-comment on column ledger_peers.last_error is
+comment on column @extschema@.ledger_peers.last_error is
     'why the peer did not answer';
-comment on column ledger_peers.last_round is
+comment on column @extschema@.ledger_peers.last_round is
     'when the last round of the reconciler with this peer began; this and what follows is null before the first';
-comment on column ledger_peers.duration is
+comment on column @extschema@.ledger_peers.duration is
     'how long it took';
-comment on column ledger_peers.bytes is
+comment on column @extschema@.ledger_peers.bytes is
     'bytes of the peer''s answers in it';
-comment on column ledger_peers.contexts_compared is
+comment on column @extschema@.ledger_peers.contexts_compared is
     'contexts whose sizes and roots were compared one by one; the others were equal as a whole';
-comment on column ledger_peers.differing is
+comment on column @extschema@.ledger_peers.differing is
     'contexts of which something differed';
-comment on column ledger_peers.repaired is
+comment on column @extschema@.ledger_peers.repaired is
     'entries that it put at their places';
-comment on column ledger_peers.total_repaired is
+comment on column @extschema@.ledger_peers.total_repaired is
     'entries that all rounds with this peer put at their places';
-comment on column ledger_peers.next_round is
+comment on column @extschema@.ledger_peers.next_round is
     'the next one begins soon after this time, if rounds are on';
-comment on column ledger_peers.round_failures is
+comment on column @extschema@.ledger_peers.round_failures is
     'rounds that failed since the last that did not; each doubles the time to the next, up to ten minutes';
-comment on column ledger_peers.round_error is
+comment on column @extschema@.ledger_peers.round_error is
     'why the last one failed; null if it did not';

@@ -8,7 +8,7 @@ create function converge_ledger.worker_status()
 comment on function converge_ledger.worker_status() is
     'the background workers of this server, from shared memory';
 
-create view ledger_status as
+create view @extschema@.ledger_status as
     select status.library_loaded, status.worker, database.datname as database, status.pid, status.state,
            status.contexts_waiting, status.announcements_sent, status.failures, status.last_error,
            null::bigint as entries_scrubbed, null::bigint as entries_total,
@@ -22,31 +22,31 @@ create view ledger_status as
            scrub.began_at, scrub.last_ended_at
       from converge_ledger.scrub_pass as scrub
       join pg_catalog.pg_class as table_size on table_size.oid = 'converge_ledger.entries'::regclass;
-comment on view ledger_status is
+comment on view @extschema@.ledger_status is
     'whether the library is preloaded, its workers, and the scrub of this database: one row each';
-comment on column ledger_status.library_loaded is
+comment on column @extschema@.ledger_status.library_loaded is
     'whether converge_ledger is in shared_preload_libraries';
-comment on column ledger_status.worker is
+comment on column @extschema@.ledger_status.worker is
     'launcher, notifier, reconciler or scrub';
-comment on column ledger_status.database is
+comment on column @extschema@.ledger_status.database is
     'database of a notifier, reconciler or scrub';
-comment on column ledger_status.pid is
+comment on column @extschema@.ledger_status.pid is
     'its process, null while there is none';
-comment on column ledger_status.state is
+comment on column @extschema@.ledger_status.state is
     'running, starting, idle or failed; of a scrub under way while a pass is';
-comment on column ledger_status.contexts_waiting is
+comment on column @extschema@.ledger_status.contexts_waiting is
     'contexts with committed entries that are not announced yet; null when all contexts are to be looked at';
-comment on column ledger_status.announcements_sent is
+comment on column @extschema@.ledger_status.announcements_sent is
     'announcements since the server was started';
-comment on column ledger_status.failures is
+comment on column @extschema@.ledger_status.failures is
     'failures in a row; of a scrub the faults that this pass has found';
-comment on column ledger_status.last_error is
+comment on column @extschema@.ledger_status.last_error is
     'message of the last failure';
-comment on column ledger_status.entries_scrubbed is
+comment on column @extschema@.ledger_status.entries_scrubbed is
     'entries that the pass under way has read';
-comment on column ledger_status.entries_total is
+comment on column @extschema@.ledger_status.entries_total is
     'entries that there are, estimated';
-comment on column ledger_status.scrub_began_at is
+comment on column @extschema@.ledger_status.scrub_began_at is
     'when the pass under way began';
-comment on column ledger_status.last_scrub_ended_at is
+comment on column @extschema@.ledger_status.last_scrub_ended_at is
     'when the last complete pass ended';

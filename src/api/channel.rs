@@ -2,9 +2,8 @@
 
 use crate::announce::channel;
 use crate::function::{text, Answer, Arguments};
-use crate::report;
+use crate::sql;
 use pgrx::pg_sys;
-use std::ffi::CString;
 
 crate::sql_function!(ledger_channel);
 crate::sql_function!(ledger_listen);
@@ -24,15 +23,8 @@ fn ledger_unlisten(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
 
 fn run(command: &str, fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     let channel = channel(Arguments(fcinfo).context(0)?);
-    let statement = format!("{command} \"{}\"", channel.replace('"', "\"\""));
-    let statement =
-        CString::new(statement).map_err(|_| report::internal("a channel contains a NUL"))?;
-    // SAFETY: runs one utility statement; if it raises, the transaction's clean-up ends SPI. The statement
-    // refuses by itself where LISTEN is not allowed: on a standby, in a background worker.
-    unsafe {
-        pg_sys::SPI_connect();
-        pg_sys::SPI_execute(statement.as_ptr(), false, 0);
-        pg_sys::SPI_finish();
-    }
+    let quoted = channel.replace('"', "\"\"");
+    // It refuses by itself where LISTEN is not allowed: on a standby, in a background worker.
+    sql::command(&format!("{command} \"{quoted}\""))?;
     Ok(text(&channel))
 }

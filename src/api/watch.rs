@@ -7,6 +7,7 @@ use super::tree::{check_reader, interrupts, last};
 use crate::function::{Answer, Arguments, Rows};
 use crate::ledger::{self, entry};
 use crate::report::{self, Failure};
+use crate::sql::Transactions;
 use crate::store::entries;
 use crate::store::scan::Sight;
 use crate::waiters::{self, Waiter};
@@ -138,24 +139,22 @@ fn ledger_wait(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     let context = arguments.context(0)?;
     let position = arguments.int8(1, "after_sequence")?;
     let timeout = timeout(arguments, 2)?;
-    // SAFETY: CALL passes its context, anything else something else or nothing. If something raises, the end of the transaction
-    // ends SPI. SPI_commit takes away the snapshots that the statement has, no other one is active, and begins a transaction
-    // that has none; it refuses by itself inside a subtransaction. Arguments live as long as the statement.
-    let last = unsafe {
+    // SAFETY: CALL passes its context, anything else something else or nothing.
+    let transactions = unsafe {
         let call: *mut pg_sys::CallContext = (*fcinfo).context.cast();
         if call.is_null() || (*call).type_ != pg_sys::NodeTag::T_CallContext || (*call).atomic {
             return Err(report::must_commit());
         }
-        pg_sys::SPI_connect_ext(pg_sys::SPI_OPT_NONATOMIC as i32);
-        pg_sys::SPI_commit();
-        let last = wait_for(context, timeout, |memory| {
-            let last = with_snapshot(memory, || last_after(context, position))?;
-            pg_sys::SPI_commit();
-            Ok(last.map_or(Seen::Nothing, Seen::All))
-        })?;
-        pg_sys::SPI_finish();
-        last
+        Transactions::begin()
     };
+    // A commit takes away the snapshots that the statement has; no other one is active. Arguments live as long as the statement.
+    transactions.commit();
+    let last = wait_for(context, timeout, |memory| {
+        let last = with_snapshot(memory, || last_after(context, position))?;
+        transactions.commit();
+        Ok(last.map_or(Seen::Nothing, Seen::All))
+    })?;
+    transactions.end();
     record(fcinfo, last)
 }
 

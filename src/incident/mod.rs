@@ -12,9 +12,9 @@ use crate::announce;
 use crate::function::text;
 use crate::ledger::{self, entry, Quarantine};
 use crate::report::{self, Failure};
+pub use crate::sql::call;
 use crate::store::write;
 use pgrx::pg_sys;
-use pgrx::spi::{Result as SpiResult, Spi, SpiClient};
 use serde_json::{Map, Value};
 use std::cell::RefCell;
 use std::ffi::CString;
@@ -159,11 +159,6 @@ pub fn resolve(number: i64, resolution: &str) -> Result<(), Failure> {
         let arguments = [number.into(), resolution.into()];
         client.update(resolve, None, &arguments).map(|_| ())
     })
-}
-
-/// Runs SQL: what is rare enough not to be written below it. The session's role must be allowed to.
-pub fn call<T>(work: impl FnOnce(&mut SpiClient) -> SpiResult<T>) -> Result<T, Failure> {
-    Spi::connect_mut(|client| work(client)).map_err(|error| report::internal(&error.to_string()))
 }
 
 /// The row's own columns with a context, an origin and a leaf hash that the indexes can hold.

@@ -11,6 +11,7 @@ mod reconciler;
 mod settler;
 
 use crate::ledger::{self, Ledger};
+use crate::sql::{self, Setting};
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::PgTryBuilder;
@@ -24,15 +25,36 @@ extern "C-unwind" {
     fn procsignal_sigusr1_handler(signal: i32);
 }
 
-/// Settings that roles and databases may have and that would end a worker, or make it wait.
-const SETTINGS: [(&CStr, &CStr); 6] = [
+/// Settings that roles and databases may have and that would change what a worker does, end it, or make it wait. Most of them the owner of a
+/// database may set, who need not be a superuser.
+const SETTINGS: &[Setting] = &[
+    // First, because the others are set with the rights of the role.
+    (c"role", c"none"),
+    // An error that is caught must not end the process.
+    (c"exit_on_error", c"off"),
     (c"lock_timeout", c"0"),
     (c"statement_timeout", c"0"),
+    (c"idle_in_transaction_session_timeout", c"0"),
+    #[cfg(any(feature = "pg17", feature = "pg18"))]
+    (c"transaction_timeout", c"0"),
     (c"default_transaction_isolation", c"read committed"),
     (c"default_transaction_read_only", c"off"),
     (c"default_transaction_deferrable", c"off"),
     // What it puts at its place has come from other nodes.
     (c"session_replication_role", c"replica"),
+    (c"row_security", c"on"),
+    // What it writes down reads the same in every database.
+    (c"DateStyle", c"ISO, MDY"),
+    (c"IntervalStyle", c"postgres"),
+    (c"bytea_output", c"hex"),
+    (c"extra_float_digits", c"1"),
+    // Its statements are small, and find their rows by indexes, whatever a database has chosen for its own.
+    (c"jit", c"off"),
+    (c"max_parallel_workers_per_gather", c"0"),
+    (c"enable_indexscan", c"on"),
+    (c"enable_bitmapscan", c"on"),
+    (c"enable_nestloop", c"on"),
+    (c"plan_cache_mode", c"auto"),
 ];
 
 /// Registers the launcher. Called while the server loads its preloaded libraries. None runs under pg_upgrade, whose servers are nobody's to
@@ -97,22 +119,31 @@ fn take_signals() {
 
 /// Connects this process to a database as the bootstrap superuser, with settings of its own.
 fn connect(database: pg_sys::Oid, flags: u32, synchronous_commit: &CStr) {
-    let settings = SETTINGS
-        .into_iter()
-        .chain([(c"synchronous_commit", synchronous_commit)]);
-    // SAFETY: ends the process if the database is gone. The settings exist in every server and take these values; in the context of a
-    // superuser, none asks the catalogue for a right to be set.
+    // SAFETY: ends the process if the database is gone. The database may have a setting that makes another role of the session's.
     unsafe {
         pg_sys::BackgroundWorkerInitializeConnectionByOid(database, pg_sys::InvalidOid, flags);
-        for (name, value) in settings {
-            // Unlike PGC_USERSET, this looks up no right of the role, for which there would have to be a transaction.
-            pg_sys::SetConfigOption(
-                name.as_ptr(),
-                value.as_ptr(),
-                pg_sys::GucContext::PGC_SUSET,
-                pg_sys::GucSource::PGC_S_OVERRIDE,
-            );
+        let superuser = pg_sys::Oid::from(pg_sys::BOOTSTRAP_SUPERUSERID);
+        if pg_sys::GetSessionUserId() != superuser {
+            pg_sys::SetSessionAuthorization(superuser, true);
         }
+    }
+    for (name, value) in SETTINGS.iter().chain(&sql::MEANING) {
+        keep(name, value);
+    }
+    keep(c"synchronous_commit", synchronous_commit);
+}
+
+/// Gives a setting the value that it keeps, whatever the configuration says later.
+fn keep(name: &CStr, value: &CStr) {
+    // SAFETY: the setting exists in every server and takes this value. Unlike PGC_USERSET, PGC_SUSET looks up no right of the role, for
+    // which there would have to be a transaction.
+    unsafe {
+        pg_sys::SetConfigOption(
+            name.as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_SUSET,
+            pg_sys::GucSource::PGC_S_OVERRIDE,
+        );
     }
 }
 

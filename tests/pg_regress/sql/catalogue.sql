@@ -78,3 +78,16 @@ select p.proname as unsafe from pg_proc as p join member as m on m.classid = 'pg
   join pg_language as l on l.oid = p.prolang
  where l.lanname not in ('c', 'internal') and p.prosqlbody is null
    and coalesce(p.proconfig::text, '') !~ 'search_path=pg_catalog, pg_temp';
+
+-- Nothing of ours was bound to an object outside pg_catalog and the extension: neither the members nor what belongs to them, as the rule of a view, an
+-- index or a default. None.
+with recursive own (classid, objid) as (
+    select m.classid, m.objid from member as m
+     union
+    select d.classid, d.objid from pg_depend as d join own as o on d.refclassid = o.classid and d.refobjid = o.objid
+     where d.deptype in ('a', 'i') and d.classid <> 'pg_extension'::regclass
+)
+select pg_describe_object(d.classid, d.objid, d.objsubid) as ours, pg_describe_object(d.refclassid, d.refobjid, d.refobjsubid) as bound_to
+  from pg_depend as d join own as o on d.classid = o.classid and d.objid = o.objid
+ where d.refobjid >= 16384 and d.refclassid <> all ('{pg_extension,pg_namespace}'::regclass[])
+   and not exists (select from own as r where r.classid = d.refclassid and r.objid = d.refobjid);
