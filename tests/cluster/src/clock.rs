@@ -1,36 +1,40 @@
-//! Servers whose clock is wrong, by libfaketime.
+//! Servers whose clock is wrong: a library that is loaded before the C library, `clock.c`, adds an offset to the time of
+//! day. Timers and intervals stay right. Unlike libfaketime, it gives a signal handler the same time as the code that the
+//! handler interrupts; with libfaketime every timeout of a server whose clock is ahead fired that much too late.
 
 use crate::server::Options;
-use std::fs;
-use std::path::PathBuf;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A clock that is so many seconds off that of the machine; nothing if libfaketime is not installed.
-pub fn skewed(options: Options, seconds: i64) -> Option<Options> {
-    Some(with_library(options)?.environment("FAKETIME", &format!("{seconds:+}")))
+const LIBRARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/clock.so"));
+
+/// Options with a clock that is so many seconds off that of the machine.
+pub fn skewed(options: Options, seconds: i64) -> Options {
+    options.clock(Skew::Fixed(seconds))
 }
 
 /// A clock that a test sets while the server runs.
 pub struct Clock(PathBuf);
 
 impl Clock {
-    /// A clock that is right until it is set, and a server's options with it; nothing if libfaketime is not installed.
-    pub fn start(options: Options) -> Option<(Self, Options)> {
+    /// A clock that is right until it is set, and a server's options with it.
+    pub fn start(options: Options) -> (Self, Options) {
         static COUNTER: AtomicU32 = AtomicU32::new(0);
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let name = format!("converge_ledger.{}.{number}.clock", std::process::id());
         // Outside the directory of the server, which does not exist before it starts.
         let clock = Self(std::env::temp_dir().join(name));
         clock.set(0);
-        let options = with_library(options)?
-            .environment("FAKETIME_TIMESTAMP_FILE", clock.0.to_str().expect("UTF-8"))
-            .environment("FAKETIME_NO_CACHE", "1");
-        Some((clock, options))
+        let options = options.clock(Skew::File(clock.0.clone()));
+        (clock, options)
     }
 
     /// From now on the server's clock is so many seconds off that of the machine.
     pub fn set(&self, seconds: i64) {
-        fs::write(&self.0, format!("{seconds:+}")).expect("written");
+        write_offset(&self.0, seconds);
     }
 }
 
@@ -40,15 +44,42 @@ impl Drop for Clock {
     }
 }
 
-/// The clock that measures intervals stays right: a server waits by it.
-fn with_library(options: Options) -> Option<Options> {
-    // The folder in between names the machine's architecture.
-    let folders = fs::read_dir("/usr/lib").ok()?.flatten();
-    let mut paths = folders.map(|folder| folder.path().join("faketime/libfaketime.so.1"));
-    let library = paths.find(|path| path.exists())?;
-    Some(
-        options
-            .environment("LD_PRELOAD", library.to_str()?)
-            .environment("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
-    )
+/// How wrong a server's clock is.
+#[derive(Clone)]
+pub(crate) enum Skew {
+    Fixed(i64),
+    /// As this file says.
+    File(PathBuf),
+}
+
+impl Skew {
+    /// Puts the library into the directory of a server; returns what its environment needs.
+    pub(crate) fn install(&self, directory: &Path) -> [(String, String); 2] {
+        let library = directory.join("clock.so");
+        fs::write(&library, LIBRARY).expect("written");
+        fs::set_permissions(&library, fs::Permissions::from_mode(0o755)).expect("our own file");
+        let offset = match self {
+            Self::File(path) => path.clone(),
+            Self::Fixed(seconds) => {
+                let path = directory.join("clock");
+                write_offset(&path, *seconds);
+                path
+            }
+        };
+        let text = |path: &Path| path.to_str().expect("a path in UTF-8").to_owned();
+        [
+            ("LD_PRELOAD".to_owned(), text(&library)),
+            ("CONVERGE_LEDGER_CLOCK".to_owned(), text(&offset)),
+        ]
+    }
+}
+
+/// Writes in place: servers have mapped the file.
+fn write_offset(path: &Path, seconds: i64) {
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).write(true);
+    let mut file = options.open(path).expect("a file of the test");
+    file.write_all(&seconds.to_ne_bytes()).expect("written");
+    let readable = fs::Permissions::from_mode(0o644);
+    file.set_permissions(readable).expect("our own file");
 }

@@ -1,5 +1,7 @@
 //! A server that speaks just enough of PostgreSQL's protocol to misbehave in it: what no database can be made to say.
 
+use crate::wait::PATIENCE;
+use crate::watchdog::{self, Resource};
 use std::io::{Read, Result, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -40,6 +42,7 @@ impl Impostor {
             seen: AtomicUsize::new(0),
             streams: Mutex::new(Some(Vec::new())),
         });
+        watchdog::register(&state);
         let shared = Arc::clone(&state);
         thread::spawn(move || {
             for stream in listener.incoming() {
@@ -72,12 +75,24 @@ impl Impostor {
 
 impl Drop for Impostor {
     fn drop(&mut self) {
-        let streams = self.state.streams.lock().expect("no panic").take();
+        self.state.end();
+        // Wakes the acceptor, which sees that it is over.
+        let _ = TcpStream::connect_timeout(&self.address, PATIENCE);
+    }
+}
+
+impl Resource for State {
+    fn describe(&self) -> String {
+        let of = |counter: &AtomicUsize| counter.load(Ordering::SeqCst);
+        let (seen, open) = (of(&self.seen), of(&self.open));
+        format!("an impostor, which has seen {seen} connections; {open} are open")
+    }
+
+    fn end(&self) {
+        let streams = self.streams.lock().expect("no panic").take();
         for stream in streams.into_iter().flatten() {
             let _ = stream.shutdown(Shutdown::Both);
         }
-        // Wakes the acceptor, which sees that it is over.
-        let _ = TcpStream::connect(self.address);
     }
 }
 

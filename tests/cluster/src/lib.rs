@@ -4,7 +4,8 @@
 //! does so with several and compares them.
 //!
 //! A failed expectation panics, as in any test; when a test panics, the end of the log of its
-//! servers is printed. Nothing here pauses for a fixed time: [`wait_until`] polls a condition.
+//! servers is printed. Nothing here pauses for a fixed time: [`wait_until`] polls a condition. Nothing waits for ever: what
+//! has no deadline of its own has that of its test, at which the watchdog ends all that the test uses.
 //! Nothing here knows how the extension works: it speaks SQL and runs PostgreSQL's programs.
 
 mod clock;
@@ -14,14 +15,17 @@ mod ledger;
 mod load;
 mod nodes;
 mod pooler;
+mod processes;
 mod programs;
 mod proxy;
 mod replication;
 mod seed;
 mod server;
+mod session;
 mod skip;
 mod verify;
 mod wait;
+mod watchdog;
 
 pub use clock::{skewed, Clock};
 pub use feed::{hear, listen, notifier, preloaded, Heard};
@@ -30,7 +34,7 @@ pub use ledger::{append, backend_pid, refused};
 pub use load::{under_load, Load};
 pub use nodes::{verify_nodes, wait_until_equal, wait_until_equal_except};
 pub use pooler::Pooler;
-pub use programs::succeed;
+pub use programs::{output, succeed};
 pub use proxy::{Direction, Proxy};
 pub use replication::{
     conninfo, mesh, mesh_through_proxies, node, node_options, subscribe, wait_until_copied,
@@ -38,6 +42,8 @@ pub use replication::{
 };
 pub use seed::seeded;
 pub use server::{kill_process, peak_memory, Options, Server, Shutdown};
+pub use session::connect;
 pub use skip::skip;
 pub use verify::{fingerprint, recompute, verify_ledger, Summary};
 pub use wait::{wait_or, wait_until, PATIENCE};
+pub use watchdog::allow;

@@ -2,8 +2,9 @@
 
 use crate::ledger::append;
 use crate::server::Server;
+use crate::session::connect;
 use crate::wait::wait_until;
-use postgres::{Client, Error, NoTls};
+use postgres::{Client, Error};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -51,7 +52,7 @@ pub fn under_load<T>(nodes: &[(&str, &Server)], work: impl FnOnce(&Load) -> T) -
             let (load, config) = (&load, node.config("ledger"));
             scope.spawn(move || {
                 let _finish = FinishOnDrop(load);
-                let mut client = config.connect(NoTls).expect("a session");
+                let mut client = connect(&config).expect("a session");
                 for number in 0.. {
                     if load.finished.load(Ordering::Relaxed) {
                         return;

@@ -1,13 +1,17 @@
 //! A throwaway PgBouncer in front of a server.
 
+use crate::processes;
 use crate::programs::{as_owner, create_owned_directory};
 use crate::server::Server;
+use crate::session::connect;
 use crate::wait::wait_until;
-use postgres::{Client, Config, NoTls};
+use crate::watchdog::{self, Resource};
+use postgres::{Client, Config};
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
+use std::sync::Arc;
 
 /// Where Debian's package puts it.
 const PROGRAM: &str = "/usr/sbin/pgbouncer";
@@ -17,6 +21,20 @@ pub struct Pooler {
     process: Child,
     directory: PathBuf,
     port: u16,
+    /// What the watchdog knows it by.
+    _known: Arc<Process>,
+}
+
+struct Process(u32);
+
+impl Resource for Process {
+    fn describe(&self) -> String {
+        format!("the pooler with the process id {}", self.0)
+    }
+
+    fn end(&self) {
+        processes::signal("-KILL", &[self.0]);
+    }
 }
 
 impl Pooler {
@@ -58,22 +76,23 @@ impl Pooler {
             .stderr(Stdio::null())
             .spawn()
             .expect("started");
+        let known = Arc::new(Process(process.id()));
+        watchdog::register(&known);
         let pooler = Self {
             process,
+            _known: known,
             directory,
             port,
         };
         wait_until("the pooler accepts connections", || {
-            pooler.config(pools[0].0).connect(NoTls).is_ok()
+            connect(&pooler.config(pools[0].0)).is_ok()
         });
         Some(pooler)
     }
 
     /// A client of one of the pools. It has to use the simple protocol: statements prepared by name belong to a session.
     pub fn connect(&self, pool: &str) -> Client {
-        self.config(pool)
-            .connect(NoTls)
-            .expect("the pooler accepts connections")
+        connect(&self.config(pool)).expect("the pooler accepts connections")
     }
 
     fn config(&self, pool: &str) -> Config {

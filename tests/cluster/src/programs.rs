@@ -1,8 +1,18 @@
 //! Running PostgreSQL's programs.
 
+use crate::wait::holds_within;
+use std::io::{Error, ErrorKind, Read, Result};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output, Stdio};
+use std::sync::mpsc::{channel, Receiver};
 use std::sync::OnceLock;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a program may take: the longest of them copies or restores a whole database.
+const DEADLINE: Duration = Duration::from_secs(180);
+/// How long to wait for the output of a program that has ended.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Where `initdb`, `postgres`, `pg_dump` … are: as `PG_CONFIG` says, or Debian's 15.
 pub(crate) fn binaries() -> &'static Path {
@@ -19,7 +29,7 @@ pub(crate) fn binaries() -> &'static Path {
 /// root, so root becomes `postgres`. A server started by it goes down with the thread that
 /// started it, so that an interrupted test run leaves none behind.
 ///
-/// `environment` is for that program alone: libfaketime, say, must not see the change of user.
+/// `environment` is for that program alone: a wrong clock, say, is none of `setpriv`'s.
 pub(crate) fn as_owner(program: &str, environment: &[(String, String)]) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "QUIT"]);
@@ -60,9 +70,7 @@ fn is_root() -> bool {
 /// Runs a program to its end and returns its standard output; panics with its standard error when
 /// it fails.
 pub fn succeed(command: &mut Command) -> String {
-    let output = command
-        .output()
-        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let output = output(command);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(
         output.status.success(),
@@ -71,4 +79,59 @@ pub fn succeed(command: &mut Command) -> String {
         text(&output.stderr)
     );
     text(&output.stdout)
+}
+
+/// Runs a program to its end; panics, and kills the program, when that does not come within [`DEADLINE`].
+pub fn output(command: &mut Command) -> Output {
+    output_within(command, DEADLINE).unwrap_or_else(|error| panic!("{command:?}: {error}"))
+}
+
+/// Runs a program to its end, which nothing that it leaves behind delays; kills it when that does not come in time.
+pub(crate) fn output_within(command: &mut Command, deadline: Duration) -> Result<Output> {
+    let deadline = Instant::now() + deadline;
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let stdout = collect(child.stdout.take());
+    let stderr = collect(child.stderr.take());
+    let left = || deadline.saturating_duration_since(Instant::now());
+    // The pipes close when the program and all that it has started have ended; nothing is read of who outlives it.
+    let ended = holds_within(left(), || {
+        child.try_wait().is_ok_and(|status| status.is_some())
+    });
+    if !ended {
+        let _ = child.kill();
+    }
+    let status = child.wait()?;
+    let read = |from: Receiver<Vec<u8>>| from.recv_timeout(left().max(LAST_WORDS));
+    match (ended, read(stdout), read(stderr)) {
+        (true, Ok(stdout), Ok(stderr)) => Ok(Output {
+            status,
+            stdout,
+            stderr,
+        }),
+        (_, stdout, stderr) => {
+            let text = |bytes: std::result::Result<Vec<u8>, _>| {
+                String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
+            };
+            let said = format!("{}{}", text(stdout), text(stderr));
+            let message = format!("it was killed at its deadline; it said: {said}");
+            Err(Error::new(ErrorKind::TimedOut, message))
+        }
+    }
+}
+
+/// All that comes through a pipe, once it has been closed.
+fn collect(pipe: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {
+    let (sender, receiver) = channel();
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(mut pipe) = pipe {
+            let _ = pipe.read_to_end(&mut bytes);
+        }
+        let _ = sender.send(bytes);
+    });
+    receiver
 }

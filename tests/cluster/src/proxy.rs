@@ -1,6 +1,8 @@
 //! A TCP proxy in front of a server: the network between two nodes, which a test can slow down, stall and cut.
 
 use crate::server::Server;
+use crate::wait::{holds_within, PATIENCE};
+use crate::watchdog::{self, Resource};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -17,7 +19,7 @@ pub enum Direction {
 }
 
 /// What the network does to bytes.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, Debug)]
 struct Weather {
     delay: Duration,
     cut: bool,
@@ -47,6 +49,7 @@ impl Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let address = listener.local_addr().expect("bound above");
         let network = Arc::new(Network::default());
+        watchdog::register(&network);
         let (shared, target) = (network.clone(), server.address());
         let acceptor = thread::spawn(move || accept(&listener, target, &shared));
         Self {
@@ -83,24 +86,39 @@ impl Proxy {
     }
 
     fn change(&self, change: impl FnOnce(&mut Weather)) {
-        change(&mut self.network.weather());
-        self.network.changed.notify_all();
+        self.network.change(change);
     }
 }
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        self.change(|weather| weather.ended = true);
-        self.network.close_all();
+        self.network.end();
         // Wakes the acceptor, which sees that it has ended.
-        let _ = TcpStream::connect(self.address);
+        let _ = TcpStream::connect_timeout(&self.address, PATIENCE);
         if let Some(acceptor) = self.acceptor.take() {
-            let _ = acceptor.join();
+            let ended = holds_within(PATIENCE, || acceptor.is_finished());
+            assert!(ended || thread::panicking(), "the proxy does not end");
         }
     }
 }
 
+impl Resource for Network {
+    fn describe(&self) -> String {
+        format!("a proxy with {:?}", *self.weather())
+    }
+
+    fn end(&self) {
+        self.change(|weather| weather.ended = true);
+        self.close_all();
+    }
+}
+
 impl Network {
+    fn change(&self, change: impl FnOnce(&mut Weather)) {
+        change(&mut self.weather());
+        self.changed.notify_all();
+    }
+
     fn weather(&self) -> MutexGuard<'_, Weather> {
         self.weather.lock().expect("no thread of a proxy panics")
     }
@@ -150,7 +168,7 @@ fn accept(listener: &TcpListener, target: SocketAddr, network: &Network) {
             if weather.cut {
                 continue;
             }
-            let Ok(server) = TcpStream::connect(target) else {
+            let Ok(server) = TcpStream::connect_timeout(&target, PATIENCE) else {
                 continue;
             };
             let Ok([client_end, server_end]) = register(network, &client, &server) else {

@@ -1,5 +1,6 @@
 //! Random work that can be repeated.
 
+use crate::watchdog::note_seed;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A generator with a new seed in every run, or with that of `CONVERGE_LEDGER_SEED`. The seed is
@@ -14,6 +15,7 @@ pub fn seeded() -> fastrand::Rng {
         },
         |text| text.parse().expect("CONVERGE_LEDGER_SEED is a number"),
     );
+    note_seed(seed);
     println!("CONVERGE_LEDGER_SEED={seed}");
     fastrand::Rng::with_seed(seed)
 }

@@ -5,19 +5,29 @@
 //! otherwise. Each is made by its own initdb and so has its own system identifier, as a cluster into
 //! which a dump is restored has; only a standby and a base backup share that of their original.
 
+use crate::clock::Skew;
+use crate::processes;
 use crate::programs::{as_owner, binaries, create_owned_directory, succeed};
-use crate::wait::{wait_or, wait_until};
-use postgres::{Client, Config, NoTls};
+use crate::session::connect;
+use crate::wait::{holds_within, wait_or, wait_until, PATIENCE};
+use crate::watchdog::{self, Resource};
+use postgres::{Client, Config};
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::Arc;
+use std::time::Duration;
 
 /// The database in which [`Server::start`] creates the extension.
 const LEDGER: &str = "ledger";
 const SUPERUSER: &str = "postgres";
+/// How long the children of a killed postmaster may go on.
+const ORPHANS: Duration = Duration::from_secs(10);
+/// How long a server may take to go away that nobody needs any more.
+const END: Duration = Duration::from_secs(10);
 
 /// Settings and environment of a server.
 ///
@@ -27,6 +37,7 @@ const SUPERUSER: &str = "postgres";
 pub struct Options {
     settings: Vec<(String, String)>,
     environment: Vec<(String, String)>,
+    clock: Option<Skew>,
     durable: bool,
     tcp: bool,
 }
@@ -41,6 +52,11 @@ impl Options {
     /// Adds a variable to the environment of the server.
     pub fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub(crate) fn clock(mut self, clock: Skew) -> Self {
+        self.clock = Some(clock);
         self
     }
 
@@ -68,10 +84,17 @@ pub enum Shutdown {
 
 /// A running or stopped server; dropping it removes it. The thread that starts it must outlive it.
 pub struct Server {
-    directory: PathBuf,
+    home: Arc<Home>,
     port: u16,
     options: Options,
     postmaster: Option<Child>,
+}
+
+/// Where a server lives.
+struct Home {
+    directory: PathBuf,
+    /// By the watchdog.
+    ended: AtomicBool,
 }
 
 impl Server {
@@ -127,7 +150,7 @@ impl Server {
         successor.initialise();
         let mut command = as_owner("pg_upgrade", &[]);
         command
-            .current_dir(&successor.directory)
+            .current_dir(successor.directory())
             .args(["--username=postgres", "--no-sync", "--old-bindir"])
             .arg(binaries())
             .arg("--old-datadir")
@@ -160,10 +183,15 @@ impl Server {
         static COUNTER: AtomicU32 = AtomicU32::new(0);
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let name = format!("converge_ledger.{}.{number}", std::process::id());
-        let directory = std::env::temp_dir().join(name);
-        create_owned_directory(&directory);
+        let temporary = fs::canonicalize(std::env::temp_dir()).expect("a directory");
+        let home = Arc::new(Home {
+            directory: temporary.join(name),
+            ended: AtomicBool::new(false),
+        });
+        create_owned_directory(&home.directory);
+        watchdog::register(&home);
         Self {
-            directory,
+            home,
             port: free_port(),
             options,
             postmaster: None,
@@ -179,7 +207,7 @@ impl Server {
             ),
             (
                 "unix_socket_directories",
-                self.directory.to_str().expect("a path in UTF-8"),
+                self.directory().to_str().expect("a path in UTF-8"),
             ),
             ("port", &self.port.to_string()),
             ("fsync", if self.options.durable { "on" } else { "off" }),
@@ -203,30 +231,46 @@ impl Server {
     /// Starts the stopped server and waits until it accepts connections.
     pub fn restart(&mut self) {
         assert!(self.postmaster.is_none(), "the server is running");
+        self.end_orphans();
         self.postmaster = Some(self.spawn());
         wait_until("the server accepts connections", || {
-            if self.config(SUPERUSER).connect(NoTls).is_ok() {
+            if connect(&self.config(SUPERUSER)).is_ok() {
                 return true;
             }
             let child = self.postmaster.as_mut().expect("spawned above");
             if let Some(status) = child.try_wait().expect("own child") {
-                // Backends that have outlived a killed postmaster still hold its shared memory.
-                let end = self.end_of_log(4);
-                assert!(end.contains("is still in use"), "no start: {status}\n{end}");
-                self.postmaster = Some(self.spawn());
+                panic!("no start: {status}\n{}", self.home.end_of_log(20));
             }
             false
         });
     }
 
+    /// Ends what has outlived a killed postmaster, and would hold its shared memory: as a service manager does, or an
+    /// administrator. What does not end by itself is shown.
+    fn end_orphans(&self) {
+        let data = self.data();
+        if !holds_within(ORPHANS, || processes::of(&data).is_empty()) {
+            println!(
+                "these have outlived the postmaster for {ORPHANS:?}:\n{}",
+                processes::stacks(&data)
+            );
+            assert!(processes::end(&data), "killed, and there all the same");
+        }
+    }
+
     fn spawn(&self) -> Child {
-        let path = self.log_path();
+        let path = self.home.log();
         let log = OpenOptions::new()
             .create(true)
             .append(true)
             .open(path)
             .expect("a log file");
-        as_owner("postgres", &self.options.environment)
+        let ended = self.home.ended.load(Ordering::SeqCst);
+        assert!(!ended, "the watchdog has ended this test");
+        let mut environment = self.options.environment.clone();
+        let clock = self.options.clock.iter();
+        environment.extend(clock.flat_map(|clock| clock.install(self.directory())));
+        as_owner("postgres", &environment)
             .arg("-D")
             .arg(self.data())
             // With it, every error that passes Rust code carries a backtrace in its DETAIL.
@@ -245,16 +289,12 @@ impl Server {
             Shutdown::Fast => "-INT",
             Shutdown::Immediate => "-QUIT",
         };
-        let pid = postmaster.id();
-        send(signal, pid);
+        processes::signal(signal, &[postmaster.id()]);
         let has_stopped = || postmaster.try_wait().expect("own child").is_some();
         wait_or(has_stopped, || {
-            let mut processes = Command::new("ps");
-            processes.args(["-o", "pid,stat,wchan,args", "--ppid", &pid.to_string()]);
-            let left = processes.output().expect("ps").stdout;
             format!(
                 "the server has stopped:\n{}",
-                String::from_utf8_lossy(&left)
+                processes::stacks(&self.data())
             )
         });
     }
@@ -312,27 +352,24 @@ impl Server {
 
     /// A superuser's session in any database.
     pub fn connect_to(&self, database: &str) -> Client {
-        self.config(database)
-            .connect(NoTls)
-            .expect("the server accepts connections")
+        connect(&self.config(database)).expect("the server accepts connections")
     }
 
     /// The session of any role in the database `ledger`.
     pub fn connect_as(&self, role: &str) -> Client {
-        self.config(LEDGER)
-            .user(role)
-            .connect(NoTls)
-            .expect("the role may log in")
+        connect(self.config(LEDGER).user(role)).expect("the role may log in")
     }
 
     /// How to connect; survives restarts.
     pub fn config(&self, database: &str) -> Config {
         let mut config = Config::new();
         config
-            .host_path(&self.directory)
+            .host_path(self.directory())
             .port(self.port)
             .user(SUPERUSER)
-            .dbname(database);
+            .dbname(database)
+            .connect_timeout(PATIENCE)
+            .tcp_user_timeout(PATIENCE);
         config
     }
 
@@ -364,25 +401,19 @@ impl Server {
 
     fn locate<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         command
-            .env("PGHOST", &self.directory)
+            .env("PGHOST", self.directory())
             .env("PGPORT", self.port.to_string())
             .env("PGUSER", SUPERUSER)
     }
 
     /// A place for files that go away with the server.
     pub fn directory(&self) -> &Path {
-        &self.directory
-    }
-
-    fn end_of_log(&self, lines: usize) -> String {
-        let log = fs::read_to_string(self.log_path()).unwrap_or_default();
-        let all: Vec<_> = log.lines().collect();
-        all[all.len().saturating_sub(lines)..].join("\n")
+        &self.home.directory
     }
 
     /// Everything that the server has logged.
     pub fn log(&self) -> String {
-        fs::read_to_string(self.log_path()).expect("the log")
+        fs::read_to_string(self.home.log()).expect("the log")
     }
 
     /// Lets the server start no further process, or again as many as the machine allows.
@@ -398,38 +429,83 @@ impl Server {
         prlimit(&[&format!("--nproc={limit}:")]);
     }
 
-    fn log_path(&self) -> PathBuf {
+    /// Where its databases are.
+    pub fn data(&self) -> PathBuf {
+        self.home.data()
+    }
+}
+
+impl Home {
+    fn data(&self) -> PathBuf {
+        self.directory.join("data")
+    }
+
+    fn log(&self) -> PathBuf {
         self.directory.join("log")
     }
 
-    /// Where its databases are.
-    pub fn data(&self) -> PathBuf {
-        self.directory.join("data")
+    fn end_of_log(&self, lines: usize) -> String {
+        let log = fs::read(self.log()).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        let all: Vec<_> = log.lines().collect();
+        all[all.len().saturating_sub(lines)..].join("\n")
+    }
+}
+
+impl Resource for Home {
+    fn describe(&self) -> String {
+        format!(
+            "the server in {}:\n{}end of its log:\n{}",
+            self.directory.display(),
+            processes::stacks(&self.data()),
+            self.end_of_log(60)
+        )
+    }
+
+    fn end(&self) {
+        self.ended.store(true, Ordering::SeqCst);
+        processes::end(&self.data());
+    }
+
+    fn discard(&self) {
+        let _ = fs::remove_dir_all(&self.directory);
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
         // A failure in here must not hide, by a second panic, the one that is under way.
-        if let Some(mut postmaster) = self.postmaster.take() {
-            send("-QUIT", postmaster.id());
-            let _ = postmaster.wait();
+        let mut postmaster = self.postmaster.take();
+        let has_ended = |child: &mut Child| child.try_wait().is_ok_and(|status| status.is_some());
+        if let Some(postmaster) = &mut postmaster {
+            processes::signal("-QUIT", &[postmaster.id()]);
+            holds_within(END, || has_ended(postmaster));
+        }
+        // Whatever is left: also what a killed postmaster has left.
+        let ended = processes::end(&self.data());
+        if let Some(postmaster) = &mut postmaster {
+            holds_within(END, || has_ended(postmaster));
         }
         if std::thread::panicking() {
             println!(
                 "log of the server on port {}:\n{}",
                 self.port,
-                self.end_of_log(60)
+                self.home.end_of_log(60)
             );
         }
-        let _ = fs::remove_dir_all(&self.directory);
+        self.home.discard();
+        if !std::thread::panicking() {
+            assert!(ended, "killed, and there all the same");
+            let by_watchdog = self.home.ended.load(Ordering::SeqCst);
+            assert!(!by_watchdog, "the watchdog has ended this test");
+        }
     }
 }
 
 /// Kills a process of a server, by the number that `pg_backend_pid()` or `pg_stat_activity` gave
 /// (SIGKILL). One that has ended meanwhile is no failure.
 pub fn kill_process(pid: i32) {
-    send("-KILL", pid.unsigned_abs());
+    processes::signal("-KILL", &[pid.unsigned_abs()]);
 }
 
 /// Peak of the memory of a process of a server so far, in MB.
@@ -446,12 +522,4 @@ fn free_port() -> u16 {
     let port = std::iter::repeat_with(|| fastrand::u16(10_000..32_000))
         .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok());
     port.expect("an endless iterator")
-}
-
-fn send(signal: &str, pid: u32) {
-    let mut command = Command::new("kill");
-    command
-        .args([signal, &pid.to_string()])
-        .stderr(Stdio::null());
-    command.status().expect("the kill program");
 }

@@ -18,12 +18,20 @@ pub fn wait_until(what: &str, condition: impl FnMut() -> bool) {
 
 /// Returns as soon as `condition` holds; when it does not within [`PATIENCE`], panics with what `describe` then says was
 /// waited for.
-pub fn wait_or(mut condition: impl FnMut() -> bool, describe: impl FnOnce() -> String) {
-    let deadline = Instant::now() + PATIENCE;
+pub fn wait_or(condition: impl FnMut() -> bool, describe: impl FnOnce() -> String) {
+    if !holds_within(PATIENCE, condition) {
+        panic!("waited {PATIENCE:?} in vain until {}", describe());
+    }
+}
+
+/// Whether `condition` comes to hold within this time; returns as soon as it does.
+pub(crate) fn holds_within(patience: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + patience;
     while !condition() {
         if Instant::now() >= deadline {
-            panic!("waited {PATIENCE:?} in vain until {}", describe());
+            return false;
         }
         thread::park_timeout(INTERVAL);
     }
+    true
 }

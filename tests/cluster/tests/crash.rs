@@ -1,9 +1,9 @@
 //! A crash loses nothing that was acknowledged and gives no sequence twice.
 
 use converge_ledger_cluster::{
-    append, kill_process, seeded, verify_ledger, wait_until, Options, Server,
+    append, connect, kill_process, seeded, verify_ledger, wait_until, Options, Server,
 };
-use postgres::{Client, Config, Error, NoTls};
+use postgres::{Client, Config, Error};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Mutex;
@@ -99,7 +99,7 @@ fn write(config: &Config, writer: usize, acknowledged: &Acknowledged, finished: 
     while !finished.load(Ordering::Relaxed) {
         let mut client = None;
         wait_until("the server is back", || {
-            client = config.connect(NoTls).ok();
+            client = connect(config).ok();
             client.is_some() || finished.load(Ordering::Relaxed)
         });
         let Some(mut client) = client else { return };

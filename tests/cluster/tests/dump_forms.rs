@@ -1,7 +1,9 @@
 //! Each form of dump that pg_dump can write restores the same ledgers, also where the rows lie in
 //! another order than that of their sequences: vacuum frees space at the beginning of the table.
 
-use converge_ledger_cluster::{append, fingerprint, succeed, verify_ledger, Options, Server};
+use converge_ledger_cluster::{
+    append, fingerprint, output, succeed, verify_ledger, Options, Server,
+};
 use postgres::Client;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -30,7 +32,7 @@ fn inserts_in_many_transactions_lose_nothing_silently() {
     restored.create_database("ledger");
     // Each row is a transaction of its own, and the first to arrive is not the first of its context: either all
     // are taken, or the restore fails and says how to do it.
-    let output = psql(&restored, &dump).output().expect("psql");
+    let output = output(&mut psql(&restored, &dump));
     if output.status.success() {
         verify_same(&original, &restored);
     } else {
@@ -82,7 +84,7 @@ fn a_dump_that_cleans_does_not_drop_the_ledgers_it_finds() {
     let original = disordered();
     let dump = plain_dump(&original, &["--clean", "--if-exists"]);
     let before = fingerprint(&mut original.connect());
-    let output = psql(&original, &dump).output().expect("psql");
+    let output = output(&mut psql(&original, &dump));
     assert!(!output.status.success(), "the ledgers were dropped");
     assert_eq!(fingerprint(&mut original.connect()), before);
     verify_ledger(&mut original.connect());

@@ -1,7 +1,7 @@
 //! Dumps, restores and copies keep every hash; a copy must be adopted before it appends.
 
 use converge_ledger_cluster::{
-    append, fingerprint, refused, succeed, verify_ledger, Options, Server,
+    append, fingerprint, output, refused, succeed, verify_ledger, Options, Server,
 };
 use postgres::error::SqlState;
 use postgres::Client;
@@ -99,7 +99,7 @@ fn a_tampered_dump_is_refused_with_the_place() {
     fs::write(&path, dump.replace(&payload, &forged)).expect("written");
 
     let restored = empty();
-    let output = psql(&restored, &path).output().expect("psql");
+    let output = output(&mut psql(&restored, &path));
     assert!(!output.status.success(), "the forged dump was restored");
     // CONTEXT quotes the line of the dump: what counts is what the error itself says.
     let errors = String::from_utf8(output.stderr).expect("UTF-8");

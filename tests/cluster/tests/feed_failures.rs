@@ -2,8 +2,8 @@
 //! everything is announced.
 
 use converge_ledger_cluster::{
-    append, backend_pid, hear, listen, notifier, preloaded, refused, skip, succeed, verify_ledger,
-    wait_until, Options, Server, Shutdown,
+    append, backend_pid, connect, hear, listen, notifier, preloaded, refused, skip, succeed,
+    verify_ledger, wait_until, Options, Server, Shutdown,
 };
 use postgres::error::SqlState;
 use postgres::Client;
@@ -179,7 +179,7 @@ fn settings_of_a_database_do_not_end_its_notifier() {
     }
     let mut listener = server.config("ledger");
     listener.options("-c statement_timeout=0 -c idle_session_timeout=0 -c search_path=public");
-    let mut listener = listener.connect(postgres::NoTls).expect("connected");
+    let mut listener = connect(&listener).expect("connected");
     listener
         .batch_execute("LISTEN ctx_orders; BEGIN; LISTEN \"ctx_many 300\"; COMMIT")
         .expect("listening");

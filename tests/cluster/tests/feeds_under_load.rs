@@ -10,7 +10,7 @@ use converge_ledger_cluster::{
 };
 use fastrand::Rng;
 use postgres::fallible_iterator::FallibleIterator;
-use postgres::{Client, Config, Error, NoTls};
+use postgres::{Client, Config, Error};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -599,7 +599,7 @@ fn context_name(number: usize) -> String {
 fn connect(load: &Load) -> Client {
     let mut client = None;
     wait_until("the server is back", || {
-        client = load.config.connect(NoTls).ok();
+        client = converge_ledger_cluster::connect(&load.config).ok();
         client.is_some()
     });
     client.expect("connected")

@@ -2,11 +2,11 @@
 //! node's entries. `docs/operations.md`, "Identity", has the same statements.
 
 use converge_ledger_cluster::{
-    append, backend_pid, mesh, node, node_options, refused, subscribe, verify_nodes, wait_until,
-    wait_until_copied, wait_until_equal, Proxy, Server, Shutdown, Subscription,
+    append, backend_pid, connect, mesh, node, node_options, refused, subscribe, verify_nodes,
+    wait_until, wait_until_copied, wait_until_equal, Proxy, Server, Shutdown, Subscription,
 };
 use postgres::error::{DbError, SqlState};
-use postgres::{Client, NoTls};
+use postgres::Client;
 use std::fs;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -475,7 +475,7 @@ fn listening(server: &Server) -> (Client, Notices) {
     let kept = notices.clone();
     let mut config = server.config("ledger");
     config.notice_callback(move |notice| kept.lock().expect("no panic").push(notice));
-    (config.connect(NoTls).expect("a session"), notices)
+    (connect(&config).expect("a session"), notices)
 }
 
 /// The subscriptions that the warnings so far name, which are forgotten.

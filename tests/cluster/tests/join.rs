@@ -1,9 +1,8 @@
 //! What `ledger_join_sql` prints makes a node of a new server, when it is run as it says.
 
 use converge_ledger_cluster::{
-    append, conninfo, node_options, verify_nodes, wait_until, wait_until_equal, Server,
+    append, connect, conninfo, node_options, verify_nodes, wait_until, wait_until_equal, Server,
 };
-use postgres::NoTls;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -196,7 +195,7 @@ fn appending(nodes: &[(&str, &Server)], work: impl FnOnce()) {
             let (config, finished) = (node.config("ledger"), &finished);
             let context = format!("of {name}");
             scope.spawn(move || {
-                let mut client = config.connect(NoTls).expect("a session");
+                let mut client = connect(&config).expect("a session");
                 for number in 0.. {
                     append(&mut client, &context, &format!("number {number}")).expect("appended");
                     if finished.load(Ordering::Relaxed) {

@@ -40,3 +40,4 @@ mod topologies;
 mod unnamed_node;
 mod watch;
 mod watch_pooled;
+mod watchdog;

@@ -1,7 +1,7 @@
 //! The network of the tests between nodes does what they rely on: it cuts, stalls, delays and heals.
 
-use converge_ledger_cluster::{wait_until, Direction, Options, Proxy, Server};
-use postgres::{Client, Config, NoTls};
+use converge_ledger_cluster::{connect, wait_until, Direction, Options, Proxy, Server};
+use postgres::{Client, Config};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,14 +15,14 @@ fn the_network_cuts_stalls_delays_and_heals() {
         .port(proxy.address().port())
         .user("postgres")
         .dbname("ledger");
-    let mut before = config.connect(NoTls).expect("a session");
+    let mut before = connect(&config).expect("a session");
     assert_eq!(answer(&mut before), Some(42));
 
     proxy.cut();
     assert_eq!(answer(&mut before), None, "a cut ends sessions");
-    assert!(config.connect(NoTls).is_err(), "and lets no other begin");
+    assert!(connect(&config).is_err(), "and lets no other begin");
     proxy.heal();
-    let mut client = config.connect(NoTls).expect("a session after the cut");
+    let mut client = connect(&config).expect("a session after the cut");
 
     let delay = Duration::from_millis(100);
     proxy.delay(delay);

@@ -1,8 +1,8 @@
 //! What administrators decide about incidents, over several nodes: in the end all hold the same history, and nothing is lost.
 
 use converge_ledger_cluster::{
-    append, mesh, node, node_options, refused, subscribe, verify_nodes, wait_or, wait_until,
-    wait_until_copied, wait_until_equal, Proxy, Server, Shutdown, Subscription,
+    append, mesh, node, node_options, refused, subscribe, succeed, verify_nodes, wait_or,
+    wait_until, wait_until_copied, wait_until_equal, Proxy, Server, Shutdown, Subscription,
 };
 use postgres::error::SqlState;
 use std::fs;
@@ -192,11 +192,7 @@ fn set_back() -> [Server; 2] {
 
 /// Copies the files of a stopped server.
 fn copy(from: &Path, to: &Path) {
-    let status = std::process::Command::new("cp")
-        .arg("-a")
-        .args([from, to])
-        .status();
-    assert!(status.expect("cp").success());
+    succeed(std::process::Command::new("cp").arg("-a").args([from, to]));
 }
 
 /// Halts the context as a round of the reconciler does that has seen what the peer has.

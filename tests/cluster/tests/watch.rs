@@ -1,8 +1,8 @@
 //! Sessions in `ledger_watch` and `ledger_wait` are woken by the commit, hold nothing while they wait, and end when they are told to.
 
 use converge_ledger_cluster::{
-    append, backend_pid, kill_process, refused, verify_ledger, wait_until, Options, Server,
-    Shutdown,
+    append, backend_pid, connect, kill_process, refused, verify_ledger, wait_until, Options,
+    Server, Shutdown,
 };
 use postgres::error::SqlState;
 use postgres::{Client, Error};
@@ -253,9 +253,7 @@ fn a_killed_session_leaves_nothing_that_keeps_others_from_being_woken() {
         other.batch_execute("SELECT 1").is_err()
     });
     wait_until("the server is back", || {
-        server
-            .config("ledger")
-            .connect(postgres::NoTls)
+        connect(&server.config("ledger"))
             .is_ok_and(|mut client| client.batch_execute("SELECT 1").is_ok())
     });
     let mut writer = server.connect();

@@ -2,12 +2,12 @@
 
 use super::{count, entries_from, Campaign, Entry, JOINING, NAMES};
 use converge_ledger_cluster::{
-    kill_process, node, node_options, subscribe, wait_until, Direction, Proxy, Server, Shutdown,
-    Subscription,
+    connect, kill_process, node, node_options, subscribe, wait_until, Direction, Proxy, Server,
+    Shutdown, Subscription,
 };
 use fastrand::Rng;
 use postgres::error::SqlState;
-use postgres::{Error, NoTls};
+use postgres::Error;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -101,9 +101,7 @@ impl Chaos<'_> {
         // One that has ended by itself meanwhile is no longer listed; one that was killed stays so until the recovery.
         let listed = "SELECT FROM pg_stat_activity WHERE pid = $1";
         wait_until("the server has recovered", || {
-            let activity = node
-                .config("ledger")
-                .connect(NoTls)
+            let activity = connect(&node.config("ledger"))
                 .and_then(|mut client| client.query_opt(listed, &[&victim]));
             ready() > before || activity.is_ok_and(|row| row.is_none())
         });
