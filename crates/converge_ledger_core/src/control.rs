@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::hash::Hash;
+use crate::members::Members;
 
 /// What the key of every control entry begins with, and of no other entry.
 pub const CONTROL_PREFIX: char = '$';
@@ -58,7 +59,7 @@ pub struct Takeover {
 impl Takeover {
     /// Reads the payload of a `$takeover`; nothing unless it states a size and a root.
     pub fn from_payload(payload: &[u8]) -> Option<Self> {
-        serde_json::from_slice(payload).ok()
+        read(payload)
     }
 
     /// The payload of a `$takeover` that states this: JSON without white space, and with no more
@@ -87,7 +88,7 @@ pub struct Resolve {
 impl Resolve {
     /// Reads the payload of a `$resolve`; nothing unless it states all three.
     pub fn from_payload(payload: &[u8]) -> Option<Self> {
-        serde_json::from_slice(payload).ok()
+        read(payload)
     }
 
     /// The payload of a `$resolve` that states this, written like that of a `$takeover`.
@@ -117,9 +118,20 @@ pub struct ErasedEntry {
 pub fn erased_entries(payload: &[u8]) -> Option<Vec<ErasedEntry>> {
     #[derive(Deserialize)]
     struct Erase {
-        erased: Vec<ErasedEntry>,
+        erased: Vec<Members<ErasedEntry>>,
     }
-    serde_json::from_slice::<Erase>(payload)
-        .ok()
-        .map(|erase| erase.erased)
+    let erase: Erase = read(payload)?;
+    Some(
+        erase
+            .erased
+            .into_iter()
+            .map(|Members(entry)| entry)
+            .collect(),
+    )
+}
+
+/// What an object states. Members that are not asked for are ignored; one that is asked for must be there once.
+fn read<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> Option<T> {
+    let Members(statement) = serde_json::from_slice(payload).ok()?;
+    Some(statement)
 }

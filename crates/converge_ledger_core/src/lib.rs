@@ -72,6 +72,7 @@ pub mod hash;
 pub mod identity;
 pub mod lamport;
 pub mod limits;
+mod members;
 pub mod merkle;
 pub mod proof;
 pub mod reconcile;

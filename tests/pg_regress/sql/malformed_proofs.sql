@@ -45,6 +45,24 @@ select pg_temp.judge(jsonb_set(proof, '{entry,context}', to_jsonb(repeat('x', 51
        pg_temp.judge(jsonb_set(proof, '{entry,origin}', to_jsonb(repeat('x', 64)))) as origin,
        pg_temp.judge(jsonb_set(proof, '{entry,metadata}', to_jsonb('{"a": "' || repeat('x', 65536) || '"}'))) as metadata
   from ledger_proof('malformed', 2) as proof;
+-- The values alone, in the order of the members: of the proof, of its entry, and of the other kind.
+select pg_temp.judge(jsonb_set(proof, '{entry}', (select jsonb_agg(proof->'entry'->m order by place) from unnest(array[
+           'context', 'sequence', 'lamport', 'origin', 'appended_at', 'key', 'id', 'payload', 'metadata', 'salt']) with ordinality as _ (m, place)))) as entry
+  from ledger_proof('malformed', 2) as proof;
+\set VERBOSITY terse
+select ledger_verify_proof((select jsonb_agg(proof->m order by place) from unnest(array[
+           'format', 'kind', 'tree', 'size', 'root', 'leaf_hash', 'path', 'entry']) with ordinality as _ (m, place)), 5, ledger_root('malformed', 5))
+  from ledger_proof('malformed', 2) as proof;
+\echo :LAST_ERROR_SQLSTATE
+select ledger_verify_consistency((select jsonb_agg(proof->m order by place) from unnest(array[
+           'format', 'kind', 'tree', 'context', 'old_size', 'old_root', 'size', 'root', 'path']) with ordinality as _ (m, place)),
+           2, ledger_root('malformed', 2, 'rfc6962'), 5, ledger_root('malformed', 5, 'rfc6962'))
+  from ledger_consistency('malformed', 2) as proof;
+\echo :LAST_ERROR_SQLSTATE
+-- What the type jsonb has put right before the function sees it: the last of two members counts, and numbers have one form.
+select ledger_verify_proof(replace(proof::text, '"size": 5', '"size": 4, "size": 0.5e1')::jsonb, 5, ledger_root('malformed', 5)) as as_jsonb
+  from ledger_proof('malformed', 2) as proof;
+
 -- One kind for the other, and things that are no object.
 \set VERBOSITY terse
 select pg_temp.judge('[]') as array, pg_temp.judge('1') as number, pg_temp.judge('null') as null, pg_temp.judge('"x"') as string;

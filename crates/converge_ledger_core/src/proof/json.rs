@@ -13,6 +13,8 @@ use core::marker::PhantomData;
 
 use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
 
+use crate::members::Members;
+
 use super::{ConsistencyProof, InclusionProof, OwnedContent, OwnedEntry, ProofError};
 use crate::hash::{decode_hex, push_hex, Hash, Tree};
 use crate::limits::{FORMAT, MAX_NUMBER, SALT_BYTES};
@@ -33,7 +35,7 @@ struct Inclusion<'a> {
     root: Hash,
     leaf_hash: Hash,
     path: Vec<Hash>,
-    entry: InclusionEntry,
+    entry: Members<InclusionEntry>,
 }
 
 #[derive(serde::Deserialize)]
@@ -74,7 +76,7 @@ struct Consistency<'a> {
 pub(super) fn read_inclusion(text: &str) -> Result<InclusionProof, ProofError> {
     let proof: Inclusion<'_> = read(text)?;
     check_heading(proof.format, &proof.kind, INCLUSION)?;
-    let entry = proof.entry;
+    let Members(entry) = proof.entry;
     let content = match (
         entry.payload,
         entry.metadata,
@@ -125,11 +127,12 @@ pub(super) fn read_consistency(text: &str) -> Result<ConsistencyProof, ProofErro
 }
 
 fn read<'a, T: serde::Deserialize<'a>>(text: &'a str) -> Result<T, ProofError> {
-    serde_json::from_str(text).map_err(|error| {
+    let Members(proof) = serde_json::from_str(text).map_err(|error| {
         // serde quotes values of a wrong type, and a value may be large.
         let reason = error.to_string().chars().take(200).collect();
         ProofError::Malformed { reason }
-    })
+    })?;
+    Ok(proof)
 }
 
 fn check_heading(format: Number, kind: &str, expected: &'static str) -> Result<(), ProofError> {

@@ -123,3 +123,58 @@ fn an_erasure_lists_sequences_and_leaves() {
         assert_eq!(erased_entries(other.as_bytes()), None, "{other}");
     }
 }
+
+#[test]
+fn a_statement_is_an_object_with_each_member_once() {
+    let hash = "0f".repeat(32);
+    let takeover = format!(r#"{{"size":7,"rfc6962":"{hash}"}}"#);
+    let resolve = format!(r#"{{"size":7,"rfc6962":"{hash}","abandoned":"{hash}"}}"#);
+    let erased = format!(r#"{{"erased":[{{"sequence":3,"leaf":"{hash}"}}]}}"#);
+    assert!(Takeover::from_payload(takeover.as_bytes()).is_some());
+    assert!(Resolve::from_payload(resolve.as_bytes()).is_some());
+    assert!(erased_entries(erased.as_bytes()).is_some());
+
+    let read_by_all = |text: &str| {
+        let text = text.as_bytes();
+        [
+            Takeover::from_payload(text).is_some(),
+            Resolve::from_payload(text).is_some(),
+            erased_entries(text).is_some(),
+        ]
+    };
+    for text in [
+        format!(r#"[7,"{hash}"]"#),
+        format!(r#"[7,"{hash}","{hash}"]"#),
+        format!(r#"[[{{"sequence":3,"leaf":"{hash}"}}]]"#),
+        format!(r#"{{"erased":[[3,"{hash}"]]}}"#),
+        format!("[{takeover}]"),
+        format!("[{resolve}]"),
+        format!("[{erased}]"),
+    ] {
+        assert_eq!(read_by_all(&text), [false; 3], "{text}");
+    }
+    let quoted = format!("\"{hash}\"");
+    let values = [
+        ("size", "7"),
+        ("rfc6962", &quoted),
+        ("abandoned", &quoted),
+        ("erased", "[]"),
+        ("sequence", "3"),
+        ("leaf", &quoted),
+    ];
+    for (reader, text) in [takeover, resolve, erased].iter().enumerate() {
+        let mut others = vec![
+            text.replacen(":7", ":7e0", 1).replacen(":3", ":3e0", 1),
+            text.replacen(":7", ":7.0", 1).replacen(":3", ":3.0", 1),
+        ];
+        for (member, value) in values {
+            let name = format!("\"{member}\":");
+            let twice = text.replacen(&name, &format!("{name}{value},{name}"), 1);
+            others.extend((twice != *text).then_some(twice));
+        }
+        assert!(others.len() > 3);
+        for other in others {
+            assert!(!read_by_all(&other)[reader], "{other}");
+        }
+    }
+}

@@ -267,6 +267,116 @@ fn what_is_not_exactly_a_proof_is_refused() {
     refuse(format!("{{\"entry\":{}", "{\"entry\":".repeat(100_000)));
 }
 
+/// The members of the objects of a proof, in the order in which it is written.
+const INCLUSION: [&str; 8] = [
+    "format",
+    "kind",
+    "tree",
+    "size",
+    "root",
+    "leaf_hash",
+    "path",
+    "entry",
+];
+const ENTRY: [&str; 10] = [
+    "context",
+    "sequence",
+    "lamport",
+    "origin",
+    "appended_at",
+    "key",
+    "id",
+    "payload",
+    "metadata",
+    "salt",
+];
+const CONSISTENCY: [&str; 9] = [
+    "format", "kind", "tree", "context", "old_size", "old_root", "size", "root", "path",
+];
+
+/// The values of an object, in this order, as an array.
+fn as_array(object: &Value, members: &[&str]) -> Value {
+    assert_eq!(object.as_object().unwrap().len(), members.len());
+    members
+        .iter()
+        .map(|member| object[*member].clone())
+        .collect()
+}
+
+/// Texts that a lenient reader takes for the same object: one of its members stands there twice, or a number of it is written
+/// in another way.
+fn variants(object: &Value, text_of: impl Fn(&str) -> String) -> Vec<String> {
+    let mut variants = Vec::new();
+    let written = object.to_string();
+    for (member, value) in object.as_object().unwrap() {
+        let name = json!(member);
+        let escaped: String = member
+            .chars()
+            .map(|character| format!("\\u{:04x}", character as u32))
+            .collect();
+        for first in [format!("{name}:{value}"), format!("\"{escaped}\":{value}")] {
+            variants.push(text_of(&written.replacen('{', &format!("{{{first},"), 1)));
+        }
+        if value.is_number() {
+            let other_numbers = [
+                format!("{value}.0"),
+                format!("{value}e0"),
+                format!("{value}0e-1"),
+                format!("+{value}"),
+                format!("0{value}"),
+                format!("\"{value}\""),
+                format!("[{value}]"),
+            ];
+            for number in other_numbers {
+                let member = |number: &str| format!("{name}:{number}");
+                let changed = written.replacen(&member(&value.to_string()), &member(&number), 1);
+                assert_ne!(changed, written);
+                variants.push(text_of(&changed));
+            }
+        }
+    }
+    variants
+}
+
+#[test]
+fn a_proof_has_one_form() {
+    let mut random = Random::new("one form");
+    let (mut proof, _) = true_proof(&mut random, Tree::Rfc6962);
+    proof.entry.content = OwnedContent::Whole {
+        payload: vec![1, 2],
+        metadata: "{}".into(),
+        salt: random.salt(),
+    };
+    let whole: Value = serde_json::from_str(&proof.to_json()).unwrap();
+    assert!(InclusionProof::from_json(&whole.to_string()).is_ok());
+    let with_entry = |entry: &str| {
+        let written = whole["entry"].to_string();
+        whole.to_string().replacen(&written, entry, 1)
+    };
+    let mut other_forms = vec![
+        as_array(&whole, &INCLUSION).to_string(),
+        with_entry(&as_array(&whole["entry"], &ENTRY).to_string()),
+        format!("[{whole}]"),
+        with_entry(&format!("[{}]", whole["entry"])),
+    ];
+    other_forms.extend(variants(&whole, str::to_owned));
+    other_forms.extend(variants(&whole["entry"], with_entry));
+    assert!(other_forms.len() > 60, "{}", other_forms.len());
+    for text in other_forms {
+        assert!(InclusionProof::from_json(&text).is_err(), "{text}");
+    }
+
+    let whole: Value = serde_json::from_str(&consistency_proof().to_json()).unwrap();
+    let mut other_forms = vec![
+        as_array(&whole, &CONSISTENCY).to_string(),
+        format!("[{whole}]"),
+    ];
+    other_forms.extend(variants(&whole, str::to_owned));
+    for text in other_forms {
+        assert!(ConsistencyProof::from_json(&text).is_err(), "{text}");
+    }
+}
+
 #[test]
 fn errors_say_what_is_wrong() {
     let text = consistency_proof().to_json();
