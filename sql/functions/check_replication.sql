@@ -127,7 +127,7 @@ begin atomic
         union all
         select 'peer',
                'other databases follow this one, but it has no peer to compare itself with, and would not find out what it has lost; '
-               'SELECT ledger_add_peer(…) adds one of them'
+               'SELECT ledger_add_peer(...) adds one of them'
          where exists (
                    select from pg_catalog.pg_replication_slots s
                     where s.slot_type = 'logical' and s.plugin = 'pgoutput' and s.database = pg_catalog.current_database())

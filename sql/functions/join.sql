@@ -47,7 +47,7 @@ begin
        or exists (select from jsonb_each(peers) as peer where jsonb_typeof(peer.value) <> 'string') then
         raise exception using errcode = 'invalid_parameter_value',
             message = 'peers must be a JSON object of connection strings',
-            hint = 'For example: {"a": "host=a.example dbname=ledger user=replica", "b": "host=b.example …"}.';
+            hint = 'For example: {"a": "host=a.example dbname=ledger user=replica", "b": "host=b.example ..."}.';
     end if;
     if through is not null and not peers ? through then
         raise exception using errcode = 'invalid_parameter_value',

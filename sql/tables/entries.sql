@@ -30,7 +30,7 @@ comment on table converge_ledger.entries is
 comment on index converge_ledger.entries_id_key is
     'makes a retry with the same id harmless';
 comment on column converge_ledger.entries.sequence is
-    'position in the context, 1, 2, 3 … without gap; assigned';
+    'position in the context, 1, 2, 3 and so on without gap; assigned';
 comment on column converge_ledger.entries.lamport is
     'Lamport time, strictly rising in the context; assigned';
 comment on column converge_ledger.entries.appended_at is
@@ -38,13 +38,13 @@ comment on column converge_ledger.entries.appended_at is
 comment on column converge_ledger.entries.format is
     'format of the hashed bytes, 1 (docs/format.md); assigned';
 comment on column converge_ledger.entries.context_id is
-    'the ledger that the entry belongs to, 1–512 bytes without control characters';
+    'the ledger that the entry belongs to, 1 to 512 bytes without control characters';
 comment on column converge_ledger.entries.origin is
     'name of the node that appended the entry; assigned';
 comment on column converge_ledger.entries.key is
-    'kind of entry, 0–512 bytes; keys that begin with $ are reserved';
+    'kind of entry, 0 to 512 bytes; keys that begin with $ are reserved';
 comment on column converge_ledger.entries.id is
-    'given by the application so that a retry is recognised, 0–128 bytes, empty for none';
+    'given by the application so that a retry is recognised, 0 to 128 bytes, empty for none';
 comment on column converge_ledger.entries.payload is
     'opaque bytes; null only where a later $erase entry names this one';
 comment on column converge_ledger.entries.metadata is

@@ -18,7 +18,7 @@ comment on table converge_ledger.node is
 comment on column converge_ledger.node.singleton is
     'always true: there is one row at most';
 comment on column converge_ledger.node.name is
-    'name under which this node appends, 1–63 bytes; the origin of its entries';
+    'name under which this node appends, 1 to 63 bytes; the origin of its entries';
 comment on column converge_ledger.node.system_identifier is
     'system identifier of the cluster, as in pg_control_system()';
 comment on column converge_ledger.node.database_oid is

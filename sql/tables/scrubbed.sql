@@ -13,7 +13,7 @@ create table converge_ledger.scrubbed (
 comment on table converge_ledger.scrubbed is
     'up to which entry contexts were scrubbed last, and when';
 comment on column converge_ledger.scrubbed.size is
-    'the entries 1 … size were hashed anew in the last pass, or in the one that is under way';
+    'the entries from 1 to size were hashed anew in the last pass, or in the one that is under way';
 comment on column converge_ledger.scrubbed.known is
     'so many entries were there once: where fewer are left, some are missing at the end';
 comment on column converge_ledger.scrubbed.faults is

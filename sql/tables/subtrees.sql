@@ -13,7 +13,7 @@ create table converge_ledger.subtrees (
 comment on table converge_ledger.subtrees is
     'hashes of complete subtrees; derived, see ledger_rebuild';
 comment on column converge_ledger.subtrees.index is
-    'the subtree covers the leaves index * 2^level … (index + 1) * 2^level - 1, counted from 0';
+    'the subtree covers the leaves from index * 2^level to (index + 1) * 2^level - 1, counted from 0';
 comment on column converge_ledger.subtrees.level is
     'height of the subtree: 8, 12, 16, 20 or 24';
 comment on column converge_ledger.subtrees.context_id is

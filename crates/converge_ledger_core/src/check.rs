@@ -331,7 +331,7 @@ impl<'a> ContextCheck<'a> {
             }
             if appended_at < latest.appended_at {
                 let detail = format!(
-                    "appended {} µs before entry {}",
+                    "appended {} microseconds before entry {}",
                     latest.appended_at.saturating_sub(appended_at),
                     latest.sequence
                 );

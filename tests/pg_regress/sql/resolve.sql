@@ -202,11 +202,11 @@ rollback to s;
 select ledger_append('not lost', 'facts', 'x');
 commit;
 \set VERBOSITY default
-select kind, sequence, last_sequence, what_happened, resolve_with = format('SELECT ledger_resolve(%1$s, ''keep_mine'', ''…'') or SELECT ledger_resolve(%1$s, ''keep_theirs'', ''…'')', incident_id) as resolve_with, waits_for
+select kind, sequence, last_sequence, what_happened, resolve_with = format('SELECT ledger_resolve(%1$s, ''keep_mine'', ''...'') or SELECT ledger_resolve(%1$s, ''keep_theirs'', ''...'')', incident_id) as resolve_with, waits_for
   from ledger_open_incidents where context_id = 'lost';
 select ledger_resolve(pg_temp.open('lost'), 'keep_theirs', 'the disk was replaced') as done;
 select * from pg_temp.state('lost');
-select what_happened, resolve_with = format('SELECT ledger_resolve(%s, ''keep_mine'', ''…'')', incident_id) as resolve_with, waits_for from ledger_open_incidents where context_id = 'lost';
+select what_happened, resolve_with = format('SELECT ledger_resolve(%s, ''keep_mine'', ''...'')', incident_id) as resolve_with, waits_for from ledger_open_incidents where context_id = 'lost';
 select ledger_append('lost', 'facts', 'x');
 -- The last one comes, and with the next decision it is seen that all is back.
 call pg_temp.arrive_all('lost', 'home', 6, 6);
@@ -277,7 +277,7 @@ select ledger_resolve(pg_temp.open('unpinned 3'), 'keep_theirs', 'why');
 call pg_temp.incident('corruption', '', pg_temp.arriving('corrupt', 2, 'far'));
 select what_happened, waits_for from ledger_open_incidents where context_id = 'corrupt';
 select ledger_resolve(pg_temp.open('corrupt'), 'keep_theirs', 'b is right') as done;
-select resolve_with = format('SELECT ledger_resolve(%s, ''keep_mine'', ''…'')', incident_id) as resolve_with, waits_for from ledger_open_incidents where context_id = 'corrupt';
+select resolve_with = format('SELECT ledger_resolve(%s, ''keep_mine'', ''...'')', incident_id) as resolve_with, waits_for from ledger_open_incidents where context_id = 'corrupt';
 select evidence from converge_ledger.incidents where context_id = 'corrupt';
 select ledger_resolve(pg_temp.open('corrupt'), 'keep_mine', 'nobody has it any more') as done;
 

@@ -100,7 +100,7 @@ impl fmt::Display for Quoted<'_> {
         const SHOWN: usize = 64;
         match self.0.char_indices().nth(SHOWN) {
             None => write!(formatter, "{:?}", self.0),
-            Some((end, _)) => write!(formatter, "{:?}…", self.0.get(..end).unwrap_or_default()),
+            Some((end, _)) => write!(formatter, "{:?}...", self.0.get(..end).unwrap_or_default()),
         }
     }
 }

@@ -211,7 +211,7 @@ impl Suspect {
         } else if time {
             (
                 FaultKind::Time,
-                format!("time {appended_at} µs does not fit its neighbours"),
+                format!("time {appended_at} in microseconds does not fit its neighbours"),
             )
         } else if foreign {
             (
@@ -284,7 +284,7 @@ impl Original {
                 changed("origin", Quoted(stored.origin), Quoted(original)),
             ),
             Original::Time(original) => {
-                let detail = changed("appended_at in µs", stored.appended_at, original);
+                let detail = changed("appended_at in microseconds", stored.appended_at, original);
                 (FaultKind::Time, detail)
             }
             Original::Key(original) => (
