@@ -114,6 +114,16 @@ impl Arguments {
         Ok(value as u64)
     }
 
+    /// A position in a context, behind which to read: a sequence, or 0 for the beginning.
+    pub fn position(self, index: usize) -> Result<i64, Failure> {
+        const NAME: &str = "after_sequence";
+        let value = self.int8(index, NAME)?;
+        if value < 0 {
+            return Err(report::negative_position(NAME, value));
+        }
+        Ok(value)
+    }
+
     pub fn boolean(self, index: usize, name: &str) -> Result<bool, Failure> {
         Ok(self.required(index, name)?.value() != 0)
     }

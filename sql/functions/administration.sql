@@ -11,7 +11,8 @@ declare
         'ledger_unlisten', 'ledger_watch', 'ledger_wait', 'ledger_check', 'visible_size', 'required_context',
         'required_position', 'entry_faults', 'schema_faults', 'peer_node_1', 'peer_contexts_1', 'peer_times_1', 'peer_digests_1', 'peer_heads_1',
         'peer_answer_1', 'replication_faults', 'publication_faults', 'recorded_node', 'has_peer', 'running_work'];
-    appending constant text[] := array['ledger_append', 'ledger_append_batch', 'ledger_append_rows'];
+    appending constant text[] := array[
+        'ledger_append', 'ledger_append_text', 'ledger_append_bytes', 'ledger_append_json', 'ledger_append_batch', 'ledger_append_rows'];
     granted text[];
     callable regprocedure;
     home name;

@@ -1,6 +1,6 @@
-//! `ledger_append`, `ledger_append_batch` and `ledger_append_rows`.
+//! The functions that append: `ledger_append` and its unambiguous forms for each type of payload, `ledger_append_batch` and
+//! `ledger_append_rows`.
 
-use super::literal;
 use crate::append::bulk::{self, Batch, Values};
 use crate::append::direct::{Inserter, NewEntry};
 use crate::append::{Outcome, Terms};
@@ -9,30 +9,40 @@ use crate::jsonb::{self, Jsonb};
 use crate::ledger;
 use crate::report::{self, Failure};
 use crate::settings;
+use crate::store::write;
 use pgrx::pg_sys;
 
-crate::sql_function!(ledger_append_bytea);
+crate::sql_function!(ledger_append_ambiguous);
 crate::sql_function!(ledger_append_text);
-crate::sql_function!(ledger_append_jsonb);
+crate::sql_function!(ledger_append_bytes);
+crate::sql_function!(ledger_append_json);
 crate::sql_function!(ledger_append_batch);
 crate::sql_function!(ledger_append_rows);
 
-fn ledger_append_bytea(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
+/// Appends a text that nobody has said to be one: many drivers send bytes as the text of a bytea literal, which would be stored
+/// as these digits for ever.
+fn ledger_append_ambiguous(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
+    let arguments = Arguments(fcinfo);
+    if is_bytea_literal(arguments.text(2, "payload")?) {
+        return Err(report::bytea_as_text());
+    }
+    ledger_append_text(fcinfo)
+}
+
+/// Appends a text, or a json, as it is.
+fn ledger_append_text(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
+    let arguments = Arguments(fcinfo);
+    arguments.text(2, "payload")?;
+    // text, json and bytea have the same layout, and the database is UTF8: the payload is the bytes of the text.
+    append(arguments, arguments.required(2, "payload")?)
+}
+
+fn ledger_append_bytes(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     let arguments = Arguments(fcinfo);
     append(arguments, arguments.required(2, "payload")?)
 }
 
-fn ledger_append_text(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
-    let arguments = Arguments(fcinfo);
-    let payload = arguments.required(2, "payload")?;
-    if arguments.text(2, "payload")?.starts_with("\\x") && literal::is_untyped(fcinfo, 2) {
-        return Err(report::hexadecimal_literal());
-    }
-    // text and bytea have the same layout, and the database is UTF8: the payload is the text's bytes.
-    append(arguments, payload)
-}
-
-fn ledger_append_jsonb(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
+fn ledger_append_json(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     let arguments = Arguments(fcinfo);
     // SAFETY: the argument is declared as jsonb.
     let payload = unsafe { Jsonb::from_datum(arguments.required(2, "payload")?) };
@@ -43,12 +53,19 @@ fn ledger_append_jsonb(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     append(arguments, text(&payload))
 }
 
+/// Whether a text as a whole is how PostgreSQL prints a bytea: `^\\x([0-9a-fA-F]{2})*$`.
+fn is_bytea_literal(payload: &str) -> bool {
+    payload.strip_prefix("\\x").is_some_and(|digits| {
+        digits.len() % 2 == 0 && digits.bytes().all(|digit| digit.is_ascii_hexdigit())
+    })
+}
+
 fn append(arguments: Arguments, payload: pg_sys::Datum) -> Answer {
     let new = NewEntry {
         context: arguments.required(0, "context")?,
         key: arguments.required(1, "key")?,
-        metadata: arguments.required(3, "metadata")?,
-        id: arguments.required(5, "id")?,
+        metadata: metadata_or_default(arguments, 3),
+        id: arguments.datum(5).unwrap_or_else(|| write::text("")),
         payload,
     };
     let terms = Terms {
@@ -64,10 +81,15 @@ fn append(arguments: Arguments, payload: pg_sys::Datum) -> Answer {
         Outcome::Retry { sequence } => Ok(pg_sys::Datum::from(sequence)),
         Outcome::Conflict { sequence } => Err(report::id_conflict(
             arguments.text(0, "context")?,
-            arguments.text(5, "id")?,
+            arguments.optional_text(5)?.unwrap_or_default(),
             sequence,
         )),
     }
+}
+
+/// The metadata of a call; drivers send null for what was not given.
+fn metadata_or_default(arguments: Arguments, index: usize) -> pg_sys::Datum {
+    arguments.datum(index).unwrap_or_else(jsonb::empty_object)
 }
 
 /// Appends one entry for each payload, in the order of the array.
@@ -77,7 +99,7 @@ fn ledger_append_batch(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     let batch = Batch {
         context: arguments.required(0, "context")?,
         key: Values::Same(arguments.required(1, "key")?),
-        metadata: Values::Same(arguments.required(3, "metadata")?),
+        metadata: Values::Same(metadata_or_default(arguments, 3)),
         payloads: payload_elements(payloads)?,
     };
     append_all(arguments, &batch, arguments.optional_int8(4))
@@ -99,15 +121,13 @@ fn ledger_append_rows(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     )?;
     let metadata = match arguments.datum(3) {
         None => Values::Same(jsonb::empty_object()),
-        Some(metadata) => alike(
-            "metadata",
-            elements(
-                metadata,
-                pg_sys::JSONBOID,
+        Some(metadata) => {
+            let missing = jsonb::empty_object();
+            alike(
                 "metadata",
-                "metadata of the batch",
-            )?,
-        )?,
+                elements_or(metadata, pg_sys::JSONBOID, "metadata", |_| Ok(missing))?,
+            )?
+        }
     };
     let batch = Batch {
         context,
@@ -150,6 +170,18 @@ pub(super) fn elements(
     name: &str,
     one: &str,
 ) -> Result<Vec<pg_sys::Datum>, Failure> {
+    elements_or(array, element, name, |position| {
+        Err(report::null_element(one, position))
+    })
+}
+
+/// The elements of such an array, with what `null` gives in the place of each null. Positions count from 1.
+fn elements_or(
+    array: pg_sys::Datum,
+    element: pg_sys::Oid,
+    name: &str,
+    null: impl Fn(usize) -> Result<pg_sys::Datum, Failure>,
+) -> Result<Vec<pg_sys::Datum>, Failure> {
     let mut values = std::ptr::null_mut();
     let mut nulls = std::ptr::null_mut();
     let mut count = 0;
@@ -177,10 +209,13 @@ pub(super) fn elements(
         if count == 0 {
             return Ok(Vec::new());
         }
+        let mut elements = std::slice::from_raw_parts(values, count as usize).to_vec();
         let nulls = std::slice::from_raw_parts(nulls, count as usize);
-        if let Some(at) = nulls.iter().position(|null| *null) {
-            return Err(report::null_element(one, at + 1));
+        for (at, value) in elements.iter_mut().enumerate() {
+            if nulls[at] {
+                *value = null(at + 1)?;
+            }
         }
-        Ok(std::slice::from_raw_parts(values, count as usize).to_vec())
+        Ok(elements)
     }
 }

@@ -6,7 +6,6 @@ mod channel;
 mod check;
 mod digest;
 mod forks;
-mod literal;
 mod name;
 mod peers;
 mod proof;

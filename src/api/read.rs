@@ -57,7 +57,7 @@ fn ledger_text(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
 fn visible_size(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     let arguments = Arguments(fcinfo);
     let context = arguments.context(0)?;
-    let after = arguments.int8(1, "after_sequence")?;
+    let after = arguments.position(1)?;
     if let Some(limit) = arguments.optional_int8(2).filter(|limit| *limit < 0) {
         return Err(report::negative_limit(limit));
     }
@@ -72,7 +72,5 @@ fn required_context(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
 }
 
 fn required_position(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
-    Ok(pg_sys::Datum::from(
-        Arguments(fcinfo).int8(0, "after_sequence")?,
-    ))
+    Ok(pg_sys::Datum::from(Arguments(fcinfo).position(0)?))
 }

@@ -14,10 +14,12 @@ use crate::waiters::{self, Waiter};
 use pgrx::memcxt::PgMemoryContexts;
 use pgrx::pg_sys;
 use std::cell::Cell;
+use std::ffi::CString;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 crate::sql_function!(ledger_watch);
+crate::sql_function!(ledger_watch_text_timeout);
 crate::sql_function!(ledger_wait);
 
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -50,14 +52,35 @@ enum Seen<T> {
 
 fn ledger_watch(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     let arguments = Arguments(fcinfo);
+    watch(arguments, timeout(arguments, 4)?)
+}
+
+/// For callers whose driver sends the timeout as text.
+fn ledger_watch_text_timeout(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
+    let arguments = Arguments(fcinfo);
+    let text = arguments.text(4, "timeout")?;
+    let text = CString::new(text).map_err(|_| report::internal("a text contains a NUL"))?;
+    // SAFETY: interval_in reads the text and allocates its answer in the current memory context; if it raises, the text is
+    // freed on the way out.
+    let interval = unsafe {
+        pg_sys::OidInputFunctionCall(
+            pg_sys::F_INTERVAL_IN.into(),
+            text.as_ptr().cast_mut(),
+            pg_sys::InvalidOid,
+            -1,
+        )
+    };
+    watch(arguments, duration(interval)?)
+}
+
+fn watch(arguments: Arguments, timeout: Duration) -> Answer {
     let context = arguments.context(0)?;
-    let mut position = arguments.int8(1, "after_sequence")?;
-    let key = arguments.optional_text(2)?;
-    let limit = match arguments.datum(3).map(|limit| limit.value() as i32) {
+    let mut position = arguments.position(1)?;
+    let limit = match arguments.datum(2).map(|limit| limit.value() as i32) {
         Some(limit) if limit < 1 => return Err(report::limit_not_positive(limit.into())),
         limit => limit.map_or(u64::MAX, |limit| limit as u64),
     };
-    let timeout = timeout(arguments, 4)?;
+    let key = arguments.optional_text(3)?;
     let mut rows = Rows::begin(arguments);
     wait_for(context, timeout, |memory| {
         let seen = without_keeping_locks(memory, || {
@@ -137,7 +160,7 @@ fn last_after(context: &str, position: i64) -> Result<Option<i64>, Failure> {
 fn ledger_wait(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     let arguments = Arguments(fcinfo);
     let context = arguments.context(0)?;
-    let position = arguments.int8(1, "after_sequence")?;
+    let position = arguments.position(1)?;
     let timeout = timeout(arguments, 2)?;
     // SAFETY: CALL passes its context, anything else something else or nothing.
     let transactions = unsafe {
@@ -172,12 +195,16 @@ fn record(fcinfo: pg_sys::FunctionCallInfo, value: Option<i64>) -> Answer {
     }
 }
 
-/// How long to wait. Errors: 22023 below zero, above a day, or in months.
+/// How long to wait: an argument that is declared as interval.
 fn timeout(arguments: Arguments, index: usize) -> Result<Duration, Failure> {
+    duration(arguments.required(index, "timeout")?)
+}
+
+/// How long an interval is that says how long to wait. Errors: 22023 below zero, above a day, or in months.
+fn duration(interval: pg_sys::Datum) -> Result<Duration, Failure> {
     const DAY: i128 = 24 * 60 * 60 * 1_000_000;
-    let datum = arguments.required(index, "timeout")?;
-    // SAFETY: the argument is declared as interval. Infinite ones have months.
-    let interval = unsafe { *datum.cast_mut_ptr::<pg_sys::Interval>() };
+    // SAFETY: each caller gives an interval. Infinite ones have months.
+    let interval = unsafe { *interval.cast_mut_ptr::<pg_sys::Interval>() };
     let microseconds = i128::from(interval.day) * DAY + i128::from(interval.time);
     u64::try_from(microseconds)
         .ok()

@@ -8,7 +8,7 @@ use crate::jsonb;
 use crate::ledger::{entry, Ledger};
 use crate::report::{self, Failure};
 use crate::store::scan::Sight;
-use crate::store::{contexts, entries};
+use crate::store::{contexts, entries, write};
 use converge_ledger_core::control::{ControlKey, CONTROL_PREFIX};
 use converge_ledger_core::entry::{Content, Entry};
 use converge_ledger_core::hash::Hash;
@@ -89,10 +89,11 @@ pub fn stamp(
     way: Way,
 ) -> Result<Outcome, Failure> {
     refuse_assigned(row)?;
+    fill_defaults(row);
     let required = |column, name| row.text(column)?.ok_or_else(|| report::null_column(name));
     let context = required(entry::CONTEXT_ID, "context_id")?;
     let key = required(entry::KEY, "key")?;
-    let id = required(entry::ID, "id")?;
+    let id = row.text(entry::ID)?.unwrap_or_default();
     check_text(TextField::Context, context).map_err(report::bad_text)?;
     match terms.control {
         None => check_key(key)?,
@@ -310,6 +311,16 @@ fn refuse_assigned(row: &NewRow) -> Result<(), Failure> {
     }
 }
 
+/// Null stands for the default of metadata and id: drivers and object mappers send nulls for what was not given.
+fn fill_defaults(row: &mut NewRow) {
+    if row.datum(entry::METADATA).is_none() {
+        row.set(entry::METADATA, jsonb::empty_object());
+    }
+    if row.datum(entry::ID).is_none() {
+        row.set(entry::ID, write::text(""));
+    }
+}
+
 /// The text of metadata, as it is hashed.
 pub fn metadata_text(metadata: pg_sys::Datum) -> Result<String, Failure> {
     // SAFETY: the column has type jsonb.
@@ -370,7 +381,7 @@ fn time(previous: Option<i64>, now: i64) -> i64 {
 /// Values that satisfy NOT NULL, for a row that the unique index on the id will refuse: by an error that names the
 /// constraint, or silently where the statement says ON CONFLICT DO NOTHING. It never becomes an entry.
 fn fill_for_conflict(row: &mut NewRow) {
-    use crate::store::write::{bytea, text};
+    use write::{bytea, text};
     row.set(entry::SEQUENCE, pg_sys::Datum::from(0_i64));
     row.set(entry::LAMPORT, pg_sys::Datum::from(0_i64));
     row.set(entry::APPENDED_AT, pg_sys::Datum::from(0_i64));

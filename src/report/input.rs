@@ -105,12 +105,14 @@ pub fn payload_too_large(bytes: Option<usize>, limit: usize) -> Failure {
     .hint("Raise converge_ledger.max_payload_size (64MB at most), or store a reference.")
 }
 
-pub fn hexadecimal_literal() -> Failure {
+/// A text payload that is how PostgreSQL prints a bytea.
+pub fn bytea_as_text() -> Failure {
     Failure::new(
         Code::ERRCODE_AMBIGUOUS_PARAMETER,
-        "a literal payload that begins with \\x may be meant as bytea or as text",
+        "text payload is a bytea literal in hex form",
     )
-    .hint("Cast it: '\\x…'::bytea for bytes, or convert_to('\\x…', 'UTF8') for the text itself.")
+    .detail("It would be stored as these hexadecimal digits, not as the bytes that they denote.")
+    .hint("Cast it to bytes with ::bytea, or append the text as it is with ledger_append_text.")
 }
 
 pub fn null_element(what: &str, position: usize) -> Failure {
@@ -145,6 +147,15 @@ pub fn unknown_tree(name: &str) -> Failure {
         format!("unknown tree \"{name}\""),
     )
     .hint("The trees are \"bitcoin\" and \"rfc6962\".")
+}
+
+pub fn negative_position(name: &str, value: i64) -> Failure {
+    Failure::new(
+        Code::ERRCODE_INVALID_PARAMETER_VALUE,
+        format!("argument \"{name}\" must not be negative"),
+    )
+    .detail(format!("It is {value}."))
+    .hint("Use 0 to read from the first entry on.")
 }
 
 pub fn negative_limit(value: i64) -> Failure {

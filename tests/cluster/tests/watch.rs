@@ -399,7 +399,7 @@ fn followers_see_every_entry_once_and_in_order() {
                 scope.spawn(move || {
                     let mut client = server.connect();
                     let statement =
-                        "SELECT sequence FROM ledger_watch($1, $2, $3, timeout => '30 s')";
+                        "SELECT sequence FROM ledger_watch($1, $2, key => $3, timeout => '30 s')";
                     let mut position: i64 = 0;
                     let (first, step) = match key {
                         None => (1, 1),

@@ -34,9 +34,6 @@ rollback to s;
 select * from ledger_append_rows('rows', '{a,b}', '{null,y}');
 \echo :LAST_ERROR_SQLSTATE
 rollback to s;
-select * from ledger_append_rows('rows', '{a,b}', '{x,y}', array['{}', null]::jsonb[]);
-\echo :LAST_ERROR_SQLSTATE
-rollback to s;
 select * from ledger_append_rows('rows', '{{a},{b}}', '{x,y}');
 \echo :LAST_ERROR_SQLSTATE
 rollback to s;

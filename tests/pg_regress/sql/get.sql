@@ -21,9 +21,6 @@ select count(*) from ledger_get('get', 9223372036854775807);
 select count(*) from ledger_get('get', key => 'none');
 select count(*) from ledger_get('get', max_entries => 0);
 select count(*) from ledger_get('get, empty');
--- Before the beginning.
-select array_agg(sequence) from ledger_get('get', -5, 2);
-select array_agg(sequence) from ledger_get('get', -9223372036854775808, 2);
 
 -- Columns as the table has them, and conditions on top.
 select sequence, lamport, context_id, id, metadata from ledger_get('get') where sequence in (2, 4);
@@ -38,6 +35,28 @@ select context, e.sequence from (values ('get', 8), ('get, another', 0), ('get, 
 
 \set VERBOSITY default
 savepoint s;
+-- Before the beginning is no position, in any context and plan.
+select count(*) from ledger_get('get', -1);
+\echo :LAST_ERROR_SQLSTATE
+rollback to s;
+\set VERBOSITY sqlstate
+select count(*) from ledger_get('get', -9223372036854775808, 2);
+rollback to s;
+select count(*) from ledger_get('get, empty', -1);
+rollback to s;
+select count(*) from ledger_get('get', -1, 0);
+rollback to s;
+select e.sequence from (values (3), (-3)) as p (position), lateral ledger_get('get', position) as e;
+rollback to s;
+set local plan_cache_mode = force_generic_plan;
+prepare got(bigint) as select count(*) from ledger_get('get', $1);
+execute got(0);
+savepoint prepared;
+execute got(-1);
+rollback to prepared;
+deallocate got;
+rollback to s;
+\set VERBOSITY default
 select count(*) from ledger_get('get', 0, -1);
 \echo :LAST_ERROR_SQLSTATE
 rollback to s;

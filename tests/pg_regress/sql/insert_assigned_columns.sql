@@ -27,10 +27,6 @@ insert into converge_ledger.entries (context_id, key) values ('assigned', 'facts
 \echo :LAST_ERROR_SQLSTATE
 insert into converge_ledger.entries (context_id, key, payload) values ('assigned', null, 'x');
 \echo :LAST_ERROR_SQLSTATE
-insert into converge_ledger.entries (context_id, id, payload) values ('assigned', null, 'x');
-\echo :LAST_ERROR_SQLSTATE
-insert into converge_ledger.entries (context_id, payload, metadata) values ('assigned', 'x', null);
-\echo :LAST_ERROR_SQLSTATE
 
 -- Of a statement with one bad row, nothing stays.
 insert into converge_ledger.entries (context_id, payload, origin)

@@ -4,17 +4,25 @@ select count(*) from (select ledger_append('watched', case when i % 3 = 0 then '
 select sequence, key, ledger_text(payload) from ledger_watch('watched', 7);
 select sequence from ledger_watch('watched', max_entries => 2);
 select sequence, key from ledger_watch('watched', key => 'third');
-select sequence, key from ledger_watch('watched', 3, 'third', 1);
+select sequence, key from ledger_watch('watched', 3, 1, 'third');
 -- Whole rows, as ledger_get gives them.
 select count(*) as rows, bool_and(watched = got) as same
   from ledger_watch('watched', 4) as watched join ledger_get('watched', 4) as got using (sequence);
-select count(*) from ledger_watch('watched', -5, null, null, interval '1 day');
+select count(*) from ledger_watch('watched', 0, null, null, interval '1 day');
+-- The timeout as text: what an untyped parameter is taken for.
+select sequence, key from ledger_watch('watched', 3, 1, 'third', '1 s');
+select sequence, key from ledger_watch('watched', 3, 1, 'third', '1 s'::text);
+prepare watching as select sequence, key from ledger_watch($1, $2, $3, $4, $5);
+select parameter_types from pg_prepared_statements where name = 'watching';
+execute watching('watched', 3, 1, null, '00:00:01');
+execute watching('watched', 10, 1, null, '0');
+deallocate watching;
 
 -- Nothing there: looks once, or waits for the time.
 select count(*) from ledger_watch('watched', 10, timeout => '0');
 select count(*) from ledger_watch('nobody appends', timeout => '0');
 select count(*), clock_timestamp() - statement_timestamp() between '100 ms' and '30 s' as waited from ledger_watch('watched', 10, timeout => '100 ms');
-select count(*), clock_timestamp() - statement_timestamp() between '100 ms' and '30 s' as waited from ledger_watch('watched', 0, 'no such key', timeout => '0.1 s');
+select count(*), clock_timestamp() - statement_timestamp() between '100 ms' and '30 s' as waited from ledger_watch('watched', key => 'no such key', timeout => '0.1 s');
 -- Beyond the end there is nothing until the end is there.
 select count(*) from ledger_watch('watched', 1000, timeout => '10 ms');
 
@@ -38,7 +46,7 @@ select count(*) from ledger_watch('watched', 10, timeout => '1 s');
 \echo :LAST_ERROR_SQLSTATE
 rollback;
 begin isolation level serializable;
-select count(*) from ledger_watch('watched', 0, 'no such key');
+select count(*) from ledger_watch('watched', key => 'no such key');
 \echo :LAST_ERROR_SQLSTATE
 rollback;
 
