@@ -3,6 +3,7 @@
 
 mod announce;
 mod arrival_orders;
+mod ascii;
 mod clock;
 mod concurrency;
 mod crash;
