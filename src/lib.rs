@@ -7,6 +7,7 @@ pub(crate) mod announce;
 pub(crate) mod api;
 pub(crate) mod append;
 pub(crate) mod attempt;
+pub(crate) mod backtrace;
 pub(crate) mod digest;
 pub(crate) mod function;
 pub(crate) mod guard;
@@ -35,6 +36,7 @@ pub(crate) mod worker;
 /// Called by PostgreSQL when the library is loaded.
 #[pgrx::pg_guard]
 pub extern "C-unwind" fn _PG_init() {
+    backtrace::init();
     settings::init();
     ledger::init();
     transaction::init();

@@ -5,6 +5,7 @@
 //! it starts a reconciler whenever a round is due, which leaves after it. Writers never wait for any of them.
 
 mod databases;
+mod ending;
 mod launcher;
 mod notifier;
 mod reconciler;
@@ -18,8 +19,7 @@ use pgrx::PgTryBuilder;
 use std::ffi::{c_char, CStr};
 
 extern "C-unwind" {
-    /// Ends the process at the next safe point; the bindings' wrapper cannot serve as a handler.
-    fn die(signal: i32);
+    // The bindings' wrappers cannot serve as handlers.
     fn SignalHandlerForConfigReload(signal: i32);
     /// Sets the latch, whatever the signal was sent for.
     fn procsignal_sigusr1_handler(signal: i32);
@@ -99,18 +99,19 @@ fn take_signals() {
     const SIGHUP: i32 = 1;
     const SIGUSR1: i32 = 10;
     const SIGTERM: i32 = 15;
-    // SAFETY: PostgreSQL's own handlers, set before signals are unblocked.
+    ending::init();
+    // SAFETY: PostgreSQL's own handlers, or what calls them, set before signals are unblocked.
     unsafe {
         #[cfg(not(feature = "pg18"))]
         {
             pg_sys::pqsignal(SIGHUP, Some(SignalHandlerForConfigReload));
-            pg_sys::pqsignal(SIGTERM, Some(die));
+            pg_sys::pqsignal(SIGTERM, Some(ending::told));
             pg_sys::pqsignal(SIGUSR1, Some(procsignal_sigusr1_handler));
         }
         #[cfg(feature = "pg18")]
         {
             pg_sys::pqsignal_be(SIGHUP, Some(SignalHandlerForConfigReload));
-            pg_sys::pqsignal_be(SIGTERM, Some(die));
+            pg_sys::pqsignal_be(SIGTERM, Some(ending::told));
             pg_sys::pqsignal_be(SIGUSR1, Some(procsignal_sigusr1_handler));
         }
         pg_sys::BackgroundWorkerUnblockSignals();

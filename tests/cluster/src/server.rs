@@ -273,8 +273,6 @@ impl Server {
         as_owner("postgres", &environment)
             .arg("-D")
             .arg(self.data())
-            // With it, every error that passes Rust code carries a backtrace in its DETAIL.
-            .env("RUST_BACKTRACE", "0")
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle"))
             .stderr(log)

@@ -4,6 +4,7 @@
 mod announce;
 mod arrival_orders;
 mod ascii;
+mod backtraces;
 mod clock;
 mod concurrency;
 mod crash;
@@ -32,6 +33,7 @@ mod reconciler_process;
 mod replica_campaign;
 mod resolve;
 mod scrub;
+mod shutdown;
 mod standby;
 mod takeover;
 mod tamper;
