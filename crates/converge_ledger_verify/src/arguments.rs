@@ -14,8 +14,22 @@ usage: converge-ledger-verify inclusion --context TEXT --sequence NUMBER
                                           [--context TEXT] [FILE]
 
 Verifies the JSON proof in FILE, or on standard input if FILE is - or absent.
-Sizes and roots are those that you trust, from a checkpoint or another node;
+Sizes and roots are those that you trust, from your own notes or another node;
 those inside the proof are ignored.
+
+  --context TEXT     the context that you ask about; a proof about another one
+                     is refused. Optional for consistency: without it, the
+                     roots alone say which ledger is meant
+  --sequence NUMBER  the sequence of the entry
+  --size NUMBER      the number of entries in the tree
+  --root HEX         the root of that tree: 64 lower-case hexadecimal digits,
+                     with or without the \\x that psql prints before them
+  --old-size NUMBER, --old-root HEX
+                     size and root of the tree that came first
+
+A context has two roots of each size, one for each tree. An inclusion proof is
+verified with the root of its own tree, a consistency proof with roots of the
+rfc6962 tree.
 
 exit status: 0 the proof holds, 1 it does not, 2 nothing could be judged
 ";
@@ -154,7 +168,8 @@ impl Options {
         let digits = self.required(root)?;
         Ok(TreeHead {
             size: TreeSize::try_from(leaves).map_err(|error| format!("{size}: {error}"))?,
-            root: Hash::from_hex(&digits)
+            // As psql prints a bytea, or the digits alone.
+            root: Hash::from_hex(digits.strip_prefix("\\x").unwrap_or(&digits))
                 .ok_or(format!("{root} needs 64 lower-case hexadecimal digits"))?,
         })
     }

@@ -14,6 +14,8 @@ use std::process::ExitCode;
 use arguments::{Command, ConsistencyQuestion, InclusionQuestion, Input, USAGE};
 use converge_ledger_core::limits::MAX_PAYLOAD_BYTES;
 use converge_ledger_core::proof::{ConsistencyProof, InclusionProof};
+use converge_ledger_core::verify::Refusal;
+use converge_ledger_core::Tree;
 
 /// No proof is longer: two digits per byte of the largest payload, and plenty for the rest.
 const MAX_PROOF_BYTES: u64 = 2 * MAX_PAYLOAD_BYTES as u64 + (4 << 20);
@@ -81,7 +83,7 @@ fn judge_inclusion(question: &InclusionQuestion) -> Result<Judgement, String> {
         )));
     }
     Ok(match proof.verify(*head) {
-        Err(refusal) => Judgement::Refused(refusal.to_string()),
+        Err(refusal) => refused(&refusal, proof.tree),
         Ok(()) => Judgement::Verified(format!(
             "entry {sequence} of context {context:?} has leaf {} and is in the {} tree of {} \
              entries with root {}",
@@ -109,11 +111,26 @@ fn judge_consistency(question: &ConsistencyQuestion) -> Result<Judgement, String
         )));
     }
     Ok(match proof.verify(*old, *new) {
-        Err(refusal) => Judgement::Refused(refusal.to_string()),
+        Err(refusal) => refused(&refusal, Tree::Rfc6962),
         Ok(()) => Judgement::Verified(format!(
             "the {} entries with root {} are the beginning of the {} entries with root {}",
             old.size, old.root, new.size, new.root
         )),
+    })
+}
+
+/// Why a proof in one of the two trees does not hold. The root of the other tree is an easy mistake, so each answer about roots
+/// says which tree it is about; that a root is the other tree's cannot be seen from a proof.
+fn refused(refusal: &Refusal, tree: Tree) -> Judgement {
+    let other = match tree {
+        Tree::Bitcoin => Tree::Rfc6962,
+        Tree::Rfc6962 => Tree::Bitcoin,
+    };
+    Judgement::Refused(match refusal {
+        Refusal::OtherRoot { .. } | Refusal::OtherOldRoot { .. } => format!(
+            "{refusal}; the proof is about the {tree} tree, and a root of the {other} tree never verifies it"
+        ),
+        other => other.to_string(),
     })
 }
 

@@ -209,6 +209,33 @@ fn the_trusted_size_and_root_decide_not_those_of_the_proof() {
 }
 
 #[test]
+fn a_root_may_be_written_as_psql_prints_it() {
+    let proof = inclusion(Tree::Rfc6962, 4);
+    let printed = format!("\\x{}", proof.root);
+    assert_eq!(ask_inclusion("4", "11", &printed, &proof.to_json()).0, 0);
+    for wrong in [
+        format!("\\\\x{}", proof.root),
+        format!("\\X{}", proof.root),
+        "\\x".into(),
+    ] {
+        let (status, _, errors) = ask_inclusion("4", "11", &wrong, &proof.to_json());
+        assert_eq!(status, 2, "{wrong}: {errors}");
+    }
+}
+
+#[test]
+fn the_root_of_the_other_tree_is_refused_with_the_name_of_the_right_one() {
+    for (tree, other) in [(Tree::Rfc6962, Tree::Bitcoin), (Tree::Bitcoin, Tree::Rfc6962)] {
+        let proof = inclusion(tree, 11);
+        let root = inclusion(other, 11).root.to_string();
+        let (status, line, _) = ask_inclusion("11", "11", &root, &proof.to_json());
+        assert_eq!(status, 1, "{line}");
+        let told = format!("; the proof is about the {tree} tree, and a root of the {other} tree ");
+        assert!(line.contains(&told), "{line}");
+    }
+}
+
+#[test]
 fn a_proof_about_another_entry_is_refused() {
     let proof = inclusion(Tree::Rfc6962, 4);
     let root = proof.root.to_string();
