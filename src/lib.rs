@@ -177,9 +177,19 @@ pgrx::extension_sql_file!(
     requires = ["progress"]
 );
 pgrx::extension_sql_file!(
+    "../sql/functions/grants.sql",
+    name = "grants",
+    requires = ["administration"]
+);
+pgrx::extension_sql_file!(
+    "../sql/functions/advice.sql",
+    name = "advice",
+    requires = ["grants"]
+);
+pgrx::extension_sql_file!(
     "../sql/functions/scrub.sql",
     name = "scrub",
-    requires = ["administration"]
+    requires = ["advice"]
 );
 pgrx::extension_sql_file!(
     "../sql/functions/publish.sql",
@@ -207,9 +217,14 @@ pgrx::extension_sql_file!(
     requires = ["forks"]
 );
 pgrx::extension_sql_file!(
+    "../sql/functions/incident_entries.sql",
+    name = "incident_entries",
+    requires = ["resolve"]
+);
+pgrx::extension_sql_file!(
     "../sql/views/open_incidents.sql",
     name = "open_incidents",
-    requires = ["resolve"]
+    requires = ["incident_entries"]
 );
 pgrx::extension_sql_file!(
     "../sql/functions/peers.sql",

@@ -125,17 +125,6 @@ begin atomic
          where not exists (select from subscription s where s.subname = o.subscription)
          group by o.subscription
         union all
-        select 'peer',
-               'other databases follow this one, but it has no peer to compare itself with, and would not find out what it has lost; '
-               'SELECT ledger_add_peer(...) adds one of them'
-         where exists (
-                   select from pg_catalog.pg_replication_slots s
-                    where s.slot_type = 'logical' and s.plugin = 'pgoutput' and s.database = pg_catalog.current_database())
-           and exists (
-                   select from pg_catalog.pg_publication_rel r
-                    where r.prrelid = pg_catalog.to_regclass('converge_ledger.entries'))
-           and not converge_ledger.has_peer()
-        union all
         select 'identity', pg_catalog.format(
                    'this database is not the one that appended as node "%s"; ledger_adopt_node lets it append', n.name)
           from converge_ledger.recorded_node() n

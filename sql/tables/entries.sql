@@ -20,7 +20,10 @@ create table converge_ledger.entries (
     -- A log has dead rows only where a transaction was rolled back. A fixed threshold lets vacuum
     -- remove a rolled-back bulk load however large the table is.
     autovacuum_vacuum_scale_factor = 0,
-    autovacuum_vacuum_threshold = 10000
+    autovacuum_vacuum_threshold = 10000,
+    -- New rows are frozen in small steps too: a vacuum after a share of a large table comes seldom and takes long.
+    autovacuum_vacuum_insert_scale_factor = 0,
+    autovacuum_vacuum_insert_threshold = 1000000
 );
 
 create unique index entries_id_key on converge_ledger.entries (context_id, id) where id <> '';

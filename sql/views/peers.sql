@@ -10,11 +10,11 @@ comment on function converge_ledger.peer_lags() is
 create view @extschema@.ledger_peers as
     select subscription.subname as subscription, answer.peer,
            case when subscription.oid is null then 'added'
+                when pg_catalog.pg_is_in_recovery() then 'standby'
                 when not subscription.subenabled then 'disabled'
-                when exists (select from pg_catalog.pg_subscription_rel as relation
-                              where relation.srsubid = subscription.oid and relation.srsubstate not in ('r', 's'))
-                     then 'copying'
                 when worker.pid is null then 'down'
+                when copies.waiting > 0 and copies.running = 0 then 'waiting'
+                when copies.waiting > 0 then 'copying'
                 when worker.last_msg_receipt_time is null then 'connecting'
                 else 'streaming' end as state,
            worker.last_msg_receipt_time as received_at, worker.received_lsn, answer.lag_entries, answer.lag_seconds,
@@ -22,7 +22,14 @@ create view @extschema@.ledger_peers as
              where gap.source = subscription.subname) as gaps,
            (select pg_catalog.count(*) from converge_ledger.incidents as incident
              where incident.source = subscription.subname and incident.resolved_at is null) as quarantined,
-           errors.apply_error_count + errors.sync_error_count as failures, answer.error as last_error,
+           errors.apply_error_count + errors.sync_error_count as failures,
+           coalesce(answer.error,
+                    case when subscription.subenabled and not pg_catalog.pg_is_in_recovery()
+                          and (worker.pid is null or copies.waiting > 0 and copies.running = 0)
+                          and slots.used >= pg_catalog.current_setting('max_logical_replication_workers')::bigint
+                         then pg_catalog.format('all worker slots are in use: max_logical_replication_workers is %s',
+                                                pg_catalog.current_setting('max_logical_replication_workers')) end)
+               as last_error,
            round.began_at as last_round, pg_catalog.make_interval(secs => round.duration_ms / 1000) as duration,
            round.bytes, round.contexts_compared, round.differing, round.repaired, round.total_repaired, round.next_at as next_round,
            round.failures as round_failures, round.last_error as round_error
@@ -37,6 +44,13 @@ create view @extschema@.ledger_peers as
                 where w.subid = subscription.oid and w.relid is null and w.pid is not null
                 order by w.last_msg_receipt_time desc nulls last
                 limit 1) as worker on true
+      left join lateral (
+               select pg_catalog.count(*) as waiting,
+                      (select pg_catalog.count(w.pid) from pg_catalog.pg_stat_subscription as w
+                        where w.subid = subscription.oid and w.relid is not null) as running
+                 from pg_catalog.pg_subscription_rel as relation
+                where relation.srsubid = subscription.oid and relation.srsubstate not in ('r', 's')) as copies on true
+      cross join (select pg_catalog.count(w.pid) as used from pg_catalog.pg_stat_subscription as w) as slots
       left join pg_catalog.pg_stat_subscription_stats as errors on errors.subid = subscription.oid
       left join converge_ledger.peer_rounds as round
         on round.source = coalesce(subscription.subname, answer.added) and round.is_added = (subscription.oid is null);
@@ -47,7 +61,7 @@ comment on column @extschema@.ledger_peers.subscription is
 comment on column @extschema@.ledger_peers.peer is
     'name of the node; null while it does not answer or has none';
 comment on column @extschema@.ledger_peers.state is
-    'disabled, down, connecting, copying or streaming; added for an added peer';
+    'streaming, connecting, copying, waiting (no worker copies its tables), down (no worker runs), disabled, standby (this server is one), or added';
 comment on column @extschema@.ledger_peers.received_at is
     'when the subscription last heard from the peer';
 comment on column @extschema@.ledger_peers.received_lsn is
@@ -63,7 +77,7 @@ comment on column @extschema@.ledger_peers.quarantined is
 comment on column @extschema@.ledger_peers.failures is
     'failures of the subscription''s workers since its statistics were reset; the server''s log says which';
 comment on column @extschema@.ledger_peers.last_error is
-    'why the peer did not answer';
+    'why the peer did not answer, or why no worker runs';
 comment on column @extschema@.ledger_peers.last_round is
     'when the last round of the reconciler with this peer began; this and what follows is null before the first';
 comment on column @extschema@.ledger_peers.duration is

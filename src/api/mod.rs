@@ -2,6 +2,7 @@
 
 mod administration;
 mod append;
+mod can_append;
 mod channel;
 mod check;
 mod digest;

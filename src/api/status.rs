@@ -63,14 +63,14 @@ fn worker_status(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
 
 fn running_work(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     let mut rows = Rows::begin(Arguments(fcinfo));
-    // Names of contexts are for readers.
-    check_reader(&ledger::ledger()?)?;
+    // Names of contexts are for readers; how far the work is, for monitors too.
+    let may_read = check_reader(&ledger::ledger()?).is_ok();
     for report in progress::reports() {
         rows.push([
             Some(pg_sys::Datum::from(report.pid)),
             Some(text(report.command)),
             Some(text(report.phase)),
-            (!report.context.is_empty()).then(|| text(&report.context)),
+            (may_read && !report.context.is_empty()).then(|| text(&report.context)),
             Some(pg_sys::Datum::from(report.contexts_done)),
             Some(pg_sys::Datum::from(report.contexts_total)),
             Some(pg_sys::Datum::from(report.entries_done)),

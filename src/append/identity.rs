@@ -119,6 +119,37 @@ pub fn name(ledger: &Ledger) -> Result<Rc<str>, Failure> {
     Ok(name.into())
 }
 
+/// What stands against an append of this node: what [`name`] would refuse, without writing, and without waiting for another
+/// session that asks the peers. Gives the name of the node, if it has one already.
+///
+/// Cost: a look at the row; where the peers have not confirmed this database yet, as long as they take to answer.
+pub fn objections(ledger: &Ledger) -> Result<Option<String>, Failure> {
+    let Some(node) = node::read(ledger) else {
+        return Ok(None);
+    };
+    let running = node::identity()?;
+    let confirmed = node.identity == running;
+    let name = check(node, &running)?;
+    if !confirmed {
+        ask_peers(ledger, &name)?;
+    }
+    Ok(Some(name))
+}
+
+/// The name that this database would take with its first append.
+pub fn future_name() -> Result<String, Failure> {
+    node::identity().map(|running| default_name(&running))
+}
+
+/// Asks the peers whether this database has lost entries. Errors: 55000 when one of them says so, or none answers.
+fn ask_peers(ledger: &Ledger, name: &str) -> Result<(), Failure> {
+    let answers = lost::ask(ledger, name, Among::Enabled)?;
+    if answers.asked > 0 && answers.answered == 0 {
+        return Err(report::no_peer_answered(name, answers.asked));
+    }
+    Ok(())
+}
+
 /// Goes on under a name after a promotion or a start from a base backup, unless peers hold more of it.
 ///
 /// One session asks and writes the row. The others wait for the answer, but not for that transaction's end: as
@@ -136,10 +167,7 @@ fn confirm_successor(ledger: &Ledger, name: &str, running: &Identity) -> Result<
             if waited >= lost::SILENCE {
                 return Err(report::asked_in_vain(name, waited));
             }
-            let answers = lost::ask(ledger, name, Among::Enabled)?;
-            if answers.asked > 0 && answers.answered == 0 {
-                return Err(report::no_peer_answered(name, answers.asked));
-            }
+            ask_peers(ledger, name)?;
             // Free: only who asks takes it.
             lock::wait_for_identity(IdentityLock::Answered);
             write(ledger, name, running);

@@ -108,8 +108,18 @@ pub fn begin(new: New) -> Result<i64, Failure> {
         source,
         ..
     } = new;
+    let last = new.evidence.get("last").and_then(Value::as_i64);
+    let is_missing = new.evidence.contains_key("missing");
     let number = write_down(new)?;
-    report::incident(number, kind, &context, sequence, &origin, reason, source).warn();
+    let subject = report::Subject {
+        kind,
+        context: &context,
+        origin: &origin,
+        first: sequence,
+        last,
+        is_missing,
+    };
+    report::incident(number, &subject, reason, source).warn();
     tell(number);
     Ok(number)
 }

@@ -433,6 +433,14 @@ pub fn put_back(context: &str, incident: i64) -> Result<(), Failure> {
     })
 }
 
+/// Entries of this node that a decision has taken out of a context.
+pub struct Abandoned {
+    /// Leaf hash of the first of them; none if there were none.
+    pub leaf: Option<Hash>,
+    /// The incidents that keep them, one for each origin.
+    pub incidents: Vec<i64>,
+}
+
 /// Moves the entries of a context from `first` on into incidents of their own, one for each origin: an administrator has decided
 /// against them. Those behind `judged` only if they are of an origin of those before, for nobody knows what the others
 /// follow. Returns the leaf of the first. The caller holds the lock of the context, and goes back to the entry before.
@@ -442,7 +450,7 @@ pub fn abandon(
     first: i64,
     judged: i64,
     reason: &str,
-) -> Result<Option<Hash>, Failure> {
+) -> Result<Abandoned, Failure> {
     let tables = ledger::quarantine()?;
     let mut moved: Vec<(String, i64)> = Vec::new();
     let mut leaf = None;
@@ -472,6 +480,7 @@ pub fn abandon(
     }
     drop(scan);
     let numbers: Vec<i64> = moved.into_iter().map(|(_, number)| number).collect();
+    let incidents = numbers.clone();
     call(|client| {
         let close = "UPDATE converge_ledger.incidents
                         SET resolved_at = pg_catalog.clock_timestamp(), resolution = 'abandoned: ' || $2
@@ -480,7 +489,7 @@ pub fn abandon(
         client.update(close, None, &arguments).map(|_| ())
     })?;
     transaction::forget_forks(context);
-    Ok(leaf)
+    Ok(Abandoned { leaf, incidents })
 }
 
 /// The history that this node holds records the decision against a branch, which began with this leaf: what the same origin

@@ -5,6 +5,9 @@ use crate::report::Failure;
 use pgrx::pg_sys;
 use std::fmt;
 
+/// From 1970, where Unix begins to count, to 2000, where PostgreSQL does.
+const UNIX_TO_POSTGRES_MICROSECONDS: i64 = 946_684_800_000_000;
+
 /// How far a subscription is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Delivery {
@@ -47,7 +50,7 @@ impl fmt::Display for Delivery {
 /// How far a subscription is now.
 pub fn state(subscription: pg_sys::Oid) -> Result<Delivery, Failure> {
     let mut state = Delivery::Down;
-    incident::call(|client| {
+    sql::call(|client| {
         let find = "SELECT exists (SELECT FROM pg_catalog.pg_subscription_rel AS relation
                                     WHERE relation.srsubid = $1 AND relation.srsubstate NOT IN ('r', 's')),
                            (SELECT coalesce(max((worker.latest_end_lsn - '0/0'::pg_lsn)::bigint), 0)
@@ -66,4 +69,22 @@ pub fn state(subscription: pg_sys::Oid) -> Result<Delivery, Failure> {
         Ok(())
     })?;
     Ok(state)
+}
+
+/// When the worker of a subscription that runs now was started; none while none runs.
+pub fn running_since(subscription: pg_sys::Oid) -> Result<Option<pg_sys::TimestampTz>, Failure> {
+    let mut since = None;
+    sql::call(|client| {
+        let find = "SELECT (pg_catalog.date_part('epoch', pg_catalog.max(process.backend_start))
+                            OPERATOR(pg_catalog.*) 1000000)::pg_catalog.int8
+                      FROM pg_catalog.pg_stat_subscription AS worker
+                      JOIN pg_catalog.pg_stat_activity AS process
+                        ON process.pid OPERATOR(pg_catalog.=) worker.pid
+                     WHERE worker.subid OPERATOR(pg_catalog.=) $1 AND worker.relid IS NULL";
+        for row in client.update(find, None, &[subscription.into()])? {
+            since = row.get(1)?;
+        }
+        Ok(())
+    })?;
+    Ok(since.map(|unix: i64| unix.saturating_sub(UNIX_TO_POSTGRES_MICROSECONDS)))
 }

@@ -247,6 +247,18 @@ fn scrub_interval() -> Duration {
     settings::reconcile_interval().unwrap_or(Duration::from_secs(10))
 }
 
+/// Whether a subscription has reached its peer again after the last round with it failed: the peer need not wait until the pause
+/// after failures is over, and `ledger_peers` shows no error of before.
+fn is_back(peer: &Peer, last: &PeerRound) -> Result<bool, Failure> {
+    match peer.source {
+        list::Source::Subscription { oid, .. } if last.failures > 0 => {
+            let since = delivery::running_since(oid)?;
+            Ok(since.is_some_and(|since| since > last.began_at))
+        }
+        _ => Ok(false),
+    }
+}
+
 /// Begins to talk to the peers that are due, and says to how many.
 fn begin_due(
     ledger: &Ledger,
@@ -260,7 +272,7 @@ fn begin_due(
     let now = now();
     let due: Vec<(&Peer, String, PeerRound)> = peers
         .iter()
-        .filter_map(|peer| {
+        .map(|peer| {
             let (is_added, source) = peer.source.key();
             let key = format!("{is_added} {source}");
             let last = known
@@ -271,11 +283,15 @@ fn begin_due(
             let is_due = match which {
                 Which::Now(None) => true,
                 Which::Now(Some(only)) => !is_added && only == source,
-                Which::Due(_) => !talking.contains_key(&key) && last.due_at() <= now,
+                Which::Due(_) => {
+                    !talking.contains_key(&key)
+                        && (last.due_at() <= now || is_back(peer, &last)?)
+                }
             };
-            is_due.then_some((peer, key, last))
+            Ok(is_due.then_some((peer, key, last)))
         })
-        .collect();
+        .filter_map(Result::transpose)
+        .collect::<Result<_, Failure>>()?;
     if due.is_empty() {
         return Ok(0);
     }

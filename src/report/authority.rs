@@ -13,6 +13,14 @@ pub fn not_owner(context: &str, owner: &str, node: &str) -> Failure {
     .hint("Append on the owner. If it is gone for good, ledger_takeover makes this node the owner.")
 }
 
+pub fn standby_cannot_append() -> Failure {
+    Failure::new(
+        Code::ERRCODE_READ_ONLY_SQL_TRANSACTION,
+        "cannot append during recovery",
+    )
+    .hint("Append on the primary of this standby.")
+}
+
 pub fn already_owner(context: &str, node: &str) -> Failure {
     Failure::new(
         Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,

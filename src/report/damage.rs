@@ -106,28 +106,49 @@ pub fn not_judged(context: &str, next: i64) -> Failure {
     .hint("Retry: the worker is going through them. Without the library in shared_preload_libraries, ledger_rebuild does.")
 }
 
-/// What was kept aside, for the log.
+/// What an incident is about, for its message in the log.
+pub struct Subject<'a> {
+    pub kind: Kind,
+    pub context: &'a str,
+    pub origin: &'a str,
+    pub first: Option<i64>,
+    /// The last of several entries; none for one.
+    pub last: Option<i64>,
+    /// There are no rows, rather than damaged ones.
+    pub is_missing: bool,
+}
+
 /// For the log: an incident has begun.
-pub fn incident(
-    number: i64,
-    kind: Kind,
-    context: &str,
-    sequence: Option<i64>,
-    origin: &str,
-    reason: &str,
-    source: &str,
-) -> Failure {
-    let entry = sequence.map_or(String::from("an entry"), |sequence| {
-        format!("entry {sequence}")
-    });
+pub fn incident(number: i64, subject: &Subject, reason: &str, source: &str) -> Failure {
+    let Subject {
+        kind,
+        context,
+        origin,
+        first,
+        last,
+        is_missing,
+    } = *subject;
+    let last = last.filter(|last| first.is_some_and(|first| *last > first));
+    let entry = match (first, last) {
+        (None, _) => String::from("an entry"),
+        (Some(first), None) => format!("entry {first}"),
+        (Some(first), Some(last)) => format!("entries {first} to {last}"),
+    };
+    let be = if last.is_some() { "are" } else { "is" };
     let what = kind.as_str();
     let (message, hint) = match kind {
-        Kind::Corruption => (
-            format!("{entry} of context \"{context}\" is damaged in this database"),
-            "A peer that has it can restore it: see ledger_open_incidents.",
-        ),
+        Kind::Corruption => {
+            let fault = match is_missing {
+                true => "missing from",
+                false => "damaged in",
+            };
+            (
+                format!("{entry} of context \"{context}\" {be} {fault} this database"),
+                "Restore from a peer is automatic where one has what is lost: see ledger_open_incidents.",
+            )
+        }
         Kind::DamagedPeer => (
-            format!("{entry} of context \"{context}\" is damaged at a peer"),
+            format!("{entry} of context \"{context}\" {be} damaged at a peer"),
             "That node's own reconciler restores it.",
         ),
         Kind::Contradiction => (
@@ -135,7 +156,10 @@ pub fn incident(
             "Run ledger_check on that node.",
         ),
         _ => (
-            format!("{entry} of context \"{context}\" was not accepted: {what}"),
+            match last {
+                None => format!("{entry} of context \"{context}\" was not accepted: {what}"),
+                Some(_) => format!("{entry} of context \"{context}\" were not accepted: {what}"),
+            },
             "It is kept in converge_ledger.incidents; everything else goes on.",
         ),
     };

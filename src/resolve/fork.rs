@@ -21,9 +21,10 @@ pub fn keep_mine(ledger: &Ledger, case: &Case, reason: &str) -> Result<String, F
     close(case.number, Decision::KeepMine, reason)?;
     let record = record(ledger, &case.context, case.leaf, reason)?;
     Ok(format!(
-        "the history of origin \"{}\" from entry {} on is abandoned{}",
+        "the history of origin \"{}\" from entry {} on is abandoned and kept as incident {}{}",
         case.origin,
         case.first,
+        case.number,
         record.told()
     ))
 }
@@ -69,11 +70,15 @@ pub fn keep_theirs(ledger: &Ledger, case: &Case, reason: &str) -> Result<String,
     let mine = match last - first + 1 {
         0 => String::from("no entry of this node is abandoned"),
         _ => {
-            format!("entries {first} to {last} of this node are abandoned and kept as an incident")
+            let incidents: Vec<_> = abandoned.incidents.iter().map(i64::to_string).collect();
+            format!(
+                "entries {first} to {last} of this node are abandoned and kept as incident {}",
+                incidents.join(", ")
+            )
         }
     };
     let now = size(ledger, context)?;
-    let theirs = go_on(ledger, case, abandoned, reason)?;
+    let theirs = go_on(ledger, case, abandoned.leaf, reason)?;
     Ok(format!(
         "{mine}; the context goes on with the history of origin \"{}\" and has {now} entries{theirs}",
         case.origin

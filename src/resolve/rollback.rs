@@ -77,8 +77,9 @@ pub fn keep_mine(ledger: &Ledger, case: &Case, reason: &str) -> Result<String, F
     let waiting = halted.and_then(|halted| halted.decision?.abandoned);
     let record = record(ledger, &case.context, waiting.or(case.leaf), reason)?;
     Ok(format!(
-        "the entries from {} on that peers have are abandoned, and this node may append{}",
+        "the entries from {} on that peers have, those of incident {}, are abandoned, and this node may append{}",
         case.first,
+        case.number,
         record.told()
     ))
 }

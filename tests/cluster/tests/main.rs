@@ -1,10 +1,12 @@
 //! Behaviour that shows only on whole servers: across sessions, crashes, copies and upgrades of
 //! role. Each module is one behaviour; `tests/README.md` says when to write a test here.
 
+mod advice;
 mod announce;
 mod arrival_orders;
 mod ascii;
 mod backtraces;
+mod can_append;
 mod clock;
 mod concurrency;
 mod crash;

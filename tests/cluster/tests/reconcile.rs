@@ -191,7 +191,7 @@ fn an_origin_to_which_nobody_subscribes_heals_from_an_added_peer() {
         "UPDATE converge_ledger.entries SET payload = 'evil' WHERE context_id = 'c1' AND sequence = 401",
     );
     assert_eq!(reconcile(&a), [], "there is nobody to ask");
-    let lonely = "SELECT count(*) FROM ledger_check() WHERE kind = 'peer'";
+    let lonely = "SELECT count(*) FROM ledger_advice() WHERE kind = 'peer'";
     assert_eq!(count(&a, lonely), 1);
     a.run(&format!(
         "SELECT ledger_add_peer('{}')",

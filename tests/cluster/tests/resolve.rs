@@ -88,6 +88,17 @@ fn kept_aside(server: &Server, origin: &str) -> i64 {
     row.expect("a number").get(0)
 }
 
+/// Sequences of the entries that an incident keeps, whose content appears in it: each hashes to its leaf.
+fn entries_of(server: &Server, incident: i64) -> Vec<i64> {
+    let statement = "SELECT sequence FROM ledger_incident_entries($1)
+                      WHERE payload IS NOT NULL AND metadata IS NOT NULL AND leaf_hash IS NOT NULL";
+    let rows = server.connect().query(statement, &[&incident]);
+    rows.expect("entries")
+        .iter()
+        .map(|row| row.get(0))
+        .collect()
+}
+
 /// A fork of three nodes: the first one went on with `late` entries while the second took over.
 fn forked(late: usize) -> ([Server; 3], Vec<Proxy>) {
     let (nodes, proxies) = three_nodes();
@@ -111,7 +122,12 @@ fn forked(late: usize) -> ([Server; 3], Vec<Proxy>) {
 fn a_fork_is_decided_on_each_node_and_all_hold_the_same() {
     let (nodes, _proxies) = forked(270);
     let [a, b, c] = &nodes;
-    assert!(resolve(a, "keep_theirs").contains("entries 301 to 570 of this node are abandoned"));
+    let answer = resolve(a, "keep_theirs");
+    let kept = answer
+        .strip_prefix("entries 301 to 570 of this node are abandoned and kept as incident ")
+        .and_then(|rest| rest.split(';').next()?.parse().ok())
+        .unwrap_or_else(|| panic!("{answer}"));
+    assert_eq!(entries_of(a, kept), (301..=570).collect::<Vec<_>>());
     assert!(resolve(b, "keep_mine").contains("entry 305 records it"));
     assert!(resolve(c, "keep_mine").contains("node \"b\" owns the context"));
     append_many(b, 300);

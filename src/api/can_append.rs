@@ -1,0 +1,74 @@
+//! `ledger_can_append`: whether this node would append now, and what stands against it.
+//!
+//! Asks the same questions as an append, in the same order, but writes nothing and takes no lock of a context: what it
+//! answers may change at any moment.
+
+use super::tree::last;
+use crate::append::identity;
+use crate::function::{text, Answer, Arguments, Rows};
+use crate::ledger::{self, Ledger};
+use crate::report::{self, Failure};
+use crate::store::halted;
+use crate::store::scan::Sight;
+use converge_ledger_core::limits::{check_text, TextField};
+use pgrx::pg_sys;
+
+crate::sql_function!(ledger_can_append);
+
+fn ledger_can_append(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
+    let arguments = Arguments(fcinfo);
+    let context = match arguments.optional_text(0)? {
+        Some(context) => {
+            check_text(TextField::Context, context).map_err(report::bad_text)?;
+            Some(context)
+        }
+        None => None,
+    };
+    let mut rows = Rows::begin(arguments);
+    let (can_append, reason) = match look(context) {
+        Ok(remark) => (true, remark),
+        Err(objection) => (false, Some(objection.reason())),
+    };
+    rows.push([
+        Some(pg_sys::Datum::from(can_append)),
+        reason.as_deref().map(text),
+    ]);
+    rows.end()
+}
+
+/// What stands against an append; else what should be known all the same.
+fn look(context: Option<&str>) -> Result<Option<String>, Failure> {
+    // SAFETY: reads the server's state.
+    if unsafe { pg_sys::RecoveryInProgress() } {
+        return Err(report::standby_cannot_append());
+    }
+    let ledger = ledger::ledger()?;
+    let name = identity::objections(&ledger)?;
+    match context {
+        Some(context) => look_at(&ledger, context, name.as_deref()).map(|()| None),
+        None => Ok(match halted::all(&ledger, Sight::Statement).len() {
+            0 => None,
+            fenced => Some(format!(
+                "{fenced} contexts are fenced: ledger_open_incidents says why"
+            )),
+        }),
+    }
+}
+
+/// `name`: that of this node, if it has one already.
+fn look_at(ledger: &Ledger, context: &str, name: Option<&str>) -> Result<(), Failure> {
+    let last = last(ledger, context, 0);
+    if let Some(last) = last.as_ref().filter(|last| Some(&*last.origin) != name) {
+        let own = name.map_or_else(|| identity::future_name().unwrap_or_default(), str::to_owned);
+        if last.origin != own {
+            return Err(report::not_owner(context, &last.origin, &own));
+        }
+    }
+    match halted::read(ledger, context, Sight::Statement) {
+        Some(halted) => {
+            let size = last.map_or(0, |last| last.sequence);
+            Err(report::halted(context, size, &halted))
+        }
+        None => Ok(()),
+    }
+}
