@@ -59,7 +59,10 @@ fn look(context: Option<&str>) -> Result<Option<String>, Failure> {
 fn look_at(ledger: &Ledger, context: &str, name: Option<&str>) -> Result<(), Failure> {
     let last = last(ledger, context, 0);
     if let Some(last) = last.as_ref().filter(|last| Some(&*last.origin) != name) {
-        let own = name.map_or_else(|| identity::future_name().unwrap_or_default(), str::to_owned);
+        let own = name.map_or_else(
+            || identity::future_name().unwrap_or_default(),
+            str::to_owned,
+        );
         if last.origin != own {
             return Err(report::not_owner(context, &last.origin, &own));
         }

@@ -1,7 +1,7 @@
 //! Whether what a peer has and this database has not is still on its way by a subscription.
 
-use crate::incident;
 use crate::report::Failure;
+use crate::sql;
 use pgrx::pg_sys;
 use std::fmt;
 

@@ -284,8 +284,7 @@ fn begin_due(
                 Which::Now(None) => true,
                 Which::Now(Some(only)) => !is_added && only == source,
                 Which::Due(_) => {
-                    !talking.contains_key(&key)
-                        && (last.due_at() <= now || is_back(peer, &last)?)
+                    !talking.contains_key(&key) && (last.due_at() <= now || is_back(peer, &last)?)
                 }
             };
             Ok(is_due.then_some((peer, key, last)))

@@ -225,7 +225,10 @@ fn a_root_may_be_written_as_psql_prints_it() {
 
 #[test]
 fn the_root_of_the_other_tree_is_refused_with_the_name_of_the_right_one() {
-    for (tree, other) in [(Tree::Rfc6962, Tree::Bitcoin), (Tree::Bitcoin, Tree::Rfc6962)] {
+    for (tree, other) in [
+        (Tree::Rfc6962, Tree::Bitcoin),
+        (Tree::Bitcoin, Tree::Rfc6962),
+    ] {
         let proof = inclusion(tree, 11);
         let root = inclusion(other, 11).root.to_string();
         let (status, line, _) = ask_inclusion("11", "11", &root, &proof.to_json());

@@ -90,7 +90,11 @@ fn agree(client: &mut Client, context: &str, expected: bool) -> String {
         }
         Err(error) => {
             let error = error.as_db_error().expect("an error of the server");
-            let told = format!("{}: {}", error.message(), error.detail().unwrap_or_default());
+            let told = format!(
+                "{}: {}",
+                error.message(),
+                error.detail().unwrap_or_default()
+            );
             assert_eq!(reason.as_deref(), Some(&*told));
             told
         }
