@@ -18,6 +18,7 @@ fn an_origin_with_a_read_replica_has_no_fault_and_is_advised_to_add_a_peer() {
     assert_eq!(kinds(&a, "ledger_advice()"), ["peer", "preload"]);
     assert_eq!(kinds(&r1, "ledger_advice()"), ["preload", "pin"]);
 
+    r1.run("SELECT ledger_set_node('r1')");
     a.run(&format!(
         "SELECT ledger_add_peer('{}')",
         conninfo(r1.address())
