@@ -3,8 +3,9 @@
 //! What a round does is tested elsewhere: here it is enough that a peer was asked.
 
 use converge_ledger_cluster::{
-    append, conninfo, hear, listen, mesh, node, node_options, preloaded, succeed, verify_ledger,
-    verify_nodes, wait_until, wait_until_equal, Direction, Options, Proxy, Server, Shutdown,
+    append, conninfo, hear, listen, mesh, node, node_options, preloaded, subscribe, succeed,
+    verify_ledger, verify_nodes, wait_until, wait_until_equal, Direction, Options, Proxy, Server,
+    Shutdown, Subscription,
 };
 use postgres::Client;
 use std::collections::BTreeSet;
@@ -497,4 +498,46 @@ fn a_node_without_peers_stores_the_roots_that_its_replicas_ask_for() {
         client.query_one(statement, &[]).expect("digests").get(0)
     });
     verify_ledger(&mut client);
+}
+
+#[test]
+fn a_peer_that_is_reached_again_does_not_wait_out_the_pause_after_failures() {
+    let options = || {
+        node_options()
+            .set("shared_preload_libraries", "converge_ledger")
+            .set("converge_ledger.reconcile_interval", "1s")
+    };
+    let a = node("a", options());
+    let b = node("b", options());
+    let proxy = Proxy::start(&b);
+    let how = Subscription {
+        proxy: Some(&proxy),
+        ..Subscription::default()
+    };
+    subscribe(&a, "a_from_b", &b, how);
+    append(&mut b.connect(), "orders", "first").expect("appended");
+    wait_until_equal(&[&a, &b]);
+    let mut client = a.connect();
+    let mut is = |what: &str| {
+        let statement = format!("SELECT coalesce(bool_and({what}), false) FROM ledger_peers");
+        client.query_one(&statement, &[]).expect("the view").get(0)
+    };
+    wait_until("a round has been", || {
+        is("last_round IS NOT NULL AND round_error IS NULL")
+    });
+    proxy.cut();
+    wait_until("a round has failed", || {
+        is("round_failures > 0 AND state <> 'streaming'")
+    });
+    // As after many failures: the next round is ten minutes away.
+    a.run(
+        "ALTER TABLE converge_ledger.peer_rounds DISABLE TRIGGER USER;
+         UPDATE converge_ledger.peer_rounds SET failures = 20, next_at = now() + '10 min';
+         ALTER TABLE converge_ledger.peer_rounds ENABLE TRIGGER USER",
+    );
+    proxy.heal();
+    wait_until("a round has been again", || {
+        is("state = 'streaming' AND round_error IS NULL AND round_failures = 0")
+    });
+    verify_nodes(&[&a, &b], &[]);
 }
