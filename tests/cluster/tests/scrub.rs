@@ -56,6 +56,32 @@ fn on_page(client: &mut Client, page: i64) -> Vec<(String, i64, i64)> {
 }
 
 #[test]
+fn the_log_tells_missing_entries_from_damaged_ones() {
+    let server = filled();
+    let mut client = server.connect();
+    client
+        .batch_execute(
+            "ALTER TABLE converge_ledger.entries DISABLE TRIGGER USER;
+             DELETE FROM converge_ledger.entries WHERE context_id = 'a' AND sequence BETWEEN 5 AND 9;
+             DELETE FROM converge_ledger.entries WHERE context_id = 'b' AND sequence = 5;
+             UPDATE converge_ledger.entries SET payload = 'x' WHERE context_id = 'c' AND sequence = 5;
+             ALTER TABLE converge_ledger.entries ENABLE ALWAYS TRIGGER ledger_append_only;
+             ALTER TABLE converge_ledger.entries ENABLE ALWAYS TRIGGER ledger_append_only_statement;
+             ALTER TABLE converge_ledger.entries ENABLE ALWAYS TRIGGER \"~ledger_stamp\"",
+        )
+        .expect("tampered with");
+    scrub(&mut client, None);
+    let log = server.log();
+    for told in [
+        "entries 5 to 9 of context \"a\" are missing from this database",
+        "entry 5 of context \"b\" is missing from this database",
+        "entry 5 of context \"c\" is damaged in this database",
+    ] {
+        assert!(log.contains(told), "{told}");
+    }
+}
+
+#[test]
 fn pages_that_cannot_be_read_are_told_and_passed() {
     let mut server = filled();
     let mut client = server.connect();
