@@ -5,6 +5,7 @@
 
 use crate::append::head::{Head, Mark};
 use crate::append::heads::{with_heads, Heads};
+use crate::append::identity;
 use crate::ledger;
 use crate::receive;
 use crate::report::{self, Failure};
@@ -42,7 +43,16 @@ pub fn channel(context: &str) -> String {
 /// Prepares the announcements of a transaction that is about to commit: queues them, or makes sure that the ranges which the
 /// notifier will be told are right.
 pub fn at_commit() -> Result<(), Failure> {
-    let mode = announcing();
+    // What a trigger of a subscriber's table appends is this node's own, and announced as what any session appends.
+    let only_own = receive::is_worker() && settings::announcing() == Announcing::AtCommit;
+    let mode = match only_own {
+        true => Announcing::AtCommit,
+        false => announcing(),
+    };
+    queue(mode, only_own)
+}
+
+fn queue(mode: Announcing, only_own: bool) -> Result<(), Failure> {
     if mode == Announcing::Never || with_heads(|heads| heads.changed().next().is_none()) {
         return Ok(());
     }
@@ -66,7 +76,14 @@ pub fn at_commit() -> Result<(), Failure> {
         };
         heads.changed().filter_map(range).collect::<Vec<_>>()
     });
+    let own = match ledger::ledger() {
+        Ok(ledger) if only_own => identity::known_name(&ledger),
+        _ => None,
+    };
     for (context, origin, first, last, lamport) in ranges {
+        if only_own && own.as_ref() != Some(&origin) {
+            continue;
+        }
         notify(&context, &origin, first, last, lamport);
     }
     Ok(())
@@ -83,7 +100,7 @@ pub fn at_prepare() -> Result<(), Failure> {
     if !possible && with_heads(|heads| heads.changed().next().is_some()) {
         return Err(report::cannot_prepare());
     }
-    at_commit()
+    queue(announcing(), false)
 }
 
 /// How this transaction announces, if it has appended. One that applies what a peer sends never does it itself: a NOTIFY would keep it

@@ -4,6 +4,7 @@ use super::direct::Inserter;
 use super::place;
 use super::row::NewRow;
 use crate::incident::Fields;
+use crate::ledger::entry;
 use crate::receive::{self, Fate};
 use crate::report::Failure;
 use pgrx::pg_sys;
@@ -16,7 +17,9 @@ impl Inserter {
             self.forget_last_row();
             self.fill_fields(fields);
         }
-        if self.fires {
+        // Without a leaf hash the trigger would take it for a row to append.
+        let is_complete = fields.bytes(entry::LEAF_HASH).is_some();
+        if self.fires && is_complete {
             return Ok(match self.insert_complete()? {
                 true => Fate::Stored,
                 false => Fate::Dropped,

@@ -51,7 +51,10 @@ fn entries_before_insert(fcinfo: pg_sys::FunctionCallInfo) -> Result<pg_sys::Dat
         NewRow::deform(tuple, descriptor, &mut columns)
     };
     let is_complete = row.datum(entry::LEAF_HASH).is_some();
-    if is_replica_session() && (is_complete || receive::is_worker()) {
+    let call = direct::call_of(slot);
+    // A row without a leaf hash is appended here, in whatever process; what a peer sends must not become an entry of this node.
+    let arrives = is_complete || (call.is_none() && receive::is_delivered());
+    if arrives && is_replica_session() {
         return Ok(match receive::arrive(&ledger, &row)? {
             Fate::Stored => pg_sys::Datum::from(tuple),
             Fate::Dropped => pg_sys::Datum::from(0),
@@ -61,7 +64,6 @@ fn entries_before_insert(fcinfo: pg_sys::FunctionCallInfo) -> Result<pg_sys::Dat
         place(&ledger, &row)?;
         return Ok(pg_sys::Datum::from(tuple));
     }
-    let call = direct::call_of(slot);
     let terms = call.map(|call| call.terms).unwrap_or_default();
     let outcome = stamp(&ledger, &mut row, terms, Way::Unsure)?;
     let assigned;

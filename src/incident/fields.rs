@@ -32,6 +32,22 @@ impl Fields {
         self.0[column - 1].map(|datum| unsafe { varlena_bytes(datum) })
     }
 
+    /// Whether a stored row has all these values. `column`: where it keeps a column of `entries`.
+    pub fn is_same(&self, row: &Row, column: impl Fn(usize) -> usize) -> bool {
+        (1..=entry::COUNT).all(|of_entry| {
+            let (own, kept) = (self.0[of_entry - 1], row.datum(column(of_entry)));
+            match of_entry {
+                entry::SEQUENCE | entry::LAMPORT | entry::APPENDED_AT | entry::FORMAT => {
+                    own == kept
+                }
+                // SAFETY: the other columns are varlenas; equal values of jsonb have equal bytes.
+                _ => unsafe {
+                    own.map(|datum| varlena_bytes(datum)) == kept.map(|datum| varlena_bytes(datum))
+                },
+            }
+        })
+    }
+
     /// The leaf hash, if there is one, as far as an index can hold it: a sound one is shorter.
     pub fn indexable_leaf(&self) -> Option<&[u8]> {
         let leaf = self.bytes(entry::LEAF_HASH)?;

@@ -81,6 +81,16 @@ pub mod column {
     pub const EVIDENCE: usize = 18;
     pub const RESOLVED_AT: usize = 19;
     pub const RESOLUTION: usize = 20;
+
+    /// Where a column of `entries` is kept.
+    pub fn of_entry(column: usize) -> usize {
+        use crate::ledger::entry;
+        match column {
+            entry::CONTEXT_ID => 5,
+            before if before < entry::CONTEXT_ID => before + 5,
+            behind => behind + 4,
+        }
+    }
 }
 
 /// An incident that begins.

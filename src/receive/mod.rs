@@ -24,5 +24,5 @@ pub use quarantine::{
 };
 pub use role::as_replica;
 pub use settle::{settle_all, settle_resolved, settle_slice, Slice};
-pub use source::is_worker;
+pub use source::{is_delivered, is_worker};
 pub use transaction::{aborted_subtransaction, at_commit, committed, deliver_as, end};

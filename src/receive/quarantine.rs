@@ -19,6 +19,9 @@ use pgrx::pg_sys;
 /// This far behind the first entry of a branch, content is not kept: with its digest the entry still hashes to its leaf.
 const CONTENT_KEPT: i64 = 10_000;
 
+/// How many rows a row is compared with that has their key. Behind that it is kept once more.
+const MOST_COMPARED: usize = 64;
+
 /// Whose entries are put back when they turn out to continue their context.
 const TAKEN_BACK: [Kind; 2] = [Kind::Fork, Kind::DuplicateId];
 
@@ -26,6 +29,11 @@ const TAKEN_BACK: [Kind; 2] = [Kind::Fork, Kind::DuplicateId];
 mod member {
     pub const NUMBER: usize = 1;
     pub const LAMPORT: usize = 3;
+
+    /// Where a column of `entries` is kept.
+    pub fn of_entry(column: usize) -> usize {
+        column + 1
+    }
 }
 
 /// The incident of a branch.
@@ -101,8 +109,15 @@ pub fn keep(
             }
             return Ok(sequence.is_some_and(|sequence| sequence < branch.sequence));
         }
-    } else if is_known(&tables, &context, kind, &origin, fields) {
-        return Ok(false);
+    } else {
+        match single(&tables, &context, kind, &origin, fields) {
+            Single::Known => return Ok(false),
+            Single::Joins(number) => {
+                add(&tables, &context, &origin, number, fields, None, source);
+                return Ok(false);
+            }
+            Single::New => {}
+        }
     }
     incident::begin(New {
         kind,
@@ -212,8 +227,20 @@ fn find(
     newest_first.find(|branch| continues(branch).is_some())
 }
 
-/// Whether a single row is an incident already, resolved or not.
-fn is_known(tables: &Quarantine, context: &str, kind: Kind, origin: &str, fields: &Fields) -> bool {
+/// What is known of a single row.
+enum Single {
+    /// It was kept before, in an incident that may be resolved by now.
+    Known,
+    /// It has no sequence, and an open incident has such a row of the same context and origin.
+    Joins(i64),
+    New,
+}
+
+/// Looks whether a single row was kept before. Two rows are the same only if all they bring is: what identifies an entry may be
+/// missing in both.
+fn single(tables: &Quarantine, context: &str, kind: Kind, origin: &str, fields: &Fields) -> Single {
+    let row = stored(fields, context, origin);
+    let (sequence, leaf) = (fields.int8(entry::SEQUENCE), fields.indexable_leaf());
     let keys = [
         Key::Text(1, context),
         Key::Text(2, kind.as_str()),
@@ -221,16 +248,36 @@ fn is_known(tables: &Quarantine, context: &str, kind: Kind, origin: &str, fields
             Some(_) => Key::Text(3, origin),
             None => Key::Null(3),
         },
-        fields
-            .int8(entry::SEQUENCE)
-            .map_or(Key::Null(4), |sequence| Key::Int8(4, sequence)),
-        fields
-            .indexable_leaf()
-            .map_or(Key::Null(5), |leaf| Key::Bytes(5, leaf)),
+        sequence.map_or(Key::Null(4), |sequence| Key::Int8(4, sequence)),
+        leaf.map_or(Key::Null(5), |leaf| Key::Bytes(5, leaf)),
     ];
-    Scan::by_key(tables.incidents, Sight::Latest, &keys)
-        .next()
-        .is_some()
+    let mut open = None;
+    let mut scan = Scan::by_key(tables.incidents, Sight::Latest, &keys);
+    for _ in 0..MOST_COMPARED {
+        let Some(known) = scan.next() else { break };
+        if row.is_same(&known, column::of_entry) {
+            return Single::Known;
+        }
+        if known.datum(column::RESOLVED_AT).is_none() {
+            open = Some(known.int8(column::NUMBER));
+        }
+    }
+    let (Some(number), None) = (open, sequence) else {
+        return Single::New;
+    };
+    let keys = [
+        Key::Text(1, context),
+        Key::Null(2),
+        leaf.map_or(Key::Null(3), |leaf| Key::Bytes(3, leaf)),
+    ];
+    let mut scan = Scan::by_key(tables.entries, Sight::Latest, &keys);
+    for _ in 0..MOST_COMPARED {
+        let Some(known) = scan.next() else { break };
+        if known.int8(member::NUMBER) == number && row.is_same(&known, member::of_entry) {
+            return Single::Known;
+        }
+    }
+    Single::Joins(number)
 }
 
 /// Whether an entry is among the further ones of an incident.

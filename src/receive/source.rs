@@ -16,6 +16,9 @@ extern "C-unwind" {
     fn get_subscription_name(subscription: pg_sys::Oid, missing_ok: bool) -> *mut c_char;
 }
 
+/// Name of the memory in which a worker applies a message: src/backend/replication/logical/worker.c, in all versions.
+const APPLIED_MESSAGE: &CStr = c"ApplyMessageContext";
+
 /// Who delivers, as of the running transaction.
 #[derive(Clone, Default)]
 pub struct Source {
@@ -37,6 +40,35 @@ pub struct Source {
 pub fn is_worker() -> bool {
     // SAFETY: reads the state of this process.
     unsafe { pg_sys::IsLogicalWorker() }
+}
+
+/// Whether the subscription itself brings the row whose BEFORE trigger is running, and not a statement that runs inside its
+/// worker: in a trigger, a default or a constraint of one of its tables. Only the subscription's rows arrive; a statement's rows are
+/// appended here.
+///
+/// PostgreSQL does not say who inserts. But a row trigger runs in the memory for a tuple, which belongs to an executor state, and a
+/// worker creates that of its own rows directly in the memory of the message that it applies or, while it copies a table, of its
+/// transaction. A statement has memory of its own in between.
+pub fn is_delivered() -> bool {
+    if !is_worker() {
+        return false;
+    }
+    // SAFETY: memory contexts are complete while they exist; each of these exists at least until the trigger returns, and so do
+    // those above it. Names are C strings.
+    unsafe {
+        let parent = |memory: pg_sys::MemoryContext| match memory.is_null() {
+            true => memory,
+            false => (*memory).parent,
+        };
+        let owner = parent(parent(pg_sys::CurrentMemoryContext));
+        if owner.is_null() {
+            return false;
+        }
+        match copies() && owner == pg_sys::TopTransactionContext {
+            true => true,
+            false => CStr::from_ptr((*owner).name) == APPLIED_MESSAGE,
+        }
+    }
 }
 
 impl Source {

@@ -3,6 +3,7 @@
 
 mod advice;
 mod announce;
+mod appending_workers;
 mod arrival_orders;
 mod ascii;
 mod backtraces;
