@@ -6,6 +6,7 @@ use super::library::{
 };
 use super::list::Peer;
 use super::Problem;
+use converge_ledger_core::hash::Hash;
 use pgrx::pg_sys;
 use std::ffi::{c_char, c_int, c_void, CStr, CString};
 use std::ptr::{null, null_mut, NonNull};
@@ -146,12 +147,10 @@ impl Connection {
     pub fn send(&mut self, statement: &CStr, parameters: &[CString]) -> Result<(), Problem> {
         let values: Vec<*const c_char> = parameters.iter().map(|it| it.as_ptr()).collect();
         let handle = self.handle.as_ptr();
-        self.received = 0;
-        self.taken_in_before = self.taken_in;
         // SAFETY: as many values as are said, C strings that the library copies; types null: the peer infers them; no lengths
         // and formats: all are text.
-        unsafe {
-            let sent = (self.library.send_query_params)(
+        let sent = unsafe {
+            (self.library.send_query_params)(
                 handle,
                 statement.as_ptr(),
                 values.len() as c_int,
@@ -160,10 +159,24 @@ impl Connection {
                 null(),
                 null(),
                 0,
-            );
-            if sent == 0 || (self.library.set_single_row_mode)(handle) == 0 {
-                return Err(self.failed());
-            }
+            )
+        };
+        self.begin_answer(sent)
+    }
+
+    /// Begins to send several statements without parameters, which are one transaction. Their answers are received as one.
+    pub fn send_all(&mut self, statements: &CStr) -> Result<(), Problem> {
+        // SAFETY: a C string that the library copies.
+        let sent = unsafe { (self.library.send_query)(self.handle.as_ptr(), statements.as_ptr()) };
+        self.begin_answer(sent)
+    }
+
+    fn begin_answer(&mut self, sent: c_int) -> Result<(), Problem> {
+        self.received = 0;
+        self.taken_in_before = self.taken_in;
+        // SAFETY: as above; called directly after a statement was sent, as it must be.
+        if sent == 0 || unsafe { (self.library.set_single_row_mode)(self.handle.as_ptr()) } == 0 {
+            return Err(self.failed());
         }
         Ok(())
     }
@@ -201,8 +214,8 @@ impl Connection {
                 };
                 match (self.library.result_status)(result.as_ptr()) {
                     SINGLE_TUPLE => {
-                        self.received += row.bytes();
-                        self.accounted += row.bytes() as u64;
+                        self.received += row.size();
+                        self.accounted += row.size() as u64;
                         if self.received > MAX_ANSWER_BYTES {
                             return Err(Problem::Answer("is too long"));
                         }
@@ -289,6 +302,12 @@ impl Connection {
         }
     }
 
+    /// The version of the server, as `server_version_num` has it.
+    pub fn server_version(&self) -> c_int {
+        // SAFETY: as above.
+        unsafe { (self.library.server_version)(self.handle.as_ptr()) }
+    }
+
     /// Bytes of rows that have come on this connection.
     pub fn received_in_all(&self) -> u64 {
         self.accounted
@@ -352,11 +371,56 @@ impl Row<'_> {
     pub fn number(&self, column: usize) -> Result<i64, Problem> {
         self.required(column)?
             .parse()
-            .map_err(|_| Problem::Answer("has a malformed number"))
+            .map_err(|_| self.malformed("a malformed number", column))
+    }
+
+    /// A column of bytes, in the hexadecimal form in which PostgreSQL writes them under our settings.
+    pub fn bytes(&self, column: usize) -> Result<Option<Vec<u8>>, Problem> {
+        let Some(text) = self.text(column)? else {
+            return Ok(None);
+        };
+        let Some(digits) = text.strip_prefix("\\x").map(str::as_bytes) else {
+            let what = "bytes that are not in hexadecimal form (bytea_output)";
+            return Err(self.malformed(what, column));
+        };
+        let malformed = || self.malformed("malformed bytes", column);
+        let (pairs, rest) = digits.as_chunks::<2>();
+        if !rest.is_empty() {
+            return Err(malformed());
+        }
+        let mut bytes = Vec::with_capacity(pairs.len());
+        for [high, low] in pairs {
+            match (nibble(*high), nibble(*low)) {
+                (Some(high), Some(low)) => bytes.push(high << 4 | low),
+                _ => return Err(malformed()),
+            }
+        }
+        Ok(Some(bytes))
+    }
+
+    /// A column of one hash.
+    pub fn hash(&self, column: usize) -> Result<Hash, Problem> {
+        let bytes = self
+            .bytes(column)?
+            .ok_or(Problem::Answer("lacks a required value"))?;
+        Hash::from_slice(&bytes).ok_or_else(|| self.malformed("a malformed hash", column))
+    }
+
+    /// A value that is not of the expected form.
+    pub fn malformed(&self, what: &'static str, column: usize) -> Problem {
+        // SAFETY: as in `text`; the name is null for a column that there is not, else a C string that lives until the result is cleared.
+        let name = unsafe {
+            let name = (self.library.column_name)(self.result.as_ptr(), column as c_int);
+            match name.is_null() {
+                true => String::new(),
+                false => one_line(&CStr::from_ptr(name).to_string_lossy()),
+            }
+        };
+        Problem::Value { what, column: name }
     }
 
     /// As many as its message has.
-    fn bytes(&self) -> usize {
+    fn size(&self) -> usize {
         const HEADER: usize = 7;
         const LENGTH: usize = 4;
         // SAFETY: as in `text`.
@@ -418,6 +482,14 @@ fn arrived_bytes(socket: pg_sys::pgsocket) -> Option<u64> {
 }
 
 extern "C" fn ignore_notice(_argument: *mut c_void, _result: *const PgResult) {}
+
+fn nibble(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    }
+}
 
 /// Whether a peer's code is one: five digits or capital letters.
 fn is_sqlstate(code: &str) -> bool {

@@ -75,6 +75,7 @@ macro_rules! library {
 
 library! {
     clear: PQclear(*mut PgResult);
+    column_name: PQfname(*const PgResult, c_int) -> *const c_char;
     connect_poll: PQconnectPoll(*mut PgConn) -> c_int;
     connect_start: PQconnectStartParams(Texts, Texts, c_int) -> *mut PgConn;
     connection_used_password: PQconnectionUsedPassword(*const PgConn) -> c_int;
@@ -94,8 +95,10 @@ library! {
     number_of_fields: PQnfields(*const PgResult) -> c_int;
     result_error_field: PQresultErrorField(*const PgResult, c_int) -> *const c_char;
     result_status: PQresultStatus(*const PgResult) -> c_int;
+    send_query: PQsendQuery(*mut PgConn, *const c_char) -> c_int;
     send_query_params: PQsendQueryParams(
         *mut PgConn, *const c_char, c_int, *const pg_sys::Oid, Texts, *const c_int, *const c_int, c_int) -> c_int;
+    server_version: PQserverVersion(*const PgConn) -> c_int;
     set_nonblocking: PQsetnonblocking(*mut PgConn, c_int) -> c_int;
     set_notice_receiver: PQsetNoticeReceiver(*mut PgConn, NoticeReceiver, *mut c_void) -> Option<NoticeReceiver>;
     set_single_row_mode: PQsetSingleRowMode(*mut PgConn) -> c_int;

@@ -10,6 +10,7 @@ mod library;
 pub mod list;
 pub mod lost;
 mod round;
+mod settings;
 pub mod status;
 
 pub use connection::Row;
@@ -34,6 +35,8 @@ pub enum Problem {
     Late,
     /// Its answer does not end, or is not of the expected form.
     Answer(&'static str),
+    /// A value of its answer is not of the expected form: what it is, and in which column.
+    Value { what: &'static str, column: String },
     /// This database could not go on.
     Here(String),
 }
@@ -60,6 +63,9 @@ impl fmt::Display for Problem {
             Problem::Refused { message, .. } => f.write_str(message),
             Problem::Late => f.write_str("it did not answer in time"),
             Problem::Answer(what) => write!(f, "its answer {what}"),
+            Problem::Value { what, column } => {
+                write!(f, "its answer has {what} in column \"{column}\"")
+            }
             Problem::Here(message) => f.write_str(message),
         }
     }

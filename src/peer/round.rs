@@ -6,17 +6,12 @@
 use super::connection::{Connection, Row, Step};
 use super::library::Library;
 use super::list::Peer;
-use super::Problem;
+use super::{settings, Problem};
 use crate::report::{self, Failure};
 use pgrx::pg_sys;
 use std::ffi::{CStr, CString};
 use std::ptr::null_mut;
 use std::time::{Duration, Instant};
-
-const SETTINGS: &CStr = c"
-    select pg_catalog.set_config('statement_timeout', $1, false),
-           pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false),
-           pg_catalog.set_config('default_transaction_read_only', 'on', false)";
 
 /// A statement to a peer, with its parameters.
 #[derive(Clone)]
@@ -231,8 +226,10 @@ impl<C: Conversation> Talk<C> {
         }
         self.stage = match self.stage {
             Stage::Connect => {
-                let limit = self.limits.answer.as_millis().to_string();
-                self.send(&Statement::new(SETTINGS, [&limit]))?;
+                let version = self.connection.server_version();
+                let statements = settings::set(version, self.limits.answer);
+                self.connection.send_all(&statements)?;
+                self.wait = Step::ReadOrWrite;
                 Stage::Settings
             }
             Stage::Settings => {

@@ -167,8 +167,8 @@ impl Conversation for Lacking<'_> {
             1 => self.compare(row)?,
             _ => {
                 if let Some(age) = row.text(0)? {
-                    let malformed = Problem::Answer("has a malformed number");
-                    self.seconds = age.parse().map_err(|_| malformed)?;
+                    let age: Result<f64, _> = age.parse();
+                    self.seconds = age.map_err(|_| row.malformed("a malformed number", 0))?;
                 }
             }
         }

@@ -183,7 +183,7 @@ impl Exchange {
             .ok()
             .filter(|bucket| *bucket < self.local.buckets.count())
             .ok_or(Problem::Answer("names another bucket"))?;
-        let digest = question::hash(row.required(1)?)?;
+        let digest = row.hash(1)?;
         if self.local.digests.get(&bucket) != Some(&digest) {
             self.differing.insert(bucket);
         }
@@ -216,7 +216,7 @@ impl Exchange {
         if check_text(TextField::Context, context).is_err() {
             return Err(Problem::Answer("names a context that cannot be"));
         }
-        let root = question::hash(row.required(2)?)?;
+        let root = row.hash(2)?;
         self.report.compared += 1;
         if root == DAMAGED_ROOT {
             // Nothing that the peer says of this context would fit: its own reconciler finds what is damaged, and mends it.

@@ -68,7 +68,7 @@ pub fn read(row: &Row) -> Result<(usize, Piece), Problem> {
     let number = number
         .and_then(|number| usize::try_from(number).ok())
         .ok_or(Problem::Answer("is to another question"))?;
-    let Some(hashes) = row.text(1)? else {
+    let Some(bytes) = row.bytes(1)? else {
         return Ok((
             number,
             match row.text(2)? {
@@ -77,10 +77,9 @@ pub fn read(row: &Row) -> Result<(usize, Piece), Problem> {
             },
         ));
     };
-    let bytes = bytea(hashes)?;
     let (hashes, rest) = bytes.as_chunks::<32>();
     if !rest.is_empty() {
-        return Err(Problem::Answer("has a malformed hash"));
+        return Err(row.malformed("a malformed hash", 1));
     }
     // No hash is known to be all zeros: it stands for one that the peer does not have.
     let hashes = hashes
@@ -116,8 +115,6 @@ pub struct PeerRow {
 
 impl PeerRow {
     fn read(row: &Row) -> Result<PeerRow, Problem> {
-        let bytes = |column| row.text(column)?.map(bytea).transpose();
-        let malformed = Problem::Answer("has a malformed number");
         Ok(PeerRow {
             sequence: row.number(2)?,
             lamport: row.number(3)?,
@@ -125,15 +122,16 @@ impl PeerRow {
                 Some(_) => Some(row.number(4)?),
                 None => None,
             },
-            format: i16::try_from(row.number(5)?).map_err(|_| malformed)?,
+            format: i16::try_from(row.number(5)?)
+                .map_err(|_| row.malformed("a malformed number", 5))?,
             origin: row.required(6)?.to_owned(),
             key: row.required(7)?.to_owned(),
             id: row.required(8)?.to_owned(),
-            payload: bytes(9)?,
+            payload: row.bytes(9)?,
             metadata: row.text(10)?.map(str::to_owned),
-            salt: bytes(11)?,
-            leaf: bytes(12)?,
-            digest: bytes(13)?,
+            salt: row.bytes(11)?,
+            leaf: row.bytes(12)?,
+            digest: row.bytes(13)?,
         })
     }
 
@@ -159,35 +157,5 @@ impl PeerRow {
         let texts = self.origin.len() + self.key.len() + self.id.len();
         let payload = self.payload.as_ref().map_or(0, Vec::len);
         256 + texts + payload + self.metadata.as_ref().map_or(0, String::len)
-    }
-}
-
-/// One hash.
-pub fn hash(text: &str) -> Result<Hash, Problem> {
-    Hash::from_slice(&bytea(text)?).ok_or(Problem::Answer("has a malformed hash"))
-}
-
-/// A bytea as PostgreSQL writes it.
-fn bytea(text: &str) -> Result<Vec<u8>, Problem> {
-    let malformed = Problem::Answer("has malformed bytes");
-    let digits = text.strip_prefix("\\x").map(str::as_bytes);
-    let Some(digits) = digits.filter(|digits| digits.len() % 2 == 0) else {
-        return Err(malformed);
-    };
-    let mut bytes = Vec::with_capacity(digits.len() / 2);
-    for pair in digits.chunks_exact(2) {
-        match (nibble(pair[0]), nibble(pair[1])) {
-            (Some(high), Some(low)) => bytes.push(high << 4 | low),
-            _ => return Err(malformed),
-        }
-    }
-    Ok(bytes)
-}
-
-fn nibble(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
     }
 }

@@ -151,7 +151,8 @@ impl Wire {
             let mut rest = vec![0; length.saturating_sub(4) as usize];
             self.0.read_exact(&mut rest)?;
             match kind[0] {
-                b'S' => return Ok(()),
+                // The end of one with parameters, or one without.
+                b'S' | b'Q' => return Ok(()),
                 b'X' => return Err(std::io::ErrorKind::ConnectionAborted.into()),
                 _ => {}
             }

@@ -38,6 +38,7 @@ pub struct Options {
     settings: Vec<(String, String)>,
     environment: Vec<(String, String)>,
     clock: Option<Skew>,
+    sessions: Option<String>,
     durable: bool,
     tcp: bool,
 }
@@ -57,6 +58,12 @@ impl Options {
 
     pub(crate) fn clock(mut self, clock: Skew) -> Self {
         self.clock = Some(clock);
+        self
+    }
+
+    /// Gives every session of the test these options, which count for more than what roles and databases set.
+    pub fn sessions(mut self, options: &str) -> Self {
+        self.sessions = Some(options.to_owned());
         self
     }
 
@@ -368,6 +375,9 @@ impl Server {
             .dbname(database)
             .connect_timeout(PATIENCE)
             .tcp_user_timeout(PATIENCE);
+        if let Some(options) = &self.options.sessions {
+            config.options(options);
+        }
         config
     }
 

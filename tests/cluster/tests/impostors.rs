@@ -285,6 +285,16 @@ const LIES: &[Lie] = &[
         (row[0], row[1]) = (text("1"), text("\\xé"));
         wire.answer(14, &[row])
     }),
+    (
+        "writes bytes as with bytea_output = escape",
+        "has bytes that are not in hexadecimal form (bytea_output) in column \"x\"",
+        |wire| {
+            until(wire, PIECES)?;
+            let mut row: Values = vec![None; 14];
+            (row[0], row[1]) = (text("1"), text("\\253\\001"));
+            wire.answer(14, &[row])
+        },
+    ),
     ("has half a hash", "has a malformed hash", |wire| {
         until(wire, PIECES)?;
         let mut row: Values = vec![None; 14];

@@ -17,6 +17,7 @@ mod dump_restore;
 mod feed_failures;
 mod feeds;
 mod feeds_under_load;
+mod foreign_settings;
 mod hostile_peer;
 mod identity;
 mod impostors;
