@@ -4,6 +4,10 @@
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
+use converge_ledger_auditor::{
+    every_change, judge_consistency, judge_inclusion, ConsistencyQuestion, InclusionQuestion,
+    Verdict,
+};
 use converge_ledger_core::merkle::{LeafIndex, NodeSource, Plan, Run};
 use converge_ledger_core::proof::{ConsistencyProof, InclusionProof};
 use converge_ledger_core::{Content, Entry, Hash, NodeHashes, Tree, TreeSize};
@@ -126,6 +130,15 @@ fn ask_inclusion(sequence: &str, size: &str, root: &str, proof: &str) -> (i32, S
 }
 
 fn ask_consistency(proof: &ConsistencyProof, more: &[&str]) -> (i32, String, String) {
+    ask_consistency_of(&proof.to_json(), proof, more)
+}
+
+/// Trusts what this proof states, and hands over this text.
+fn ask_consistency_of(
+    text: &str,
+    proof: &ConsistencyProof,
+    more: &[&str],
+) -> (i32, String, String) {
     let (old_size, size) = (proof.old_size.to_string(), proof.size.to_string());
     let (old_root, root) = (proof.old_root.to_string(), proof.root.to_string());
     let heads = [
@@ -138,10 +151,7 @@ fn ask_consistency(proof: &ConsistencyProof, more: &[&str]) -> (i32, String, Str
         "--root",
         &root,
     ];
-    told(run(
-        &[&["consistency"], &heads[..], more].concat(),
-        &proof.to_json(),
-    ))
+    told(run(&[&["consistency"], &heads[..], more].concat(), text))
 }
 
 #[test]
@@ -289,6 +299,52 @@ fn consistency_is_verified_and_refused() {
         line.starts_with("refused: the proof is about context "),
         "{line}"
     );
+}
+
+/// The program says what a verifier says that was written from the documents alone. Every text starts a process, so this
+/// takes some of the changes; the tests of the core take all of them.
+#[test]
+fn changed_proofs_are_judged_as_the_documents_say() {
+    const ONE_IN: usize = 7;
+    let status = |verdict| match verdict {
+        Verdict::Accepted => 0,
+        Verdict::Refused => 1,
+        Verdict::Unreadable => 2,
+    };
+    let mut seen = [0; 3];
+    for tree in [Tree::Bitcoin, Tree::Rfc6962] {
+        let proof = inclusion(tree, 11);
+        let others = [6, 10].map(|sequence| inclusion(tree, sequence).to_json());
+        let question = InclusionQuestion {
+            context: Some(entry(1).context),
+            sequence: Some(11),
+            size: 11,
+            root: *proof.root.as_bytes(),
+        };
+        let changed = every_change(&proof.to_json(), &others.each_ref().map(String::as_str));
+        for text in changed.iter().step_by(ONE_IN) {
+            let (given, line, _) = ask_inclusion("11", "11", &proof.root.to_string(), text);
+            let expected = status(judge_inclusion(text, question));
+            assert_eq!(given, expected, "{line}{text}");
+            seen[expected as usize] += 1;
+        }
+    }
+    let proof = consistency(6);
+    let question = ConsistencyQuestion {
+        old_size: 6,
+        old_root: *proof.old_root.as_bytes(),
+        size: 11,
+        root: *proof.root.as_bytes(),
+    };
+    let changed = every_change(&proof.to_json(), &[&consistency(7).to_json()]);
+    for text in changed.iter().step_by(ONE_IN) {
+        let (given, line, _) = ask_consistency_of(text, &proof, &[]);
+        let expected = status(judge_consistency(text, question));
+        assert_eq!(given, expected, "{line}{text}");
+        seen[expected as usize] += 1;
+    }
+    println!("verified, refused, unreadable: {seen:?}");
+    assert!(seen.iter().all(|count| *count > 5), "{seen:?}");
 }
 
 #[test]

@@ -24,6 +24,7 @@ mod impostors;
 mod join;
 mod lying_peer;
 mod many_contexts;
+mod mutated_proofs;
 mod network;
 mod peers;
 mod prepared;

@@ -13,6 +13,7 @@
 mod check;
 mod continuation;
 mod control;
+mod differential;
 mod digest;
 mod histories;
 mod identity;
