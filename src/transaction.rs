@@ -44,6 +44,7 @@ unsafe extern "C-unwind" fn transaction(
             heads::at_end(announce::committed);
             receive::committed();
             end(true);
+            utility::committed();
             shared::tell_of_ledger();
         }
         XACT_EVENT_PREPARE => {
@@ -51,6 +52,7 @@ unsafe extern "C-unwind" fn transaction(
             // The worker finds nothing before the transaction is committed, and then looks again.
             receive::committed();
             end(false);
+            utility::committed();
         }
         XACT_EVENT_ABORT => {
             end(false);
@@ -101,5 +103,6 @@ unsafe extern "C-unwind" fn subtransaction(
         direct::forget_calls(level);
         receive::aborted_subtransaction();
         identity::forget();
+        utility::aborted();
     }
 }

@@ -1,8 +1,10 @@
 //! Listens to commands that bypass the ends of transactions, that need a database for themselves, or that [`copy`] runs.
 //!
 //! COMMIT PREPARED fires no transaction callback, so what a prepared transaction has to announce is handed over here, and
-//! whoever waits for it is woken; DROP DATABASE and the like ask the notifier to leave, and end the reconciler; CREATE EXTENSION may make a
-//! ledger. All of it does something only in a preloaded server.
+//! whoever waits for it is woken; DROP DATABASE and the like ask the notifier to leave, and end the reconciler, once it is certain that
+//! PostgreSQL would not refuse them ([`databases`]); CREATE EXTENSION may make a ledger. All of it does something only in a preloaded server.
+
+mod databases;
 
 use crate::append::copy;
 use crate::shared;
@@ -20,7 +22,7 @@ static mut NEXT_HOOK: pg_sys::ProcessUtility_hook_type = None;
 thread_local! {
     /// Stands for the transaction that is being prepared.
     static PREPARING: Cell<u64> = const { Cell::new(0) };
-    /// The database whose notifier was asked to leave.
+    /// The database whose workers this transaction has sent away.
     static WANTED: Cell<pg_sys::Oid> = const { Cell::new(pg_sys::InvalidOid) };
 }
 
@@ -38,18 +40,22 @@ pub fn preparing() -> u64 {
     PREPARING.get()
 }
 
-/// The command that needed a database has failed.
+/// The transaction has come to its end.
+pub fn committed() {
+    WANTED.set(pg_sys::InvalidOid);
+}
+
+/// A transaction or subtransaction has been rolled back; with it the command that needed a database, if there was one.
 pub fn aborted() {
     let database = WANTED.replace(pg_sys::InvalidOid);
     if database != pg_sys::InvalidOid {
         shared::come_back(database);
+        // SAFETY: reads the clock.
+        shared::spare(database, unsafe { pg_sys::GetCurrentTimestamp() });
     }
 }
 
 extern "C-unwind" {
-    /// src/backend/commands/dbcommands.c; missing in the bindings.
-    fn have_createdb_privilege() -> bool;
-
     /// The server's own function. The bindings' wrapper would catch every error of every utility command and raise it anew,
     /// without its context and with the SQLSTATEs that it does not know lost.
     fn standard_ProcessUtility(
@@ -80,7 +86,8 @@ unsafe extern "C-unwind" fn utility(
     // guarded, so that no panic leaves it.
     unsafe {
         let command = pgrx_extern_c_guard(|| {
-            let command = Command::of((*statement).utilityStmt);
+            let is_top_level = context == pg_sys::ProcessUtilityContext::PROCESS_UTILITY_TOPLEVEL;
+            let command = Command::of((*statement).utilityStmt, is_top_level);
             command.before();
             command
         });
@@ -110,22 +117,13 @@ unsafe extern "C-unwind" fn utility(
     }
 }
 
-/// What somebody wants a database for.
-#[derive(Clone, Copy)]
-enum Need {
-    Drop,
-    Copy,
-    /// To move or rename it.
-    Change,
-}
-
 /// What a command means to the ledger.
 #[derive(Clone, Copy)]
 enum Command {
     Prepare(u64),
     CommitPrepared(u64),
     RollbackPrepared(u64),
-    NeedsDatabase(pg_sys::Oid, Need),
+    NeedsDatabase(databases::Need),
     CreateExtension,
     Other,
 }
@@ -133,7 +131,7 @@ enum Command {
 impl Command {
     /// # Safety
     /// A parse tree, or null.
-    unsafe fn of(tree: *mut pg_sys::Node) -> Command {
+    unsafe fn of(tree: *mut pg_sys::Node, is_top_level: bool) -> Command {
         use pg_sys::{NodeTag, TransactionStmtKind as Kind};
         // SAFETY: the tag says which struct it is; names are C strings or null.
         unsafe {
@@ -156,34 +154,8 @@ impl Command {
                     }
                 }
                 NodeTag::T_CreateExtensionStmt => Command::CreateExtension,
-                NodeTag::T_DropdbStmt => {
-                    let drop: *mut pg_sys::DropdbStmt = tree.cast();
-                    needs((*drop).dbname, Need::Drop)
-                }
-                NodeTag::T_AlterDatabaseStmt => {
-                    let alter: *mut pg_sys::AlterDatabaseStmt = tree.cast();
-                    match option((*alter).options, c"tablespace") {
-                        Some(_) => needs((*alter).dbname, Need::Change),
-                        None => Command::Other,
-                    }
-                }
-                NodeTag::T_RenameStmt => {
-                    let rename: *mut pg_sys::RenameStmt = tree.cast();
-                    if (*rename).renameType == pg_sys::ObjectType::OBJECT_DATABASE {
-                        return needs((*rename).subname, Need::Change);
-                    }
-                    Command::Other
-                }
-                NodeTag::T_CreatedbStmt => {
-                    let create: *mut pg_sys::CreatedbStmt = tree.cast();
-                    match option((*create).options, c"template") {
-                        Some(template) if !(*template).arg.is_null() => {
-                            needs(pg_sys::defGetString(template), Need::Copy)
-                        }
-                        _ => needs(c"template1".as_ptr(), Need::Copy),
-                    }
-                }
-                _ => Command::Other,
+                _ => databases::need(tree, is_top_level)
+                    .map_or(Command::Other, Command::NeedsDatabase),
             }
         }
     }
@@ -191,11 +163,11 @@ impl Command {
     fn before(&self) {
         match self {
             Command::Prepare(identifier) => PREPARING.set(*identifier),
-            Command::NeedsDatabase(database, _) => {
-                WANTED.set(*database);
+            Command::NeedsDatabase(need) => {
+                WANTED.set(need.database);
                 // SAFETY: reads the clock.
                 let now = unsafe { pg_sys::GetCurrentTimestamp() };
-                shared::leave(*database, now + AWAY_MICROSECONDS);
+                shared::leave(need.database, now, now + AWAY_MICROSECONDS);
             }
             _ => {}
         }
@@ -211,70 +183,16 @@ impl Command {
                 shared::rolled_back_prepared(*identifier);
                 waiters::rolled_back_prepared(*identifier);
             }
-            Command::NeedsDatabase(database, need) => {
-                WANTED.set(pg_sys::InvalidOid);
-                match need {
-                    Need::Drop => shared::forget(*database),
-                    Need::Change | Need::Copy => shared::come_back(*database),
+            Command::NeedsDatabase(need) => {
+                if need.drops {
+                    WANTED.set(pg_sys::InvalidOid);
+                    shared::forget(need.database);
+                } else {
+                    shared::come_back(need.database);
                 }
             }
             Command::CreateExtension => shared::saw_ledger(),
             _ => {}
         }
-    }
-}
-
-/// The option of a command that has this name.
-///
-/// # Safety
-/// A list of options, or null.
-unsafe fn option(options: *mut pg_sys::List, name: &CStr) -> Option<*mut pg_sys::DefElem> {
-    // SAFETY: by the contract; options have names.
-    unsafe {
-        let length = if options.is_null() {
-            0
-        } else {
-            (*options).length as usize
-        };
-        (0..length)
-            .map(|at| -> *mut pg_sys::DefElem { (*(*options).elements.add(at)).ptr_value.cast() })
-            .find(|option| CStr::from_ptr((**option).defname) == name)
-    }
-}
-
-/// The command of a session that needs a database and has the right to: nobody else can send its notifier away.
-///
-/// # Safety
-/// The name of a database, or null.
-unsafe fn needs(name: *const c_char, need: Need) -> Command {
-    // SAFETY: catalogue look-ups, inside the command's transaction.
-    unsafe {
-        if name.is_null() || !pg_sys::IsTransactionState() {
-            return Command::Other;
-        }
-        let database = pg_sys::get_database_oid(name, true);
-        let may = match need {
-            _ if database == pg_sys::InvalidOid => false,
-            Need::Drop | Need::Change => owns(database),
-            Need::Copy => pg_sys::ffi::pg_guard_ffi_boundary(|| have_createdb_privilege()),
-        };
-        if may {
-            Command::NeedsDatabase(database, need)
-        } else {
-            Command::Other
-        }
-    }
-}
-
-/// # Safety
-/// Inside a transaction.
-unsafe fn owns(database: pg_sys::Oid) -> bool {
-    // SAFETY: a catalogue look-up; if it raises, so does the command.
-    unsafe {
-        let role = pg_sys::GetUserId();
-        #[cfg(feature = "pg15")]
-        return pg_sys::pg_database_ownercheck(database, role);
-        #[cfg(not(feature = "pg15"))]
-        return pg_sys::object_ownercheck(pg_sys::DatabaseRelationId, database, role);
     }
 }

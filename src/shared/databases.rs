@@ -14,6 +14,8 @@ pub(super) const DATABASES: usize = 1_024;
 const ERROR_BYTES: usize = 256;
 /// No notifier is kept away longer. What lies further ahead was written before the clock was set back.
 const LONGEST_ABSENCE_MICROSECONDS: i64 = 60_000_000;
+/// So long at most the workers of a database are spared after they were sent away in vain: a peer has as long for one answer.
+const SPARED_MICROSECONDS: i64 = 30_000_000;
 
 thread_local! {
     /// The slot of this session's database, once it is known.
@@ -53,6 +55,8 @@ pub(super) struct Database {
     not_before: pg_sys::TimestampTz,
     /// Somebody wants the database for himself until this time.
     wanted_until: pg_sys::TimestampTz,
+    /// The notifier was sent away in vain: it is not again before it has announced what waits, or until this time.
+    pub(super) spared_until: pg_sys::TimestampTz,
     pub(super) error: Text<ERROR_BYTES>,
 }
 
@@ -67,6 +71,11 @@ impl Database {
             && self.pid == 0
             && !self.starting
             && (self.waiting > 0 || self.sweep || self.settle)
+    }
+
+    /// Something waits to be announced or judged, or is just being.
+    fn has_work(&self) -> bool {
+        self.waiting > 0 || self.sweep || self.sweeping || self.settle || self.settling
     }
 
     pub(super) fn is_wanted(&self, now: pg_sys::TimestampTz) -> bool {
@@ -137,15 +146,30 @@ pub fn settle() {
 
 // Commands that need a database for themselves
 
-/// Asks the notifier of a database to leave it, and ends its reconciler, because somebody wants to drop or copy it.
-pub fn leave(oid: pg_sys::Oid, until: pg_sys::TimestampTz) {
+/// Asks the notifier of a database to leave it, and ends its reconciler, because somebody wants to drop or copy it. Those that are
+/// spared stay.
+pub fn leave(oid: pg_sys::Oid, now: pg_sys::TimestampTz, until: pg_sys::TimestampTz) {
     let latch = locked(|area| {
-        area.send_reconciler_away(oid, until);
+        area.send_reconciler_away(oid, now, until);
         let database = area.find(oid)?;
+        if database.has_work() && !has_come(database.spared_until, now) {
+            return None;
+        }
         database.wanted_until = until;
         Some(database.latch)
     });
     wake(latch.flatten().unwrap_or(null_mut()));
+}
+
+/// The command for which the workers of a database were sent away has failed. Whoever repeats it must not keep them away for ever: each
+/// does its work once before it is sent away again.
+pub fn spare(oid: pg_sys::Oid, now: pg_sys::TimestampTz) {
+    locked(|area| {
+        area.spare_reconciler(oid, now + SPARED_MICROSECONDS);
+        if let Some(database) = area.find(oid) {
+            database.spared_until = now + SPARED_MICROSECONDS;
+        }
+    });
 }
 
 /// Lets notifier and reconciler of a database come back.

@@ -18,7 +18,7 @@ mod text;
 pub use area::{init, is_there};
 pub use databases::{
     come_back, forget, has_room, launcher_began, launcher_ended, leave, next_start, next_to_start,
-    not_started, set_crowded, settle,
+    not_started, set_crowded, settle, spare,
 };
 pub use deliveries::{begin_delivery, end_delivery, is_alone, Turn};
 pub use marks::{committed, Range, MANY};

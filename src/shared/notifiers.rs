@@ -192,6 +192,7 @@ pub fn announced(count: usize) {
             database.sweeping = false;
             database.announced += count as i64;
             database.failures = 0;
+            database.spared_until = 0;
         }
     });
 }

@@ -50,6 +50,8 @@ pub(super) struct Reconciler {
     due_at: pg_sys::TimestampTz,
     /// Somebody wants the database for himself until this time.
     wanted_until: pg_sys::TimestampTz,
+    /// It was sent away in vain: it is not again before it has ended by itself, or until this time.
+    spared_until: pg_sys::TimestampTz,
     error: Text<ERROR_BYTES>,
 }
 
@@ -120,15 +122,30 @@ impl Area {
         self.reconciler(oid).filter(|one| one.pid == own_pid())
     }
 
-    /// Ends the reconciler of a database that somebody wants for himself, and keeps others away.
-    pub(super) fn send_reconciler_away(&mut self, oid: pg_sys::Oid, until: pg_sys::TimestampTz) {
-        if let Some(one) = self.reconciler(oid) {
+    /// Ends the reconciler of a database that somebody wants for himself, and keeps others away; not one that is spared.
+    pub(super) fn send_reconciler_away(
+        &mut self,
+        oid: pg_sys::Oid,
+        now: pg_sys::TimestampTz,
+        until: pg_sys::TimestampTz,
+    ) {
+        let is_spared = |one: &Reconciler| {
+            let has_work = one.is_busy() || one.next(now) <= now;
+            has_work && !super::databases::has_come(one.spared_until, now)
+        };
+        if let Some(one) = self.reconciler(oid).filter(|one| !is_spared(one)) {
             one.wanted_until = until;
             if one.pid != 0 {
                 // SAFETY: a process of this server: it removes its number, under this lock, before it ends. What it was at is
                 // rolled back, and done by the next round.
                 unsafe { libc::kill(one.pid, libc::SIGTERM) };
             }
+        }
+    }
+
+    pub(super) fn spare_reconciler(&mut self, oid: pg_sys::Oid, until: pg_sys::TimestampTz) {
+        if let Some(one) = self.reconciler(oid) {
+            one.spared_until = until;
         }
     }
 
@@ -309,6 +326,7 @@ pub fn reconciled(has_ledger: bool, due_at: pg_sys::TimestampTz) {
             };
             one.failures = 0;
             one.due_at = due_at;
+            one.spared_until = 0;
         }
     });
 }
@@ -318,6 +336,7 @@ pub fn reconciler_failed(error: &str, due_at: impl FnOnce(u32) -> pg_sys::Timest
     locked(|area| {
         if let Some(one) = area.reconciled_here(own_database()) {
             one.failed(error, due_at);
+            one.spared_until = 0;
         }
     });
 }

@@ -3,10 +3,11 @@
 //! What a round does is tested elsewhere: here it is enough that a peer was asked.
 
 use converge_ledger_cluster::{
-    append, conninfo, hear, listen, mesh, node, node_options, preloaded, subscribe, succeed,
+    append, conninfo, hear, listen, mesh, node, node_options, preloaded, refused, subscribe, succeed,
     verify_ledger, verify_nodes, wait_until, wait_until_equal, Direction, Options, Proxy, Server,
     Shutdown, Subscription,
 };
+use postgres::error::SqlState;
 use postgres::Client;
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -540,4 +541,107 @@ fn a_peer_that_is_reached_again_does_not_wait_out_the_pause_after_failures() {
         is("state = 'streaming' AND round_error IS NULL AND round_failures = 0")
     });
     verify_nodes(&[&a, &b], &[]);
+}
+
+/// How many workers were ended by somebody who wanted their database, and how many rounds the database had, until `enough` commands
+/// were refused.
+fn refused_commands(server: &Server, role: &str, command: &str, state: &SqlState) -> (usize, i64) {
+    let ended = || {
+        let log = server.log();
+        let is_end = |line: &&str| line.contains("terminating background worker");
+        log.lines().filter(is_end).count()
+    };
+    let mut observer = server.connect_to("postgres");
+    let mut client = server.connect_to("postgres");
+    client
+        .batch_execute(&format!("SET SESSION AUTHORIZATION {role}"))
+        .expect("a role");
+    let (ended_before, rounds_before) = (ended(), transactions(&mut observer, "app"));
+    let mut rounds = 0;
+    wait_until(&format!("rounds go on beside: {command}"), || {
+        for _ in 0..20 {
+            refused(client.batch_execute(command), state.clone());
+            // What stands in a block leaves it behind.
+            client.batch_execute("ROLLBACK").expect("no block");
+        }
+        rounds = transactions(&mut observer, "app") - rounds_before;
+        rounds >= 100
+    });
+    (ended() - ended_before, rounds)
+}
+
+#[test]
+fn a_command_that_is_refused_sends_nobody_away() {
+    let server = Server::start(reconciling("10ms"));
+    server.create_database("app");
+    let mut app = server.connect_to("app");
+    app.batch_execute(
+        "CREATE EXTENSION converge_ledger; CREATE ROLE maker CREATEDB; CREATE ROLE owner CREATEDB",
+    )
+    .expect("a superuser");
+    drop(app);
+    let mut observer = server.connect_to("postgres");
+    for command in ["CREATE DATABASE taken", "ALTER DATABASE app OWNER TO owner"] {
+        observer.batch_execute(command).expect("a superuser");
+    }
+    wait_for_rounds(&mut observer, "app", 1);
+    let denied = SqlState::INSUFFICIENT_PRIVILEGE;
+    let in_block = SqlState::ACTIVE_SQL_TRANSACTION;
+    let twice = SqlState::DUPLICATE_DATABASE;
+    for (role, command, state) in [
+        ("maker", "CREATE DATABASE y TEMPLATE app", &denied),
+        ("maker", "DROP DATABASE app", &denied),
+        ("maker", "ALTER DATABASE app RENAME TO y", &denied),
+        (
+            "maker",
+            "ALTER DATABASE app SET TABLESPACE pg_default",
+            &denied,
+        ),
+        ("owner", "CREATE DATABASE taken TEMPLATE app", &twice),
+        (
+            "owner",
+            "CREATE DATABASE y TEMPLATE app OWNER postgres",
+            &denied,
+        ),
+        (
+            "owner",
+            "CREATE DATABASE y TEMPLATE app TABLESPACE nowhere",
+            &SqlState::UNDEFINED_OBJECT,
+        ),
+        ("owner", "BEGIN; CREATE DATABASE y TEMPLATE app", &in_block),
+        ("owner", "BEGIN; DROP DATABASE app", &in_block),
+        (
+            "owner",
+            "BEGIN; ALTER DATABASE app SET TABLESPACE pg_global",
+            &in_block,
+        ),
+        (
+            "owner",
+            "DO $$ BEGIN EXECUTE 'DROP DATABASE app'; END $$",
+            &in_block,
+        ),
+        ("owner", "ALTER DATABASE app RENAME TO taken", &twice),
+        (
+            "owner",
+            "BEGIN READ ONLY; ALTER DATABASE app RENAME TO y",
+            &SqlState::READ_ONLY_SQL_TRANSACTION,
+        ),
+    ] {
+        let (ended, _) = refused_commands(&server, role, command, state);
+        assert_eq!(ended, 0, "{role}: {command}");
+    }
+    // What only the owner can have refused may end a worker, but not each time: every second round comes to its end.
+    for (command, state) in [
+        (
+            "CREATE DATABASE y TEMPLATE app ENCODING 'LATIN1'",
+            &SqlState::INVALID_PARAMETER_VALUE,
+        ),
+        (
+            "DO $$ BEGIN EXECUTE 'ALTER DATABASE app RENAME TO z'; PERFORM 1 / 0; END $$",
+            &SqlState::DIVISION_BY_ZERO,
+        ),
+    ] {
+        refused_commands(&server, "owner", command, state);
+    }
+    verify_ledger(&mut server.connect_to("app"));
 }
