@@ -6,12 +6,15 @@
 //! There is no lock. A session arms its own slot with what it waits for, and then looks; a commit becomes visible, and then reads the
 //! slots. With a full fence between the two steps on either side, at least one of them notices the other.
 
+mod turns;
+
 use pgrx::pg_sys;
 use std::cell::Cell;
 use std::ffi::CStr;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::atomic::{fence, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{fence, AtomicPtr, AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
+use turns::Queues;
 
 /// How many armed slots there are per bucket of hashes: a commit that finds a bucket empty need not read the slots.
 const BUCKETS: usize = 4_096;
@@ -40,8 +43,7 @@ const TAKEN: u64 = u64::MAX;
 
 #[repr(C)]
 struct Area {
-    /// When the last turn ends that was given to a session, in PostgreSQL's microseconds.
-    turns_end: AtomicI64,
+    turns: Queues,
     /// Armed slots.
     armed: AtomicU32,
     buckets: [AtomicU32; BUCKETS],
@@ -245,26 +247,21 @@ impl Waiter {
     }
 }
 
-/// Gives this session a turn of that length, behind those of all others, and tells how long it is until it ends, the longest at most.
+/// Gives this session a turn, and tells how long it is until it ends, the longest at most. If everybody who has turns were in one
+/// queue, a turn would have that length.
 ///
 /// Where nothing is shared, it begins at once.
 pub fn turn(length: Duration, longest: Duration) -> Duration {
-    // SAFETY: reads the clock.
-    let now = unsafe { pg_sys::GetCurrentTimestamp() };
+    // SAFETY: reads the clock, and globals that are set when the process connects or its role changes.
+    let (now, role) = unsafe { (pg_sys::GetCurrentTimestamp(), pg_sys::GetUserId()) };
     let (length, longest) = (length.as_micros() as i64, longest.as_micros() as i64);
-    let end = |others: i64| others.clamp(now, now + longest - length) + length;
-    let mut own = end(now);
-    if let Some(area) = AREA.get() {
-        let mut others = area.turns_end.load(SeqCst);
-        loop {
-            own = end(others);
-            match area.turns_end.compare_exchange(others, own, SeqCst, SeqCst) {
-                Ok(_) => break,
-                Err(changed) => others = changed,
-            }
-        }
-    }
-    Duration::from_micros((own - now) as u64)
+    let wait = match AREA.get() {
+        Some(area) => area
+            .turns
+            .take(own_database(), role.into(), now, length, longest),
+        None => length.min(longest),
+    };
+    Duration::from_micros(wait.max(0) as u64)
 }
 
 impl Drop for Waiter {

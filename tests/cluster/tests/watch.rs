@@ -6,6 +6,7 @@ use converge_ledger_cluster::{
 };
 use postgres::error::SqlState;
 use postgres::{Client, Error};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -64,6 +65,71 @@ impl Waiting {
     fn numbers(self) -> Vec<i64> {
         self.end().1.expect("not ended by an error")
     }
+}
+
+/// A watcher is told of one entry after the other, while sessions in the given database, of the given role, ask without pause for what is
+/// there already. How many answers they get for each entry that it sees, is what it waits for them.
+fn answers_per_entry(server: &Server, noisy: (&str, &str), timeout: &str) -> u64 {
+    const STEPS: i64 = 40;
+    let (database, role) = noisy;
+    let mut writer = server.connect();
+    let first = append(&mut writer, "quiet", "first").expect("appended");
+    let (answers, is_over) = (AtomicU64::new(0), AtomicBool::new(false));
+    let noise = || {
+        let mut client = server.connect_to(database);
+        client
+            .batch_execute(&format!("SET ROLE {role}"))
+            .expect("a role");
+        let statement = format!("SELECT FROM ledger_watch('busy', timeout => '{timeout}')");
+        let statement = client.prepare(&statement).expect("a statement");
+        while !is_over.load(SeqCst) {
+            client.query(&statement, &[]).expect("an answer");
+            answers.fetch_add(1, SeqCst);
+        }
+    };
+    std::thread::scope(|scope| {
+        let noisy: Vec<_> = (0..12).map(|_| scope.spawn(noise)).collect();
+        wait_until("there is noise", || answers.load(SeqCst) > 100);
+        let mut watcher = server.connect();
+        let watch = "SELECT sequence FROM ledger_watch('quiet', $1, timeout => '60 s')";
+        let before = answers.load(SeqCst);
+        for position in first..first + STEPS {
+            append(&mut writer, "quiet", "next").expect("appended");
+            let seen = watcher.query_one(watch, &[&position]).expect("one entry");
+            assert_eq!(seen.get::<_, i64>(0), position + 1);
+        }
+        let during = answers.load(SeqCst) - before;
+        is_over.store(true, SeqCst);
+        noisy
+            .into_iter()
+            .for_each(|thread| thread.join().expect("no panic"));
+        during / STEPS as u64
+    })
+}
+
+#[test]
+fn who_asks_without_pause_costs_others_no_turns() {
+    let server = Server::start(preloaded());
+    server.create_database("other");
+    server.run("CREATE ROLE reader; SELECT ledger_grant('reader', 'read')");
+    let mut other = server.connect_to("other");
+    other
+        .batch_execute("CREATE EXTENSION converge_ledger; SELECT ledger_grant('reader', 'read')")
+        .expect("created");
+    append(&mut other, "busy", "fact").expect("appended");
+    append(&mut server.connect(), "busy", "fact").expect("appended");
+    for (noisy, timeout) in [
+        (("other", "postgres"), "0"),
+        (("other", "postgres"), "1 ms"),
+        (("ledger", "reader"), "0"),
+        (("ledger", "reader"), "1 ms"),
+    ] {
+        let answers = answers_per_entry(&server, noisy, timeout);
+        println!("{noisy:?}, {timeout}: {answers} answers for each entry");
+        assert!(answers < 1_000, "{noisy:?}, {timeout}: {answers}");
+    }
+    verify_ledger(&mut other);
+    verify_ledger(&mut server.connect());
 }
 
 /// A session looks by itself only every 2 seconds: twenty rounds in far less show that the commits wake it.
