@@ -126,10 +126,7 @@ fn settle(heads: &mut Heads) {
 pub fn committed(heads: &mut Heads) {
     waiters::committed(heads.touched());
     if announcing() == Announcing::ByWorker {
-        let ranges = ranges(heads);
-        if !ranges.is_empty() {
-            shared::committed(&ranges);
-        }
+        shared::committed(ranges(heads));
     }
 }
 
@@ -137,29 +134,25 @@ pub fn committed(heads: &mut Heads) {
 /// not fail.
 pub fn prepared(heads: &mut Heads) {
     waiters::prepared(utility::preparing(), heads.touched());
-    let ranges = match announcing() {
-        Announcing::ByWorker => ranges(heads),
-        Announcing::AtCommit | Announcing::Never => Vec::new(),
+    let most = match announcing() {
+        Announcing::ByWorker => usize::MAX,
+        Announcing::AtCommit | Announcing::Never => 0,
     };
-    shared::prepared(utility::preparing(), &ranges);
+    shared::prepared(utility::preparing(), ranges(heads).take(most));
 }
 
-/// What the transaction appended, or more than the notifier wants to know.
-fn ranges(heads: &mut Heads) -> Vec<Range<'_>> {
-    heads
-        .changed()
-        .take(shared::MANY + 1)
-        .filter_map(|head| {
-            let origin = head.now.owner.as_deref()?;
-            let Mark {
-                first,
-                sequence,
-                lamport,
-                ..
-            } = head.now;
-            Some(Range::new(&head.context, origin, first?, sequence, lamport))
-        })
-        .collect()
+/// What the transaction appended. Allocates nothing.
+fn ranges(heads: &mut Heads) -> impl Iterator<Item = Range<'_>> {
+    heads.changed().filter_map(|head| {
+        let origin = head.now.owner.as_deref()?;
+        let Mark {
+            first,
+            sequence,
+            lamport,
+            ..
+        } = head.now;
+        Some(Range::new(&head.context, origin, first?, sequence, lamport))
+    })
 }
 
 /// Queues one announcement in the running transaction.

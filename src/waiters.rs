@@ -296,8 +296,13 @@ pub fn committed<'a>(contexts: impl Iterator<Item = &'a str>) {
 /// Keeps the contexts of a transaction that has been prepared, until it ends.
 pub fn prepared<'a>(transaction: u64, contexts: impl Iterator<Item = &'a str>) {
     let Some(area) = AREA.get() else { return };
-    let contexts: Vec<u64> = contexts.take(MANY + 1).map(awaited).collect();
-    if contexts.len() <= MANY && contexts.into_iter().all(|one| area.keep(transaction, one)) {
+    let mut contexts = contexts.map(awaited);
+    if contexts
+        .by_ref()
+        .take(MANY)
+        .all(|one| area.keep(transaction, one))
+        && contexts.next().is_none()
+    {
         area.keep(transaction, 0);
     }
 }

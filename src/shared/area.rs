@@ -5,6 +5,7 @@ use super::deliveries::{Counts, DELIVERIES};
 use super::marks::{Mark, Stage, MARKS};
 use super::prepared::PREPARED;
 use super::reconcilers::{Reconciler, RECONCILED};
+use super::spill::Pool;
 use pgrx::pg_sys;
 use std::cell::Cell;
 use std::ptr::null_mut;
@@ -21,8 +22,11 @@ pub(super) struct Area {
     /// Beside the marks, so that looking through all of them is cheap.
     pub(super) stages: [Stage; MARKS],
     pub(super) marks: [Mark; MARKS],
+    /// How many of the marks are of prepared transactions.
+    pub(super) prepared_marks: u32,
+    /// Ranges for which there is no mark.
+    pub(super) pool: Pool,
     pub(super) prepared: [u64; PREPARED],
-    pub(super) next_prepared: usize,
     /// Beside the places, so that a database is found cheaply; `InvalidOid` where a place is free.
     pub(super) reconciled: [pg_sys::Oid; RECONCILED],
     pub(super) reconcilers: [Reconciler; RECONCILED],

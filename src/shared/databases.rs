@@ -3,7 +3,8 @@
 //! A database keeps its slot until it is dropped, so a slot that a session has found stays right.
 
 use super::area::{locked, own_database, own_latch, own_pid, wake, Area};
-use super::marks::Stage;
+use super::marks::{Stage, MARKS};
+use super::spill::Pages;
 use super::text::Text;
 use pgrx::pg_sys;
 use std::cell::Cell;
@@ -44,8 +45,13 @@ pub(super) struct Database {
     pub(super) settle: bool,
     /// The notifier is judging them.
     pub(super) settling: bool,
-    /// Marks of committed transactions that are not announced.
+    /// Ranges of committed transactions that are not announced.
     pub(super) waiting: u32,
+    /// Marks of this database, whatever their stage.
+    pub(super) marks: u32,
+    /// Ranges for which there was no mark, and those of them that the notifier has taken.
+    pub(super) spilled: Pages,
+    pub(super) taken: Pages,
     /// Commits since the notifier looked last.
     pub(super) commits: u32,
     pub(super) announced: i64,
@@ -100,17 +106,21 @@ impl Area {
             .find(|database| database.oid == oid)
     }
 
-    /// The slot of this session's database, made if need be; none when all are in use.
+    /// This session's database, which gets a slot if need be; none when all are in use.
     pub(super) fn own(&mut self) -> Option<&mut Database> {
+        let slot = self.own_slot()?;
+        Some(&mut self.databases[slot])
+    }
+
+    pub(super) fn own_slot(&mut self) -> Option<usize> {
         let oid = own_database();
         let slot = OWN_SLOT.get().or_else(|| {
             let at = |oid| self.databases.iter().position(|other| other.oid == oid);
             at(oid).or_else(|| at(pg_sys::InvalidOid))
         })?;
         OWN_SLOT.set(Some(slot));
-        let database = &mut self.databases[slot];
-        database.oid = oid;
-        Some(database)
+        self.databases[slot].oid = oid;
+        Some(slot)
     }
 
     /// Who is to be woken for this session's database, if he does not know already.
@@ -187,15 +197,16 @@ pub fn come_back(oid: pg_sys::Oid) {
 /// Forgets a database that was dropped.
 pub fn forget(oid: pg_sys::Oid) {
     locked(|area| {
-        for (stage, mark) in area.stages.iter_mut().zip(&area.marks) {
-            if mark.database == oid {
-                *stage = Stage::Free;
+        for at in 0..MARKS {
+            if area.stages[at] != Stage::Free && area.marks[at].database == oid {
+                area.free_mark(at);
             }
         }
         area.forget_reconciler(oid);
-        if let Some(database) = area.find(oid) {
+        if let Some(slot) = area.slot(oid) {
+            area.forget_spilled(slot);
             // SAFETY: all-zero bytes are a valid `Database`.
-            *database = unsafe { std::mem::zeroed() };
+            area.databases[slot] = unsafe { std::mem::zeroed() };
         }
     });
 }

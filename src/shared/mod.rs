@@ -3,7 +3,7 @@
 //!
 //! One lock guards all of it but the counts of deliveries; it is held for a few hundred nanoseconds per commit, and nothing that can fail happens under it,
 //! because commits pass here after they can no longer be undone. When there is no room, the database is marked for a
-//! sweep instead: nothing is ever lost but time.
+//! sweep instead: nothing is ever lost but time. No database takes more than a part of the room: docs/design/fairness.md.
 
 mod area;
 mod databases;
@@ -12,6 +12,7 @@ mod marks;
 mod notifiers;
 mod prepared;
 mod reconcilers;
+mod spill;
 mod status;
 mod text;
 
@@ -21,10 +22,10 @@ pub use databases::{
     not_started, set_crowded, settle, spare,
 };
 pub use deliveries::{begin_delivery, end_delivery, is_alone, Turn};
-pub use marks::{committed, Range, MANY};
+pub use marks::{committed, Range};
 pub use notifiers::{
-    announced, notifier_began, notifier_connected, notifier_ended, notifier_failed, settled, take,
-    Announcement, Work,
+    announced, announced_aside, announced_spilled, notifier_began, notifier_connected,
+    notifier_ended, notifier_failed, settled, swept, take, take_spilled, Announcement,
 };
 pub use prepared::{committed_prepared, prepared, prepared_identifier, rolled_back_prepared};
 pub use reconcilers::{

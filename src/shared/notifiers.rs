@@ -6,6 +6,7 @@
 use super::area::{locked, own_database, own_latch, own_pid, wake, Area};
 use super::databases::Database;
 use super::marks::{Mark, Stage, MARKS};
+use super::spill::Page;
 use pgrx::pg_sys;
 use std::ptr::null_mut;
 
@@ -67,6 +68,9 @@ pub fn notifier_ended(oid: pg_sys::Oid, retry_at: impl FnOnce(u32) -> pg_sys::Ti
         database.told = false;
         database.sweep |= std::mem::take(&mut database.sweeping);
         database.settle |= std::mem::take(&mut database.settling);
+        if let Some(slot) = area.slot(oid) {
+            area.return_taken(slot);
+        }
         for (stage, mark) in area.in_use() {
             if mark.database == oid && mark.taken_from != 0 {
                 *stage = Stage::Waiting;
@@ -104,6 +108,8 @@ impl From<&Mark> for Announcement {
 pub struct Work {
     pub ranges: Vec<Announcement>,
     pub sweep: bool,
+    /// There are ranges without marks: [`take_spilled`].
+    pub spilled: bool,
     /// Entries have arrived that wait to be judged.
     pub settle: bool,
     /// How many transactions it comes from, about.
@@ -142,14 +148,60 @@ pub fn take(now: pg_sys::TimestampTz) -> Work {
         work.ranges
             .extend(taken.drain(..).map(|mark: Mark| Announcement::from(&mark)));
     }
-    // After the marks: when a range is taken, a sweep that an earlier one of its context needs has been taken as well.
+    // After the marks: when a range is taken, it is known whether others of its context, committed before, are elsewhere.
     locked(|area| {
         if let Some(database) = area.served(oid) {
             work.sweep = std::mem::take(&mut database.sweep);
-            database.sweeping = work.sweep;
+            database.sweeping |= work.sweep;
+            work.spilled = database.spilled.ranges > 0;
         }
     });
     work
+}
+
+/// Takes the ranges for which there were no marks, page by page: commits wait while one is copied.
+pub fn take_spilled() -> Vec<Announcement> {
+    let oid = own_database();
+    let mut ranges = Vec::new();
+    let is_any = locked(|area| {
+        area.served(oid)?;
+        let slot = area.slot(oid)?;
+        area.take_spilled(slot);
+        (area.databases[slot].taken.ranges > 0).then_some(slot)
+    });
+    let Some(slot) = is_any.flatten() else {
+        return ranges;
+    };
+    let mut page = Box::new(Page::EMPTY);
+    let mut next = 0;
+    loop {
+        next = locked(|area| area.taken_page(slot, next, &mut page)).unwrap_or(0);
+        page.read(|context, origin, [first, last, lamport]| {
+            ranges.push(Announcement {
+                context: context.to_owned(),
+                origin: origin.to_owned(),
+                first,
+                last,
+                lamport,
+            });
+        });
+        if next == 0 {
+            return ranges;
+        }
+    }
+}
+
+/// What was taken of them has been announced.
+pub fn announced_spilled() {
+    let oid = own_database();
+    locked(|area| {
+        area.served(oid)?;
+        let slot = area.slot(oid)?;
+        let database = &mut area.databases[slot];
+        database.waiting = database.waiting.saturating_sub(database.taken.ranges);
+        area.free_taken(slot);
+        Some(())
+    });
 }
 
 impl Area {
@@ -176,23 +228,41 @@ pub fn announced(count: usize) {
     let oid = own_database();
     locked(|area| {
         let mut waiting = 0;
-        for (stage, mark) in area.in_use() {
-            if mark.database != oid {
+        for at in 0..MARKS {
+            if area.stages[at] == Stage::Free || area.marks[at].database != oid {
                 continue;
             }
-            mark.taken_from = 0;
-            match *stage {
-                Stage::Taken => *stage = Stage::Free,
+            area.marks[at].taken_from = 0;
+            match area.stages[at] {
+                Stage::Taken => area.free_mark(at),
                 Stage::Waiting => waiting += 1,
                 Stage::Free | Stage::Prepared => {}
             }
         }
         if let Some(database) = area.served(oid) {
-            database.waiting = waiting;
-            database.sweeping = false;
+            database.waiting = waiting + database.spilled.ranges + database.taken.ranges;
             database.announced += count as i64;
             database.failures = 0;
             database.spared_until = 0;
+        }
+    });
+}
+
+/// So many announcements were made of what there are no marks of.
+pub fn announced_aside(count: usize) {
+    locked(|area| {
+        if let Some(database) = area.served(own_database()) {
+            database.announced += count as i64;
+        }
+    });
+}
+
+/// All contexts have been looked at since the sweep was asked for.
+pub fn swept() {
+    locked(|area| {
+        if let Some(database) = area.served(own_database()) {
+            database.sweeping = false;
+            database.failures = 0;
         }
     });
 }

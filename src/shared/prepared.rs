@@ -1,7 +1,7 @@
 //! What prepared transactions will announce when they are committed.
 
-use super::area::{locked, own_database, wake};
-use super::marks::{hash_of, Placed, Range, Stage, MANY};
+use super::area::{locked, own_database, wake, Area};
+use super::marks::{hash_of, in_batches, Placed, Range, Stage, MARKS};
 use std::ptr::null_mut;
 
 /// Prepared transactions of which it is known what they will announce.
@@ -12,19 +12,44 @@ pub fn prepared_identifier(gid: &[u8]) -> u64 {
     hash_of(gid).max(1)
 }
 
+/// Of a prepared transaction with more contexts it is not kept which they are.
+const MANY: usize = 256;
+
 /// Keeps the ranges of a prepared transaction until it is committed or rolled back.
-pub fn prepared(identifier: u64, ranges: &[Range]) {
-    locked(|area| {
-        let complete = ranges.len() <= MANY
-            && ranges
-                .iter()
-                .all(|range| !matches!(area.mark(range, identifier), Placed::NoRoom));
+pub fn prepared<'a>(identifier: u64, ranges: impl Iterator<Item = Range<'a>>) {
+    let (mut done, mut complete) = (0, true);
+    in_batches(ranges, |batch| {
+        done += batch.len();
+        complete &= done <= MANY;
         if complete {
-            let at = area.next_prepared % PREPARED;
-            area.prepared[at] = identifier;
-            area.next_prepared = at + 1;
+            let marked = locked(|area| {
+                let mut ranges = batch.iter().flatten();
+                ranges.all(|range| !matches!(area.mark(range, identifier), Placed::NoRoom))
+            });
+            complete = marked.unwrap_or(false);
         }
     });
+    locked(|area| {
+        let place = match complete {
+            true => area.prepared.iter().position(|other| *other == 0),
+            false => None,
+        };
+        match place {
+            Some(at) => area.prepared[at] = identifier,
+            // What is known in part is as good as unknown.
+            None => area.free_prepared(identifier),
+        }
+    });
+}
+
+impl Area {
+    fn free_prepared(&mut self, identifier: u64) {
+        for at in 0..MARKS {
+            if self.stages[at] == Stage::Prepared && self.marks[at].prepared == identifier {
+                self.free_mark(at);
+            }
+        }
+    }
 }
 
 /// Hands over what a prepared transaction of this database had appended. If that is not known, because it was prepared before
@@ -41,6 +66,7 @@ pub fn committed_prepared(identifier: u64) {
                 found += 1;
             }
         }
+        area.prepared_marks = area.prepared_marks.saturating_sub(found);
         // It may have left entries to be judged.
         area.own()?.settle = true;
         let mut known = false;
@@ -69,10 +95,6 @@ pub fn rolled_back_prepared(identifier: u64) {
                 *prepared = 0;
             }
         }
-        for (stage, mark) in area.in_use() {
-            if *stage == Stage::Prepared && mark.prepared == identifier {
-                *stage = Stage::Free;
-            }
-        }
+        area.free_prepared(identifier);
     });
 }

@@ -27,6 +27,24 @@ pub fn all(ledger: &Ledger, sight: Sight) -> Scan {
     Scan::by_key(ledger.contexts, sight, &[])
 }
 
+/// Calls `with` on the names of up to `most` contexts behind `after`, which is empty for the first; gives how many there were.
+pub fn some(
+    ledger: &Ledger,
+    sight: Sight,
+    after: &str,
+    most: usize,
+    mut with: impl FnMut(&str),
+) -> usize {
+    let mut scan = Scan::by_key(ledger.contexts, sight, &[Key::Beyond(1, after)]);
+    let mut count = 0;
+    while count < most {
+        let Some(row) = scan.next() else { break };
+        with(row.text(1));
+        count += 1;
+    }
+    count
+}
+
 /// Calls `with` on the name of each context.
 pub fn each(ledger: &Ledger, sight: Sight, mut with: impl FnMut(&str)) {
     let mut scan = all(ledger, sight);

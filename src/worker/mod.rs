@@ -4,12 +4,15 @@
 //! appended; the notifier leaves when there was nothing to do for a while, or when its database is wanted. For each database with a ledger
 //! it starts a reconciler whenever a round is due, which leaves after it. Writers never wait for any of them.
 
+mod announced;
 mod databases;
 mod ending;
 mod launcher;
 mod notifier;
 mod reconciler;
 mod settler;
+mod spilled;
+mod sweeper;
 
 use crate::ledger::{self, Ledger};
 use crate::sql::{self, Setting};

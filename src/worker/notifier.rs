@@ -1,14 +1,13 @@
 //! Announces what was committed in one database, many commits at a time.
 
+use super::announced::Announced;
 use super::settler::Settler;
+use super::spilled::Spilled;
+use super::sweeper::Sweeper;
 use super::{connect, in_transaction, now, reporting, retry_at, take_signals, wait};
 use crate::announce;
-use crate::ledger::Ledger;
-use crate::shared::{self, Announcement, Work};
-use crate::store::scan::Sight;
-use crate::store::{contexts, entries, unsettled};
+use crate::shared::{self, Announcement};
 use pgrx::pg_sys;
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 /// Announcements follow each other no faster than this, and under load no faster than the second: each one wakes every
@@ -20,8 +19,6 @@ const PAUSE_PER_COMMIT: Duration = Duration::from_micros(300);
 /// How many announcements are made in one transaction: it keeps other notifying transactions of the cluster from
 /// committing, and a sweep must not hold back the horizon of the database.
 const CHUNK: usize = 1_000;
-/// Contexts whose last announcement is remembered, so that a sweep need not announce all of them.
-const REMEMBERED: usize = 100_000;
 /// A notifier without work leaves, so that its worker slot is free.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// As long as another database waits for a slot.
@@ -72,15 +69,19 @@ unsafe extern "C-unwind" fn left(_code: i32, database: pg_sys::Datum) {
 }
 
 fn serve() {
-    let mut memory = Memory::default();
-    let mut settler = Settler::new();
+    let mut announced = Announced::default();
+    let mut aside = Aside {
+        settler: Settler::new(),
+        sweeper: Sweeper::new(),
+        spilled: Spilled::default(),
+    };
     let mut last_work = Instant::now();
     let mut pause = Duration::ZERO;
     loop {
         // The first commit after a pause is announced at once, those that follow closely together.
         // A commit's wake-up does not end the pause: it is there to gather commits.
         while let Some(rest) = pause.checked_sub(last_work.elapsed()) {
-            if !settler.step() {
+            if !aside.step(&mut announced) {
                 wait(rest.as_millis() as i64 + 1);
             }
         }
@@ -89,10 +90,16 @@ fn serve() {
             return;
         }
         if work.settle {
-            settler.again();
+            aside.settler.again();
         }
-        if work.ranges.is_empty() && !work.sweep {
-            if settler.step() {
+        if work.sweep {
+            aside.sweeper.again();
+        }
+        if work.spilled {
+            aside.spilled.again();
+        }
+        if work.ranges.is_empty() {
+            if aside.step(&mut announced) {
                 last_work = Instant::now();
                 pause = Duration::ZERO;
                 continue;
@@ -103,7 +110,9 @@ fn serve() {
                 PATIENCE
             };
             let rest = patience.checked_sub(last_work.elapsed());
-            match (rest, settler.rest()) {
+            let pending = [aside.settler.rest(), aside.sweeper.rest()];
+            let pending = pending.into_iter().flatten().min();
+            match (rest, pending) {
                 (_, Some(until)) => wait(until.as_millis() as i64 + 1),
                 (Some(rest), None) => wait(rest.as_millis() as i64 + 1),
                 (None, None) => return,
@@ -111,102 +120,75 @@ fn serve() {
             continue;
         }
         pause = (PAUSE_PER_COMMIT * work.commits).clamp(PAUSE, LONGEST_PAUSE);
-        shared::announced(announce(work, &mut memory));
+        let is_more_pending = aside.sweeper.is_pending() || aside.spilled.is_pending();
+        let count = announce(work.ranges, &mut announced, is_more_pending);
+        shared::announced(count);
         last_work = Instant::now();
     }
 }
 
-/// What has been announced: the last sequence of each context.
-#[derive(Default)]
-struct Memory {
-    /// The table that the sequences belong to: the extension may be dropped and created again.
-    entries: Option<pg_sys::Oid>,
-    announced: HashMap<String, i64>,
+/// What is done between announcements, a part of each at a time.
+struct Aside {
+    settler: Settler,
+    sweeper: Sweeper,
+    spilled: Spilled,
 }
 
-impl Memory {
-    fn belongs_to(&mut self, ledger: &Ledger) {
-        if self.entries.replace(ledger.entries.table) != Some(ledger.entries.table) {
-            self.announced.clear();
+impl Aside {
+    /// Does a part; false if there is nothing to do now.
+    fn step(&mut self, announced: &mut Announced) -> bool {
+        let spilled = self.spilled.step(announced, self.sweeper.is_pending());
+        let swept = self.sweeper.step(announced);
+        let count = spilled.unwrap_or(0) + swept.unwrap_or(0);
+        if count > 0 {
+            shared::announced_aside(count);
         }
-    }
-
-    fn note(&mut self, announcement: Announcement) {
-        if self.announced.len() >= REMEMBERED {
-            self.announced.clear();
-        }
-        let last = self.announced.entry(announcement.context).or_default();
-        *last = announcement.last.max(*last);
+        // None of them keeps the others waiting.
+        self.settler.step() || spilled.is_some() || swept.is_some()
     }
 }
 
-/// Announces what was taken; returns how many announcements that made.
-fn announce(work: Work, memory: &mut Memory) -> usize {
-    // First, because it goes by what had been announced before.
-    let swept = if work.sweep { sweep(memory) } else { 0 };
-    let mut ranges = work.ranges;
-    // A context can have two marks, one of them left by a prepared transaction. In order, so that listeners hear of no gap.
+/// Announces ranges; returns how many announcements that made. `is_more_pending`: of the same contexts some may have been committed before that
+/// is not announced yet.
+pub(super) fn announce(
+    mut ranges: Vec<Announcement>,
+    announced: &mut Announced,
+    is_more_pending: bool,
+) -> usize {
+    // A context can have several ranges, one of them left by a prepared transaction. In order, so that listeners hear of no gap.
     ranges.sort_unstable_by(|one, other| {
         (&one.context, one.first).cmp(&(&other.context, other.first))
     });
-    for chunk in ranges.chunks(CHUNK) {
+    ranges.dedup_by(|next, range| {
+        let continues = next.context == range.context && next.first <= range.last + 1;
+        if continues && next.last > range.last {
+            range.last = next.last;
+            range.lamport = next.lamport;
+            std::mem::swap(&mut range.origin, &mut next.origin);
+        }
+        continues
+    });
+    for chunk in ranges.chunks_mut(CHUNK) {
         in_transaction(|ledger| {
             // What waits for a ledger that is gone is announced to those who still listen.
             if let Some(ledger) = ledger {
-                memory.belongs_to(ledger);
+                announced.belongs_to(ledger);
             }
-            chunk.iter().for_each(notify);
-        });
-    }
-    let count = swept + ranges.len();
-    ranges.into_iter().for_each(|range| memory.note(range));
-    count
-}
-
-/// Announces what no mark tells of: contexts that have grown since they were last announced here.
-fn sweep(memory: &mut Memory) -> usize {
-    let mut names = Vec::new();
-    in_transaction(|ledger| {
-        if let Some(ledger) = ledger {
-            let collect = |context: &str| names.push(context.to_owned());
-            contexts::each(ledger, Sight::Statement, collect);
-        }
-    });
-    let mut count = 0;
-    for chunk in names.chunks(CHUNK) {
-        let mut found = Vec::new();
-        in_transaction(|ledger| {
-            let Some(ledger) = ledger else { return };
-            memory.belongs_to(ledger);
-            for context in chunk {
-                pgrx::check_for_interrupts!();
-                if let Some(grown) = grown(ledger, context, memory) {
-                    notify(&grown);
-                    found.push(grown);
+            for range in chunk {
+                // What was not announced before it is named with it.
+                let known = announced.last(&range.context);
+                if let Some(known) = known.or(is_more_pending.then_some(0)) {
+                    range.first = range.first.min(known + 1);
                 }
+                notify(range);
             }
         });
-        count += found.len();
-        found.into_iter().for_each(|range| memory.note(range));
     }
-    count
+    ranges.iter().for_each(|range| announced.note(range));
+    ranges.len()
 }
 
-/// What a context has that was not announced here.
-fn grown(ledger: &Ledger, context: &str, memory: &Memory) -> Option<Announcement> {
-    let known = memory.announced.get(context).copied().unwrap_or(0);
-    let end = unsettled::end(ledger, context, Sight::Statement);
-    let last = entries::last(ledger, context, known, end, Sight::Statement).last?;
-    (last.sequence > known).then(|| Announcement {
-        context: context.to_owned(),
-        origin: last.origin,
-        first: known + 1,
-        last: last.sequence,
-        lamport: last.lamport,
-    })
-}
-
-fn notify(range: &Announcement) {
+pub(super) fn notify(range: &Announcement) {
     announce::notify(
         &range.context,
         &range.origin,

@@ -7,6 +7,7 @@ use converge_ledger_cluster::{
 };
 use postgres::error::SqlState;
 use postgres::Client;
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -14,8 +15,14 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// More contexts in one transaction than are marked one by one: the notifier must look at all.
-const MANY: usize = 300;
+/// More contexts in one transaction than are marked one by one, and, with such names, more than can be written down: the notifier must
+/// look at all.
+const MANY: usize = 2_500;
+
+/// One of the many contexts.
+fn one_of_many(number: usize) -> String {
+    format!("many {number} {}", "x".repeat(480))
+}
 
 /// State, failures in a row, last error and waiting contexts of the notifier of a database.
 fn status(client: &mut Client, database: &str) -> (String, i64, Option<String>, Option<i64>) {
@@ -27,21 +34,29 @@ fn status(client: &mut Client, database: &str) -> (String, i64, Option<String>, 
 
 fn append_to_many(client: &mut Client) {
     let statement = format!(
-        "SELECT ledger_append('many ' || number, 'facts', 'x'::text) FROM generate_series(1, {MANY}) AS number"
+        "SELECT ledger_append('many ' || number || ' ' || repeat('x', 480), 'facts', 'x'::text)
+         FROM generate_series(1, {MANY}) AS number"
     );
     client.batch_execute(&statement).expect("appended");
 }
 
 fn listen_to_many(server: &Server) -> Client {
-    let contexts: Vec<String> = (1..=MANY).map(|number| format!("many {number}")).collect();
-    let contexts: Vec<&str> = contexts.iter().map(String::as_str).collect();
-    listen(server, &contexts)
+    let mut listener = server.connect();
+    let contexts: Vec<String> = (1..=MANY).map(one_of_many).collect();
+    let listen = "SELECT ledger_listen(context) FROM unnest($1::text[]) AS context";
+    listener.execute(listen, &[&contexts]).expect("listening");
+    listener
 }
 
 /// Waits until the last entry of each of the many contexts was announced.
 fn hear_many(listener: &mut Client, size: i64) {
+    let (mut told, mut seen) = (BTreeSet::new(), 0);
     hear(listener, |heard| {
-        heard.iter().filter(|(_, _, last)| *last == size).count() >= MANY
+        let new = &heard[seen..];
+        seen = heard.len();
+        let up_to_date = new.iter().filter(|(_, _, last)| *last == size);
+        told.extend(up_to_date.map(|(context, _, _)| context.clone()));
+        told.len() >= MANY
     });
 }
 
@@ -181,7 +196,10 @@ fn settings_of_a_database_do_not_end_its_notifier() {
     listener.options("-c statement_timeout=0 -c idle_session_timeout=0 -c search_path=public");
     let mut listener = connect(&listener).expect("connected");
     listener
-        .batch_execute("LISTEN ctx_orders; BEGIN; LISTEN \"ctx_many 300\"; COMMIT")
+        .batch_execute(&format!(
+            "LISTEN ctx_orders; BEGIN; SELECT ledger_listen('{}'); COMMIT",
+            one_of_many(MANY)
+        ))
         .expect("listening");
     while_notifying_is_blocked(&server, || {
         append(&mut writer, "orders", "one").expect("appended");

@@ -84,18 +84,20 @@ fn prepared_transactions_are_announced_when_they_are_committed() {
 #[test]
 fn more_contexts_than_there_is_room_for_are_all_announced() {
     let server = Server::start(preloaded());
-    let contexts: Vec<String> = (0..6_000).map(|number| format!("c{number}")).collect();
+    // With such names, there is no room for a third of them.
+    let name = |number| format!("c{number} {}", "x".repeat(480));
+    let contexts: Vec<String> = (0..6_000).map(name).collect();
     let mut listener = server.connect();
     listener
         .batch_execute(
-            "DO $$ BEGIN FOR i IN 0..5999 LOOP PERFORM ledger_listen('c' || i); END LOOP; END $$",
+            "DO $$ BEGIN FOR i IN 0..5999 LOOP PERFORM ledger_listen('c' || i || ' ' || repeat('x', 480)); END LOOP; END $$",
         )
         .expect("listening");
     let mut writer = server.connect();
     writer
         .batch_execute(
             "INSERT INTO converge_ledger.entries (context_id, key, payload)
-             SELECT 'c' || i, 'k', 'x' FROM generate_series(0, 5999) AS i",
+             SELECT 'c' || i || ' ' || repeat('x', 480), 'k', 'x' FROM generate_series(0, 5999) AS i",
         )
         .expect("appended");
     let mut missing: BTreeSet<String> = contexts.into_iter().collect();

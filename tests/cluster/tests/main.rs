@@ -14,6 +14,7 @@ mod crash;
 mod dump_forms;
 mod dump_replication;
 mod dump_restore;
+mod fairness;
 mod feed_failures;
 mod feeds;
 mod feeds_under_load;

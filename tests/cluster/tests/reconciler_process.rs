@@ -3,9 +3,9 @@
 //! What a round does is tested elsewhere: here it is enough that a peer was asked.
 
 use converge_ledger_cluster::{
-    append, conninfo, hear, listen, mesh, node, node_options, preloaded, refused, subscribe, succeed,
-    verify_ledger, verify_nodes, wait_until, wait_until_equal, Direction, Options, Proxy, Server,
-    Shutdown, Subscription,
+    append, conninfo, hear, listen, mesh, node, node_options, preloaded, refused, subscribe,
+    succeed, verify_ledger, verify_nodes, wait_until, wait_until_equal, Direction, Options, Proxy,
+    Server, Shutdown, Subscription,
 };
 use postgres::error::SqlState;
 use postgres::Client;
