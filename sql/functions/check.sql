@@ -147,8 +147,8 @@ begin atomic
           from (values ('contexts', '{text}'), ('subtrees', '{bigint,smallint,text,bytea,bytea}'),
                        ('node', '{boolean,text,bigint,oid,integer,timestamptz,text}'), ('added_peers', '{text,text}'),
                        ('digests', '{bigint,text,bytea,bytea}'),
-                       ('scrubbed', '{bigint,bigint,bigint,timestamptz,text}'),
-                       ('scrub_pass', '{bigint,bigint,bigint,timestamptz,bigint,bigint,timestamptz,timestamptz,boolean,text}')) x (name, types)
+                       ('scrubbed', '{bigint,bigint,text}'),
+                       ('scrub_pass', '{bigint,bigint,bigint,bigint,timestamptz,bigint,bigint,timestamptz,timestamptz,boolean,text}')) x (name, types)
          where x.types::regtype[] <> (
                    select pg_catalog.array_agg(a.atttypid::regtype order by a.attnum)
                      from pg_catalog.pg_attribute a

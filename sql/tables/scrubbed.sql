@@ -1,39 +1,34 @@
--- How far the scrub has come: derived, local, not dumped. One row per context, written when a slice ends in it, and one for
--- the pass that is under way.
+-- How far the scrub has come: derived, local, not dumped. One row per context, written only when something changes that it says, and one for
+-- the pass that is under way. Passes over unchanged data write nothing per context.
 
 create table converge_ledger.scrubbed (
-    size        bigint      not null,
     known       bigint      not null,
     faults      bigint      not null,
-    scrubbed_at timestamptz not null,
     context_id  text        collate "C" not null,
     constraint scrubbed_pkey primary key (context_id)
 );
 
 comment on table converge_ledger.scrubbed is
-    'up to which entry contexts were scrubbed last, and when';
-comment on column converge_ledger.scrubbed.size is
-    'the entries from 1 to size were hashed anew in the last pass, or in the one that is under way';
+    'what the scrub knows of each context';
 comment on column converge_ledger.scrubbed.known is
-    'so many entries were there once: where fewer are left, some are missing at the end';
+    'the greatest number of entries that the scrub has read: where fewer are left, some are missing at the end';
 comment on column converge_ledger.scrubbed.faults is
-    'faults that were found among them';
-comment on column converge_ledger.scrubbed.scrubbed_at is
-    'when the last of them was read';
+    'faults that the scrub found when it last read the whole context';
 comment on column converge_ledger.scrubbed.context_id is
     'name of the context';
 
 create table converge_ledger.scrub_pass (
-    entries       bigint      not null,
-    faults        bigint      not null,
-    sequence      bigint      not null,
-    began_at      timestamptz,
-    last_entries  bigint      not null,
-    last_faults   bigint      not null,
-    last_began_at timestamptz,
-    last_ended_at timestamptz,
-    singleton     boolean     not null default true,
-    context_id    text        collate "C" not null,
+    entries        bigint      not null,
+    faults         bigint      not null,
+    context_faults bigint      not null,
+    sequence       bigint      not null,
+    began_at       timestamptz,
+    last_entries   bigint      not null,
+    last_faults    bigint      not null,
+    last_began_at  timestamptz,
+    last_ended_at  timestamptz,
+    singleton      boolean     not null default true,
+    context_id     text        collate "C" not null,
     constraint scrub_pass_pkey primary key (singleton),
     constraint scrub_pass_singleton_check check (singleton)
 );
@@ -44,6 +39,8 @@ comment on column converge_ledger.scrub_pass.entries is
     'entries read in this pass';
 comment on column converge_ledger.scrub_pass.faults is
     'faults found in this pass';
+comment on column converge_ledger.scrub_pass.context_faults is
+    'those of them in the part of the context that was read';
 comment on column converge_ledger.scrub_pass.sequence is
     'last entry of the context that was read; 0 when the pass is through with the context';
 comment on column converge_ledger.scrub_pass.began_at is

@@ -99,27 +99,26 @@ pub mod digest {
 
 /// Columns of `converge_ledger.scrubbed`.
 pub mod scrubbed {
-    pub const SIZE: usize = 1;
-    pub const KNOWN: usize = 2;
-    pub const FAULTS: usize = 3;
-    pub const SCRUBBED_AT: usize = 4;
-    pub const CONTEXT_ID: usize = 5;
-    pub const COUNT: usize = 5;
+    pub const KNOWN: usize = 1;
+    pub const FAULTS: usize = 2;
+    pub const CONTEXT_ID: usize = 3;
+    pub const COUNT: usize = 3;
 }
 
 /// Columns of `converge_ledger.scrub_pass`.
 pub mod scrub_pass {
     pub const ENTRIES: usize = 1;
     pub const FAULTS: usize = 2;
-    pub const SEQUENCE: usize = 3;
-    pub const BEGAN_AT: usize = 4;
-    pub const LAST_ENTRIES: usize = 5;
-    pub const LAST_FAULTS: usize = 6;
-    pub const LAST_BEGAN_AT: usize = 7;
-    pub const LAST_ENDED_AT: usize = 8;
-    pub const SINGLETON: usize = 9;
-    pub const CONTEXT_ID: usize = 10;
-    pub const COUNT: usize = 10;
+    pub const CONTEXT_FAULTS: usize = 3;
+    pub const SEQUENCE: usize = 4;
+    pub const BEGAN_AT: usize = 5;
+    pub const LAST_ENTRIES: usize = 6;
+    pub const LAST_FAULTS: usize = 7;
+    pub const LAST_BEGAN_AT: usize = 8;
+    pub const LAST_ENDED_AT: usize = 9;
+    pub const SINGLETON: usize = 10;
+    pub const CONTEXT_ID: usize = 11;
+    pub const COUNT: usize = 11;
 }
 
 /// Types of the columns, in the order of sql/tables.
@@ -234,14 +233,10 @@ pub(super) static DIGESTS: [pg_sys::Oid; digest::COUNT] = [
     pg_sys::BYTEAOID,
     pg_sys::BYTEAOID,
 ];
-pub(super) static SCRUBBED: [pg_sys::Oid; scrubbed::COUNT] = [
-    pg_sys::INT8OID,
-    pg_sys::INT8OID,
-    pg_sys::INT8OID,
-    pg_sys::TIMESTAMPTZOID,
-    pg_sys::TEXTOID,
-];
+pub(super) static SCRUBBED: [pg_sys::Oid; scrubbed::COUNT] =
+    [pg_sys::INT8OID, pg_sys::INT8OID, pg_sys::TEXTOID];
 pub(super) static SCRUB_PASS: [pg_sys::Oid; scrub_pass::COUNT] = [
+    pg_sys::INT8OID,
     pg_sys::INT8OID,
     pg_sys::INT8OID,
     pg_sys::INT8OID,

@@ -5,7 +5,6 @@ use super::trees::{self, Mends};
 use crate::ledger::Ledger;
 use crate::report::Failure;
 use crate::store::scan::{Row, Sight};
-use crate::store::scrubbed::State;
 use crate::store::stored::with_stored;
 use crate::store::tree::StoredTree;
 use crate::store::unsettled;
@@ -136,17 +135,16 @@ impl<'a> Context<'a> {
         self.faults.unreadable(sequence, why)
     }
 
-    /// Stops behind the entry with this sequence.
-    pub fn pause(mut self, before: State, at: i64) -> Result<(State, u64), Failure> {
+    /// Stops behind the entry with this sequence; says how many faults were found.
+    pub fn pause(mut self) -> Result<u64, Failure> {
         self.faults.finish()?;
-        Ok(self.state(before, at))
+        Ok(self.faults.found())
     }
 
-    /// All rows were read.
-    pub fn end(mut self, before: State, mends: &mut Mends) -> Result<(State, u64), Failure> {
+    /// All rows were read. `known`: so many there were once. Says how many faults were found.
+    pub fn end(mut self, known: i64, mends: &mut Mends) -> Result<u64, Failure> {
         let size = self.last();
-        let known = before
-            .known
+        let known = known
             .max(trees::covered(self.ledger, self.name, size)?)
             .min(self.judged);
         if known > size {
@@ -160,20 +158,7 @@ impl<'a> Context<'a> {
             mends.add_digest(self.name);
         }
         self.faults.finish()?;
-        Ok(self.state(before, size))
-    }
-
-    /// What is to be remembered, and how many faults were found now.
-    fn state(&self, before: State, size: i64) -> (State, u64) {
-        let found = self.faults.found();
-        let earlier = if self.behind > 0 { before.faults } else { 0 };
-        let state = State {
-            context: self.name.to_owned(),
-            size,
-            known: before.known.max(size),
-            faults: earlier + found as i64,
-        };
-        (state, found)
+        Ok(self.faults.found())
     }
 }
 

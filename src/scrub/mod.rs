@@ -80,6 +80,7 @@ fn read_on(
     // A slice before it in the same command has written too.
     write::make_deletable();
     let start = (pass.context.clone(), pass.sequence);
+    let context_faults = pass.context_faults;
     let mut slice = Slice {
         ledger,
         most,
@@ -96,7 +97,7 @@ fn read_on(
         Ok(ended_pass) => ended_pass,
         // Nothing of it has happened.
         Err(_) => {
-            (pass.context, pass.sequence) = start.clone();
+            pass.go_to(&start.0, start.1, context_faults);
             slice.begin_again();
             // What comes next may be what cannot be read.
             let is_next = slice.stop_at.as_ref() == Some(&start);
@@ -150,7 +151,7 @@ impl Slice<'_> {
             let (from, sight) = (pass.sequence, Sight::Statement);
             let mut scan = entries::range(ledger, &context, from, MAX_NUMBER, sight);
             let mut more = scan.advance();
-            let before = scrubbed::of(ledger, &context).unwrap_or_default();
+            let before = scrubbed::of(ledger, &context);
             if self.context(pass, &context, &mut scan, &mut more, before)? == End::Stopped {
                 return Ok(false);
             }
@@ -167,7 +168,7 @@ impl Slice<'_> {
                 false => String::new(),
             };
             while let Some(gone) = next_known.take_if(|it| !more || it.context < context) {
-                self.vanished(gone)?;
+                self.vanished(pass, gone)?;
                 next_known = known.next();
             }
             if !more {
@@ -191,7 +192,6 @@ impl Slice<'_> {
                 next_known = known.next();
             }
             pass.context.clone_from(&context);
-            let before = before.unwrap_or_default();
             match self.context(pass, &context, &mut scan, &mut more, before)? {
                 End::Stopped => return Ok(false),
                 End::Reached => {}
@@ -215,7 +215,7 @@ impl Slice<'_> {
         name: &str,
         scan: &mut Scan,
         more: &mut bool,
-        before: State,
+        before: Option<State>,
     ) -> Result<End, Failure> {
         if let Some(progress) = &mut self.progress {
             progress.begin_context(name);
@@ -268,20 +268,46 @@ impl Slice<'_> {
             *more = scan.advance();
         }
         let mends = &mut self.mends;
-        let (state, found) = self.scratch.during(|| match end {
-            End::Stopped => context.pause(before, pass.sequence),
-            _ => context.end(before, mends),
+        let (ended, last) = (end != End::Stopped, context.last());
+        let known = before.as_ref().map_or(0, |state| state.known);
+        let found = self.scratch.during(|| match ended {
+            false => context.pause(),
+            true => context.end(known, mends),
         })?;
-        self.faults += found;
-        self.scratch
-            .during(|| scrubbed::remember(self.ledger, &state));
-        if end != End::Stopped {
+        if ended {
             pass.sequence = 0;
             if let Some(progress) = &mut self.progress {
                 progress.end_context();
             }
         }
+        let read = Read {
+            size: if ended { last } else { pass.sequence },
+            found,
+            ended,
+        };
+        self.remember(pass, name, before, read);
         Ok(end)
+    }
+
+    /// Remembers what was read of a context. Of one that is as it was, nothing is written.
+    fn remember(&mut self, pass: &mut Pass, name: &str, before: Option<State>, read: Read) {
+        self.faults += read.found;
+        pass.context_faults += read.found as i64;
+        let (known, faults) = before
+            .as_ref()
+            .map_or((0, 0), |state| (state.known, state.faults));
+        let state = State {
+            context: name.to_owned(),
+            known: known.max(read.size),
+            faults: match read.ended {
+                true => std::mem::take(&mut pass.context_faults),
+                false => faults,
+            },
+        };
+        if before.as_ref() != Some(&state) {
+            self.scratch
+                .during(|| scrubbed::remember(self.ledger, &state));
+        }
     }
 
     /// Begins again, to stop before what could not be read.
@@ -307,7 +333,7 @@ impl Slice<'_> {
         }
         let name = pass.context.clone();
         let behind = pass.sequence;
-        let before = scrubbed::of(ledger, &name).unwrap_or_default();
+        let before = scrubbed::of(ledger, &name);
         let mut context = Context::begin(ledger, &name, behind)?;
         let last = behind + BLOCK as i64;
         for sequence in behind + 1..=last.min(context.judged()) {
@@ -328,25 +354,46 @@ impl Slice<'_> {
         let next = attempt(|| Ok(entries::next_after(ledger, &name, last, Sight::Statement)));
         let ends = matches!(next, Ok(None)) || last >= context.judged();
         pass.sequence = if ends { 0 } else { last };
-        let (state, found) = match ends {
-            true => context.end(before, &mut self.mends)?,
-            false => context.pause(before, last)?,
+        let size = if ends { context.last() } else { last };
+        let known = before.as_ref().map_or(0, |state| state.known);
+        let found = match ends {
+            true => context.end(known, &mut self.mends)?,
+            false => context.pause()?,
         };
-        self.faults += found;
-        scrubbed::remember(ledger, &state);
+        let read = Read {
+            size,
+            found,
+            ended: ends,
+        };
+        self.remember(pass, &name, before, read);
         Ok(false)
     }
 
     /// A context had entries once, and has none.
-    fn vanished(&mut self, gone: State) -> Result<(), Failure> {
+    fn vanished(&mut self, pass: &mut Pass, gone: State) -> Result<(), Failure> {
         let (ledger, mends) = (self.ledger, &mut self.mends);
-        let (state, found) = self
+        let found = self
             .scratch
-            .during(|| Context::begin(ledger, &gone.context, 0)?.end(gone.clone(), mends))?;
-        self.faults += found;
-        self.scratch.during(|| scrubbed::remember(ledger, &state));
+            .during(|| Context::begin(ledger, &gone.context, 0)?.end(gone.known, mends))?;
+        let name = gone.context.clone();
+        let read = Read {
+            size: 0,
+            found,
+            ended: true,
+        };
+        self.remember(pass, &name, Some(gone), read);
         Ok(())
     }
+}
+
+/// What was read of a context.
+struct Read {
+    /// The entries up to this one.
+    size: i64,
+    /// How many faults were found now.
+    found: u64,
+    /// All of it was read.
+    ended: bool,
 }
 
 /// Why no more of a context was read.

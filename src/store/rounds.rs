@@ -171,13 +171,14 @@ pub fn write(ledger: &Ledger, round: &PeerRound) {
     write::make_deletable();
     let keys = [Key::Text(1, &round.source)];
     let mut scan = Scan::by_key(ledger.peer_rounds, Sight::Latest, &keys);
+    let mut former = None;
     while let Some(row) = scan.next() {
         if PeerRound::of(&row).is_added == round.is_added {
-            write::delete(ledger.peer_rounds, row.place());
+            former = Some(row.place());
         }
     }
     drop(scan);
-    write::insert_row(ledger.peer_rounds, round.values().into_iter());
+    write::put_row(ledger.peer_rounds, former, round.values().into_iter());
 }
 
 /// Forgets the peers that `keep`, asked with `is_added` and `source`, does not know.

@@ -6,14 +6,12 @@ use crate::ledger::{scrub_pass, scrubbed, Ledger};
 use pgrx::pg_sys;
 
 /// What is remembered of a context.
-#[derive(Clone, Default)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct State {
     pub context: String,
-    /// The entries up to this one were read in the last pass, or in this one.
-    pub size: i64,
     /// So many entries were there once.
     pub known: i64,
-    /// How many faults were found among those up to `size`.
+    /// How many faults were found when the whole context was read last.
     pub faults: i64,
 }
 
@@ -45,7 +43,6 @@ impl Contexts {
         let row = self.0.as_mut()?.next()?;
         Some(State {
             context: row.text(scrubbed::CONTEXT_ID).to_owned(),
-            size: row.int8(scrubbed::SIZE),
             known: row.int8(scrubbed::KNOWN),
             faults: row.int8(scrubbed::FAULTS),
         })
@@ -61,10 +58,8 @@ pub fn remember(ledger: &Ledger, state: &State) {
         .and_then(|scan| scan.next().map(|row| row.place()));
     drop(former);
     let mut values = [pg_sys::Datum::from(0); scrubbed::COUNT];
-    values[scrubbed::SIZE - 1] = pg_sys::Datum::from(state.size);
     values[scrubbed::KNOWN - 1] = pg_sys::Datum::from(state.known);
     values[scrubbed::FAULTS - 1] = pg_sys::Datum::from(state.faults);
-    values[scrubbed::SCRUBBED_AT - 1] = now();
     values[scrubbed::CONTEXT_ID - 1] = write::text(&state.context);
     match place {
         Some(place) => write::replace(ledger.scrubbed, place, &values),
@@ -98,6 +93,8 @@ pub struct Pass {
     pub context: String,
     /// The last of its entries that was read, 0 if all were.
     pub sequence: i64,
+    /// Faults in the part of that context that was read, if not all of it was.
+    pub context_faults: i64,
     pub began_at: Option<pg_sys::TimestampTz>,
     last_entries: i64,
     last_faults: i64,
@@ -125,6 +122,7 @@ pub fn take(ledger: &Ledger) -> Option<Pass> {
             faults: row.int8(scrub_pass::FAULTS),
             context: row.text(scrub_pass::CONTEXT_ID).to_owned(),
             sequence: row.int8(scrub_pass::SEQUENCE),
+            context_faults: row.int8(scrub_pass::CONTEXT_FAULTS),
             began_at: time(scrub_pass::BEGAN_AT),
             last_entries: row.int8(scrub_pass::LAST_ENTRIES),
             last_faults: row.int8(scrub_pass::LAST_FAULTS),
@@ -141,8 +139,7 @@ impl Pass {
         self.began_at = Some(clock());
         self.entries = 0;
         self.faults = 0;
-        self.context.clear();
-        self.sequence = 0;
+        self.go_to("", 0, 0);
     }
 
     /// All contexts were read. The next pass begins with the next slice.
@@ -154,20 +151,28 @@ impl Pass {
         self.began_at = None;
         self.entries = 0;
         self.faults = 0;
-        self.context.clear();
-        self.sequence = 0;
+        self.go_to("", 0, 0);
+    }
+
+    /// Moves it to another place.
+    pub fn go_to(&mut self, context: &str, sequence: i64, context_faults: i64) {
+        context.clone_into(&mut self.context);
+        self.sequence = sequence;
+        self.context_faults = context_faults;
     }
 
     /// Remembers it. The caller has taken the scrub.
     pub fn remember(&self, ledger: &Ledger) {
         write::make_deletable();
-        let scan = Scan::by_key(ledger.scrub_pass, Sight::Latest, &[]);
-        write::delete_all(ledger.scrub_pass, scan);
+        let mut scan = Scan::by_key(ledger.scrub_pass, Sight::Latest, &[]);
+        let place = scan.next().map(|row| row.place());
+        drop(scan);
         let mut values = [None; scrub_pass::COUNT];
         for (column, number) in [
             (scrub_pass::ENTRIES, Some(self.entries)),
             (scrub_pass::FAULTS, Some(self.faults)),
             (scrub_pass::SEQUENCE, Some(self.sequence)),
+            (scrub_pass::CONTEXT_FAULTS, Some(self.context_faults)),
             (scrub_pass::BEGAN_AT, self.began_at),
             (scrub_pass::LAST_ENTRIES, Some(self.last_entries)),
             (scrub_pass::LAST_FAULTS, Some(self.last_faults)),
@@ -178,15 +183,11 @@ impl Pass {
         }
         values[scrub_pass::SINGLETON - 1] = Some(pg_sys::Datum::from(true));
         values[scrub_pass::CONTEXT_ID - 1] = Some(write::text(&self.context));
-        write::insert_row(ledger.scrub_pass, values.into_iter());
+        write::put_row(ledger.scrub_pass, place, values.into_iter());
     }
 }
 
 fn clock() -> pg_sys::TimestampTz {
     // SAFETY: reads the clock.
     unsafe { pg_sys::GetCurrentTimestamp() }
-}
-
-fn now() -> pg_sys::Datum {
-    pg_sys::Datum::from(clock())
 }

@@ -68,11 +68,32 @@ pub fn insert_row(table: Table, values: impl Iterator<Item = Option<pg_sys::Datu
 }
 
 /// Replaces the row at `place`, which the caller just read and keeps others from changing, by one without nulls.
-pub fn replace(table: Table, mut place: pg_sys::ItemPointerData, values: &[pg_sys::Datum]) {
+pub fn replace(table: Table, place: pg_sys::ItemPointerData, values: &[pg_sys::Datum]) {
+    replace_row(table, place, values.iter().copied().map(Some));
+}
+
+/// Replaces the row at `place`, if there is one, else inserts one. Replacing costs no new index entry as long as there is room on the
+/// page and no column of an index changes.
+pub fn put_row(
+    table: Table,
+    place: Option<pg_sys::ItemPointerData>,
+    values: impl Iterator<Item = Option<pg_sys::Datum>>,
+) {
+    match place {
+        Some(place) => replace_row(table, place, values),
+        None => insert_row(table, values),
+    }
+}
+
+fn replace_row(
+    table: Table,
+    mut place: pg_sys::ItemPointerData,
+    values: impl Iterator<Item = Option<pg_sys::Datum>>,
+) {
     // SAFETY: as in `insert_row`; the place is that of a visible row.
     unsafe {
         let relation = open_derived(table);
-        let tuple = form(relation, values.iter().copied().map(Some));
+        let tuple = form(relation, values);
         pg_sys::CatalogTupleUpdate(relation, &mut place, tuple);
         pg_sys::heap_freetuple(tuple);
         pg_sys::table_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);

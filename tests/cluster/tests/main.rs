@@ -21,6 +21,7 @@ mod feeds_under_load;
 mod foreign_settings;
 mod hostile_peer;
 mod identity;
+mod idle;
 mod impostors;
 mod join;
 mod lying_peer;

@@ -40,7 +40,7 @@ create view pg_temp.resolved as
 -- Nothing is wrong.
 select ledger_scrub();
 select * from pg_temp.open;
-select context_id, size, known, faults, scrubbed_at <= clock_timestamp() as "at" from converge_ledger.scrubbed
+select context_id, known, faults from converge_ledger.scrubbed
  where context_id like 'scrub%' order by context_id;
 select worker, state, failures, entries_scrubbed, scrub_began_at is null as idle, last_scrub_ended_at is not null as ended
   from ledger_status where worker = 'scrub';
@@ -48,11 +48,10 @@ select worker, state, failures, entries_scrubbed, scrub_began_at is null as idle
 -- In slices of whole blocks; a slice ends with the last context.
 select ledger_scrub(0);
 select ledger_scrub(100);
-select context_id, sequence, entries, faults from converge_ledger.scrub_pass;
+select context_id, sequence, entries, faults, context_faults from converge_ledger.scrub_pass;
 select state, entries_scrubbed, entries_total >= 5310 as total, scrub_began_at is not null as began from ledger_status where worker = 'scrub';
 select ledger_scrub(257);
 select context_id, sequence, entries from converge_ledger.scrub_pass;
-select context_id, size, known from converge_ledger.scrubbed where context_id = 'scrub a';
 select array_agg(ledger_scrub(1000)) from generate_series(1, 6);
 savepoint s;
 select ledger_scrub(-1);
@@ -71,7 +70,7 @@ select * from pg_temp.open;
 select sequence, convert_from(payload, 'UTF8') from converge_ledger.incidents where context_id = 'scrub b' and sequence = 10;
 select ledger_scrub();
 select count(*) from pg_temp.open;
-select context_id, size, faults from converge_ledger.scrubbed where context_id like 'scrub%' order by context_id;
+select context_id, known, faults from converge_ledger.scrubbed where context_id like 'scrub%' order by context_id;
 select failures from ledger_status where worker = 'scrub';
 select last_entries, last_faults from converge_ledger.scrub_pass;
 -- What was changed is put back, and found sound.
@@ -111,11 +110,18 @@ select ledger_scrub();
 select * from pg_temp.open;
 select ledger_scrub();
 select count(*) from pg_temp.open;
-select context_id, size, known, faults from converge_ledger.scrubbed where context_id like 'scrub%' order by context_id;
--- In slices they are the same.
+select context_id, known, faults from converge_ledger.scrubbed where context_id like 'scrub%' order by context_id;
+-- In slices they are the same. What was found in a part of a context counts once all of it was read.
 delete from converge_ledger.incidents;
-select array_agg(ledger_scrub(100)) from generate_series(1, 21);
+select ledger_scrub(300);
+select context_id, sequence, faults, context_faults from converge_ledger.scrub_pass;
+select array_agg(ledger_scrub(100)) from generate_series(1, 20);
 select context_id, sequence, last from pg_temp.open;
+select context_id, known, faults from converge_ledger.scrubbed where context_id like 'scrub%' order by context_id;
+-- What is as it was is not written again.
+create temp table written as select ctid as place, * from converge_ledger.scrubbed;
+select ledger_scrub();
+select context_id from (select ctid as place, * from converge_ledger.scrubbed except select * from written) as again;
 rollback to s;
 -- At the end of a context that was never scrubbed, a stored subtree tells.
 savepoint s;
