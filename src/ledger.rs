@@ -141,6 +141,13 @@ fn relation(schema: pg_sys::Oid, name: &CStr) -> Result<pg_sys::Oid, Failure> {
     )
 }
 
+/// A table of the ledger.
+///
+/// Errors: 55000 when it is missing.
+pub fn named(table: &CStr) -> Result<pg_sys::Oid, Failure> {
+    relation(schema()?, table)
+}
+
 fn look_up_damaged() -> Option<Ledger> {
     let schema = schema().ok()?;
     let table = |name: &CStr, shape: &'static [pg_sys::Oid]| -> Option<Table> {

@@ -122,9 +122,14 @@ pgrx::extension_sql_file!(
     requires = ["halted"]
 );
 pgrx::extension_sql_file!(
+    "../sql/triggers/own_tables.sql",
+    name = "own_tables",
+    requires = ["triggers"]
+);
+pgrx::extension_sql_file!(
     "../sql/functions/incidents.sql",
     name = "incident_functions",
-    requires = ["triggers"]
+    requires = ["own_tables"]
 );
 pgrx::extension_sql_file!(
     "../sql/functions/append.sql",

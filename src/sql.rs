@@ -4,6 +4,7 @@
 //! is a superuser. A statement that is parsed under them may call whatever somebody has put in front of `pg_catalog`. Here every
 //! statement runs with settings of its own, at a nesting level that ends with it, as those of a function with SET clauses do.
 
+use crate::guard::{self, Written};
 use crate::report::{self, Failure};
 use pgrx::pg_sys;
 use pgrx::spi::{Result as SpiResult, Spi, SpiClient};
@@ -27,10 +28,17 @@ pub const MEANING: [Setting; 4] = [
 /// Runs SQL: what is rare enough not to be written below it. The session's role must be allowed to. What the statements fire runs
 /// under the same settings.
 pub fn call<T>(work: impl FnOnce(&mut SpiClient) -> SpiResult<T>) -> Result<T, Failure> {
-    with_settings(&MEANING, || {
-        Spi::connect_mut(|client| work(client))
-            .map_err(|error| report::internal(&error.to_string()))
-    })
+    write(Written::INCIDENTS, work)
+}
+
+/// As [`call`], for SQL that writes these tables of the ledger's own.
+pub fn write<T>(
+    tables: Written,
+    work: impl FnOnce(&mut SpiClient) -> SpiResult<T>,
+) -> Result<T, Failure> {
+    let run = || Spi::connect_mut(|client| work(client));
+    with_settings(&MEANING, || guard::writing(tables, run))
+        .map_err(|error| report::internal(&error.to_string()))
 }
 
 /// Runs a utility statement in which PostgreSQL looks up no name.

@@ -4,9 +4,10 @@
 begin;
 select :'variant' = 'suspect' as is_suspect \gset
 \if :is_suspect
-call bench.behind_triggers(format($$update converge_ledger.entries set payload = 'it was never so' where sequence = %s$$, :sequence));
-insert into converge_ledger.incidents (kind, context_id, sequence, evidence)
-values ('corruption', 'context 0', :sequence, '{"reason": "it hashes to another leaf"}');
+call bench.behind_triggers(
+    format($$update converge_ledger.entries set payload = 'it was never so' where sequence = %s$$, :sequence),
+    format($$insert into converge_ledger.incidents (kind, context_id, sequence, evidence)
+             values ('corruption', 'context 0', %s, '{"reason": "it hashes to another leaf"}')$$, :sequence));
 \else
 call bench.behind_triggers(format($$update converge_ledger.entries set leaf_hash = sha256('') where sequence = %s$$, :sequence));
 call bench.forget_tree('context 0', :sequence, :sequence);

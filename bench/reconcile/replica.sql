@@ -10,28 +10,33 @@ begin
 end
 $$;
 
--- Does something to the entries that their triggers would refuse.
+-- Does something to the ledger's tables that their guards would refuse.
 create procedure bench.behind_triggers(variadic statements text[]) language plpgsql as $$
 declare
     statement text;
 begin
-    alter table converge_ledger.entries disable trigger user;
+    for statement in
+        select format('alter table %s disable trigger %I', tgrelid::regclass, tgname) from pg_trigger where tgname ~ '^~?ledger_'
+    loop
+        execute statement;
+    end loop;
     foreach statement in array statements loop
         execute statement;
     end loop;
-    alter table converge_ledger.entries
-        enable always trigger "~ledger_stamp",
-        enable always trigger ledger_append_only,
-        enable always trigger ledger_append_only_statement;
+    for statement in
+        select format('alter table %s enable always trigger %I', tgrelid::regclass, tgname) from pg_trigger where tgname ~ '^~?ledger_'
+    loop
+        execute statement;
+    end loop;
 end
 $$;
 
 -- Removes what is stored about the tree over some entries, as it would be if it had been lost with them.
 create procedure bench.forget_tree(context text, first bigint, last bigint default 1000000000) language sql as $$
-    delete from converge_ledger.subtrees
-     where context_id = context
-       and index between (first - 1) >> level and (last - 1) >> level;
-    delete from converge_ledger.digests where context_id = context;
+    call bench.behind_triggers(
+        format('delete from converge_ledger.subtrees where context_id = %L and index between (%s - 1) >> level and (%s - 1) >> level',
+               context, first, last),
+        format('delete from converge_ledger.digests where context_id = %L', context));
 $$;
 
 select converge_ledger.refresh_digests() \g /dev/null

@@ -26,9 +26,28 @@ begin atomic
                ('ledger_append_only', 'entries_append_only', 27),
                ('ledger_append_only_statement', 'entries_append_only', 58)
     ),
+    -- Those that the ledger keeps for itself: nobody changes them by hand.
+    own (name) as (
+        values ('contexts'), ('subtrees'), ('digests'), ('unsettled'), ('scrubbed'), ('scrub_pass'), ('peer_rounds'), ('halted'),
+               ('incidents'), ('incident_entries'), ('node'), ('publications'), ('pinned_origins'), ('added_peers')
+    ),
+    expected_guard (name, type) as (
+        values ('ledger_guard', 31), ('ledger_guard_statement', 58)
+    ),
+    guard ("table", name, enabled) as (
+        select own.name, x.name,
+               (select t.tgenabled
+                  from pg_catalog.pg_trigger t join pg_catalog.pg_proc p on p.oid = t.tgfoid
+                 where t.tgrelid = c.oid and t.tgname = x.name and t.tgtype = x.type
+                   and t.tgqual is null and t.tgattr = '' and t.tgnargs = 0
+                   and p.proname = 'own_table_guard' and p.pronamespace = pg_catalog.to_regnamespace('converge_ledger'))
+          from own cross join expected_guard x
+          join pg_catalog.pg_class c on c.oid = pg_catalog.to_regclass('converge_ledger.' || own.name)
+    ),
     expected_function (name, rettype) as (
         values ('entries_before_insert', 'trigger'),
                ('entries_append_only', 'trigger'),
+               ('own_table_guard', 'trigger'),
                ('drop_guard', 'event_trigger')
     ),
     expected_column (number, name, type, required) as (
@@ -95,6 +114,14 @@ begin atomic
           from expected_trigger x cross join entries e
           join pg_catalog.pg_trigger t on t.tgrelid = e.oid and t.tgname = x.name
          where t.tgenabled <> 'A'
+        union all
+        select case when g.enabled is null
+                    then pg_catalog.format('trigger %I on converge_ledger.%I is missing or replaced', g.name, g."table")
+                    else pg_catalog.format('trigger %I on converge_ledger.%I is %s; ledger_rebuild() mends it', g.name, g."table",
+                             case g.enabled when 'D' then 'disabled' when 'O' then 'not fired by replication'
+                                            else 'fired by replication only' end) end
+          from guard g
+         where g.enabled is distinct from 'A'
         union all
         select pg_catalog.format('trigger %I would fire after the entry is hashed', t.tgname)
           from entries e join pg_catalog.pg_trigger t on t.tgrelid = e.oid

@@ -12,6 +12,25 @@ create function converge_ledger.node_name() returns text
 comment on function converge_ledger.node_name() is
     'the name under which this database appends; decided and written if it has none';
 
+-- The tables of the ledger are guarded (sql/triggers/own_tables.sql): these write them.
+create function converge_ledger.remember_publication(publication text, origins text) returns void
+    language c volatile parallel unsafe strict
+    as 'MODULE_PATHNAME', 'remember_publication';
+comment on function converge_ledger.remember_publication(text, text) is
+    'notes a publication that ledger_publish makes or repairs';
+
+create function converge_ledger.forget_publication(publication text) returns boolean
+    language c volatile parallel unsafe strict
+    as 'MODULE_PATHNAME', 'forget_publication';
+comment on function converge_ledger.forget_publication(text) is
+    'forgets a publication that ledger_publish made; false if it made none of this name';
+
+create function converge_ledger.replace_pins(subscription text, origins text[]) returns void
+    language c volatile parallel unsafe
+    as 'MODULE_PATHNAME', 'replace_pins';
+comment on function converge_ledger.replace_pins(text, text[]) is
+    'notes the origins that a subscription may deliver, in place of what was noted';
+
 create function @extschema@.ledger_publish(publication text default 'ledger', origins text default 'own') returns text
     language plpgsql volatile parallel unsafe
     set search_path = pg_catalog, pg_temp
@@ -40,9 +59,7 @@ begin
 
     -- One at a time: a second call finds what the first one made.
     lock table converge_ledger.publications in share row exclusive mode;
-    insert into converge_ledger.publications as known values (publication, origins)
-        on conflict on constraint publications_pkey do update set origins = excluded.origins
-        where known.origins <> excluded.origins;
+    perform converge_ledger.remember_publication(publication, origins);
 
     if not exists (select from pg_publication p where p.pubname = publication) then
         execute format('create publication %I for %s with (publish = ''insert'')', publication, entries);
@@ -98,8 +115,7 @@ begin
         raise exception using errcode = 'null_value_not_allowed',
             message = 'argument "publication" must not be null';
     end if;
-    delete from converge_ledger.publications as known where known.publication = ledger_unpublish.publication::name;
-    if not found then
+    if not converge_ledger.forget_publication(publication::name::text) then
         raise exception using errcode = 'undefined_object',
             message = format('publication "%s" was not made by ledger_publish', publication);
     end if;
@@ -127,10 +143,8 @@ begin
     end if;
     -- Of two calls at a time the later one counts.
     lock table converge_ledger.pinned_origins in share row exclusive mode;
-    delete from converge_ledger.pinned_origins as pin where pin.subscription = ledger_pin_origins.subscription;
-    insert into converge_ledger.pinned_origins
-    select distinct ledger_pin_origins.subscription, converge_ledger.required_origin(origin)
-      from unnest(origins) as origin;
+    perform converge_ledger.replace_pins(subscription,
+        array(select converge_ledger.required_origin(origin) from unnest(origins) as origin));
 end
 $function$;
 comment on function @extschema@.ledger_pin_origins(text, text[]) is

@@ -10,6 +10,7 @@ mod forks;
 mod name;
 mod peers;
 mod proof;
+mod publish;
 mod read;
 mod reconcile;
 mod resolve;

@@ -19,10 +19,27 @@ pub fn altered_table(name: &str, what: &str) -> Failure {
     .hint("Undo the change: the ledger reads and writes its tables directly.")
 }
 
+/// Somebody changes by hand what the ledger keeps for itself.
+pub fn own_table(name: &str, operation: &str, hint: &str) -> Failure {
+    Failure::new(
+        Code::ERRCODE_RESTRICT_VIOLATION,
+        format!("{operation} is not allowed on converge_ledger.{name}"),
+    )
+    .detail("The ledger writes this table itself, and acts on what it says.")
+    .hint(hint)
+}
+
 pub fn wrong_trigger_use() -> Failure {
     Failure::new(
         Code::ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
         "this trigger function serves converge_ledger.entries only",
+    )
+}
+
+pub fn wrong_guard_use() -> Failure {
+    Failure::new(
+        Code::ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
+        "this function guards tables of the ledger, as a trigger",
     )
 }
 

@@ -10,6 +10,7 @@
 
 mod clock;
 mod feed;
+mod guards;
 mod impostor;
 mod ledger;
 mod load;
@@ -29,6 +30,7 @@ mod watchdog;
 
 pub use clock::{skewed, Clock};
 pub use feed::{hear, listen, notifier, preloaded, Heard};
+pub use guards::{past_guards, tamper, OFF, ON};
 pub use impostor::{Impostor, Values, Wire};
 pub use ledger::{append, backend_pid, refused};
 pub use load::{under_load, Load};

@@ -1,7 +1,7 @@
 //! Dumps, restores and copies keep every hash; a copy must be adopted before it appends.
 
 use converge_ledger_cluster::{
-    append, fingerprint, output, refused, succeed, verify_ledger, Options, Server,
+    append, fingerprint, output, refused, succeed, tamper, verify_ledger, Options, Server,
 };
 use postgres::error::SqlState;
 use postgres::Client;
@@ -15,9 +15,10 @@ const FILL: &str = r#"
            jsonb_build_object('number', number, 'ä', 1.50, 'nested', '[null, "\\x"]'::jsonb)
     FROM generate_series(1, 600) AS number;
     INSERT INTO converge_ledger.entries (context_id, key, payload)
-    VALUES ('"Ü" it''s \ here', 'a b', '\x00ff5c0a'), ('empty', '', '');
+    VALUES ('"Ü" it''s \ here', 'a b', '\x00ff5c0a'), ('empty', '', '');"#;
+const INCIDENTS: &str = "
     INSERT INTO converge_ledger.incidents (kind, context_id)
-    VALUES ('test', 'first'), ('test', 'second'), ('test', 'third');"#;
+    VALUES ('test', 'first'), ('test', 'second'), ('test', 'third')";
 
 #[test]
 fn a_plain_dump_restores_the_same_ledgers() {
@@ -157,6 +158,7 @@ fn a_template_copy_is_adopted_under_a_new_name() {
 fn filled() -> Server {
     let server = Server::start(Options::default());
     server.connect().batch_execute(FILL).expect("filled");
+    tamper(&server, INCIDENTS);
     server
 }
 
@@ -213,11 +215,15 @@ fn verify_restored(original: &Server, restored: &Server) {
         append(&mut client, "orders", "after the restore").expect("appends go on"),
         601
     );
-    let incident = "
-        INSERT INTO converge_ledger.incidents (kind, context_id) VALUES ('test', 'fourth')
-        RETURNING incident_id";
+    tamper(
+        restored,
+        "INSERT INTO converge_ledger.incidents (kind, context_id) VALUES ('test', 'fourth')",
+    );
     let number: i64 = client
-        .query_one(incident, &[])
+        .query_one(
+            "SELECT max(incident_id) FROM converge_ledger.incidents",
+            &[],
+        )
         .expect("a free number")
         .get(0);
     assert_eq!(number, 4);

@@ -3,8 +3,8 @@
 
 use converge_ledger_cluster::{
     append, backend_pid, conninfo, fingerprint, mesh, node, node_options, peak_memory, preloaded,
-    refused, wait_or, wait_until, wait_until_equal, Impostor, Options, Server, Shutdown, Values,
-    Wire,
+    refused, tamper, wait_or, wait_until, wait_until_equal, Impostor, Options, Server, Shutdown,
+    Values, Wire,
 };
 use postgres::error::SqlState;
 use postgres::Client;
@@ -422,7 +422,7 @@ fn a_round_ends_at_once_wherever_a_peer_is_silent() {
         .expect("the session")
         .expect_err("the server has stopped");
     victim.restart();
-    victim.run("DELETE FROM converge_ledger.incidents");
+    tamper(&victim, "DELETE FROM converge_ledger.incidents");
     let after: Vec<String> = fingerprint(&mut victim.connect())
         .into_iter()
         .filter(|line| !line.starts_with("after "))
@@ -463,14 +463,8 @@ fn with(more: Options) -> Options {
 }
 
 fn damage(server: &Server, sequence: i64) {
-    server.run(&format!(
-        "BEGIN; SET LOCAL session_replication_role = replica;
-         ALTER TABLE converge_ledger.entries DISABLE TRIGGER USER;
-         UPDATE converge_ledger.entries SET payload = 'evil' WHERE context_id = 'c1' AND sequence = {sequence};
-         ALTER TABLE converge_ledger.entries ENABLE ALWAYS TRIGGER \"~ledger_stamp\";
-         ALTER TABLE converge_ledger.entries ENABLE ALWAYS TRIGGER ledger_append_only;
-         ALTER TABLE converge_ledger.entries ENABLE ALWAYS TRIGGER ledger_append_only_statement; COMMIT"
-    ));
+    let edited = format!("UPDATE converge_ledger.entries SET payload = 'evil' WHERE context_id = 'c1' AND sequence = {sequence}");
+    tamper(server, &edited);
 }
 
 fn is_restored(client: &mut Client, sequence: i64) -> bool {

@@ -579,7 +579,7 @@ fn a_session_may_end_a_round_as_any_statement() {
             .get(0);
         assert_eq!(role, "origin");
         // Restored once; that it is damaged again is another matter.
-        victim.run("DELETE FROM converge_ledger.incidents");
+        behind_triggers(&victim, "DELETE FROM converge_ledger.incidents");
     }
     client.batch_execute("BEGIN READ ONLY").expect("begun");
     let result = client.query("SELECT * FROM ledger_reconcile()", &[]);
@@ -707,7 +707,7 @@ fn no_writer_waits_while_a_peer_takes_its_time() {
     victim.run(&many("own"));
     wait_until_equal(&[&liar, &victim]);
     // In one context the reconciler has something to put right, for which it needs the lock; of the other it asks for a row.
-    victim.run("UPDATE converge_ledger.subtrees SET rfc6962 = sha256('wrong') WHERE context_id = 'own' AND level = 8 AND index = 0");
+    behind_triggers(&victim, "UPDATE converge_ledger.subtrees SET rfc6962 = sha256('wrong') WHERE context_id = 'own' AND level = 8 AND index = 0");
     let at = lamport(&liar, "slow", 5);
     behind_triggers(&liar, &forge("slow", 5, "liar", at, "forged"));
     liar.run("SELECT ledger_rebuild('slow')");

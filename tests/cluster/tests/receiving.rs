@@ -1,8 +1,8 @@
 //! What a replica makes of the rows that subscriptions deliver, in whatever order, however often, and whether they are true.
 
 use converge_ledger_cluster::{
-    append, mesh, node, node_options, refused, subscribe, under_load, verify_nodes, wait_until,
-    wait_until_copied, wait_until_equal, Options, Server, Subscription,
+    append, mesh, node, node_options, refused, subscribe, tamper, under_load, verify_nodes,
+    wait_until, wait_until_copied, wait_until_equal, Options, Server, Subscription,
 };
 use postgres::error::SqlState;
 use postgres::Client;
@@ -298,18 +298,7 @@ fn insert_backwards(relay: &Server, origin: &Server, context: &str, at_once: usi
 
 /// Changes the table behind the back of its triggers, as a malicious superuser would.
 fn alter(server: &Server, statement: &str) {
-    server
-        .connect()
-        .batch_execute(&format!(
-            "BEGIN;
-             ALTER TABLE converge_ledger.entries DISABLE TRIGGER USER;
-             {statement};
-             ALTER TABLE converge_ledger.entries ENABLE ALWAYS TRIGGER \"~ledger_stamp\";
-             ALTER TABLE converge_ledger.entries ENABLE ALWAYS TRIGGER ledger_append_only;
-             ALTER TABLE converge_ledger.entries ENABLE ALWAYS TRIGGER ledger_append_only_statement;
-             COMMIT"
-        ))
-        .expect("altered");
+    tamper(server, statement);
 }
 
 /// Sequence and payload of each open incident of a context.

@@ -1,8 +1,8 @@
 //! Two and three nodes whose replicas are damaged behind the triggers' back, and what `ledger_reconcile` makes of it.
 
 use converge_ledger_cluster::{
-    append, conninfo, mesh, node, node_options, refused, subscribe, verify_nodes, wait_until,
-    wait_until_equal, Options, Server, Subscription,
+    append, conninfo, mesh, node, node_options, refused, subscribe, tamper, verify_nodes,
+    wait_until, wait_until_equal, Options, Server, Subscription,
 };
 use postgres::error::SqlState;
 
@@ -40,12 +40,7 @@ pub fn reconcile(server: &Server) -> Vec<Line> {
 
 /// Does something to the entries that their triggers would refuse.
 pub fn behind_triggers(server: &Server, sql: &str) {
-    server.run(&format!(
-        "BEGIN; ALTER TABLE converge_ledger.entries DISABLE TRIGGER USER; {sql};
-         ALTER TABLE converge_ledger.entries ENABLE ALWAYS TRIGGER \"~ledger_stamp\";
-         ALTER TABLE converge_ledger.entries ENABLE ALWAYS TRIGGER ledger_append_only;
-         ALTER TABLE converge_ledger.entries ENABLE ALWAYS TRIGGER ledger_append_only_statement; COMMIT"
-    ));
+    tamper(server, sql);
 }
 
 /// Two nodes that subscribe to each other, and whose own rounds do not come in between.

@@ -1,7 +1,7 @@
 //! What administrators decide about incidents, over several nodes: in the end all hold the same history, and nothing is lost.
 
 use converge_ledger_cluster::{
-    append, mesh, node, node_options, refused, subscribe, succeed, verify_nodes, wait_or,
+    append, mesh, node, node_options, refused, subscribe, succeed, tamper, verify_nodes, wait_or,
     wait_until, wait_until_copied, wait_until_equal, Proxy, Server, Shutdown, Subscription,
 };
 use postgres::error::SqlState;
@@ -213,14 +213,13 @@ fn copy(from: &Path, to: &Path) {
 
 /// Halts the context as a round of the reconciler does that has seen what the peer has.
 fn halt(node: &Server, size: i64) {
-    node.run(&format!(
+    let rows = format!(
         "INSERT INTO converge_ledger.incidents (kind, source, context_id, sequence, origin, evidence)
-         VALUES ('rollback', 'a_from_b', '{CONTEXT}', 4, 'a', '{{\"reason\": \"lost\", \"size\": {size}}}')"
-    ));
-    node.run(&format!(
-        "INSERT INTO converge_ledger.halted (incident_id, since, size, context_id)
+         VALUES ('rollback', 'a_from_b', '{CONTEXT}', 4, 'a', '{{\"reason\": \"lost\", \"size\": {size}}}');
+         INSERT INTO converge_ledger.halted (incident_id, since, size, context_id)
          SELECT incident_id, now(), {size}, context_id FROM converge_ledger.incidents"
-    ));
+    );
+    tamper(node, &rows);
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! What a superuser does past the triggers is found by `ledger_check`, with its place and kind;
 //! what one node cannot find, an earlier root does.
 
-use converge_ledger_cluster::{recompute, refused, verify_ledger, Options, Server, Shutdown};
+use converge_ledger_cluster::{
+    recompute, refused, verify_ledger, Options, Server, Shutdown, OFF, ON,
+};
 use postgres::error::SqlState;
 use postgres::{Client, GenericClient};
 use std::fs;
@@ -31,20 +33,6 @@ const FILL: &str = r#"
         '\x0001' || str(e.context_id) || int8send(e.sequence) || int8send(e.lamport)
         || str(e.origin) || int8send((extract(epoch FROM e.appended_at) * 1000000)::bigint)
         || str(e.key) || str(e.id) || digest(e));"#;
-
-const OFF: &str = "ALTER TABLE converge_ledger.entries DISABLE TRIGGER ALL";
-
-/// The states that the ledger gave its triggers.
-const ON: &str = "
-    DO $$
-    DECLARE name text;
-    BEGIN
-        FOR name IN SELECT tgname FROM pg_trigger
-                    WHERE tgrelid = 'converge_ledger.entries'::regclass AND NOT tgisinternal
-        LOOP
-            EXECUTE format('ALTER TABLE converge_ledger.entries ENABLE ALWAYS TRIGGER %I', name);
-        END LOOP;
-    END $$";
 
 /// Context, sequence and kind of a fault.
 type Fault = (Option<String>, Option<i64>, String);
@@ -347,7 +335,7 @@ fn filled() -> Server {
     server
 }
 
-/// The faults that tampering past the triggers leaves; undone afterwards.
+/// The faults that tampering past the guards leaves; undone afterwards.
 fn tamper(client: &mut Client, tampering: &str) -> Vec<Fault> {
     let mut transaction = client.transaction().expect("begun");
     transaction

@@ -14,7 +14,7 @@ truncate converge_ledger.entries;
 update converge_ledger.entries set payload = payload where context_id = 'append only';
 delete from converge_ledger.entries where false;
 update converge_ledger.entries set payload = 'y' where context_id = 'no such context';
-truncate converge_ledger.contexts, converge_ledger.entries cascade;
+truncate converge_ledger.entries, converge_ledger.contexts cascade;
 insert into converge_ledger.entries (context_id, key, payload, id) values ('append only', 'facts', 'y', 'a')
 on conflict (context_id, id) where id <> '' do update set payload = 'y';
 insert into converge_ledger.entries (context_id, key, payload, id) values ('append only', 'facts', 'y', 'b')

@@ -47,7 +47,7 @@ select indexrelid::regclass as index, pg_get_indexdef(indexrelid) as definition
 
 -- Triggers and the event trigger.
 select tgrelid::regclass as table, tgenabled as enabled, pg_get_triggerdef(oid) as definition
-  from pg_trigger where tgrelid in (select objid from member where classid = 'pg_class'::regclass) and not tgisinternal order by tgname collate "C";
+  from pg_trigger where tgrelid in (select objid from member where classid = 'pg_class'::regclass) and not tgisinternal order by tgrelid::regclass::text collate "C", tgname collate "C";
 select evtname, evtevent, evtfoid::regproc, evtenabled, evttags, evtowner = (select extowner from pg_extension where extname = 'converge_ledger') as owner
   from pg_event_trigger where evtname like 'converge%';
 

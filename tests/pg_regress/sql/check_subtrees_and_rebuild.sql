@@ -1,6 +1,9 @@
 -- Stored subtrees and the registry of contexts are derived: what is forged in them is found, what is missing is no fault,
 -- and ledger_rebuild makes both again.
 
+\getenv tests PG_ABS_SRCDIR
+\set past :tests '/common/past.sql'
+\i :past
 begin;
 insert into converge_ledger.entries (context_id, payload) select 'rebuilt', int4send(i) from generate_series(1, 800) as i;
 insert into converge_ledger.entries (context_id, payload) select 'rebuilt, another', int4send(i) from generate_series(1, 300) as i;
@@ -9,8 +12,8 @@ create temp table head as select bitcoin_root, rfc6962_root from ledger_head('re
 select context_id, level, index from stored order by context_id, level, index;
 
 -- Missing: no fault, the same root; rebuilt.
-delete from converge_ledger.subtrees where context_id = 'rebuilt' and index = 1;
-delete from converge_ledger.contexts where context_id = 'rebuilt';
+select pg_temp.past($past$delete from converge_ledger.subtrees where context_id = 'rebuilt' and index = 1;
+delete from converge_ledger.contexts where context_id = 'rebuilt'$past$) \g /dev/null
 select * from ledger_check();
 select h.bitcoin_root = head.bitcoin_root as bitcoin, h.rfc6962_root = head.rfc6962_root as rfc6962 from ledger_head('rebuilt') as h, head;
 select ledger_rebuild('rebuilt');
@@ -20,11 +23,11 @@ select count(*) as not_the_same from stored as s
 select context_id from converge_ledger.contexts where context_id like 'rebuilt%' order by context_id;
 
 -- Forged: found, and mended.
-update converge_ledger.subtrees set bitcoin = sha256('forged') where context_id = 'rebuilt' and index = 1;
+select pg_temp.past($past$update converge_ledger.subtrees set bitcoin = sha256('forged') where context_id = 'rebuilt' and index = 1;
 update converge_ledger.subtrees set rfc6962 = sha256('forged') where context_id = 'rebuilt' and index = 2;
 update converge_ledger.subtrees set rfc6962 = '\x00' where context_id = 'rebuilt, another';
 insert into converge_ledger.subtrees (context_id, level, index, bitcoin, rfc6962)
-values ('rebuilt', 8, 3, sha256('forged'), sha256('forged')), ('rebuilt', 16, 0, sha256('forged'), sha256('forged'));
+values ('rebuilt', 8, 3, sha256('forged'), sha256('forged')), ('rebuilt', 16, 0, sha256('forged'), sha256('forged'))$past$) \g /dev/null
 select context_id, sequence, kind, detail from ledger_check() order by context_id, sequence, detail collate "C";
 select h.bitcoin_root = head.bitcoin_root as bitcoin from ledger_head('rebuilt') as h, head;
 savepoint s;
@@ -43,18 +46,18 @@ select h.bitcoin_root = head.bitcoin_root as bitcoin, h.rfc6962_root = head.rfc6
 select count(*) as unregistered from (select distinct context_id from converge_ledger.entries except select context_id from converge_ledger.contexts) as _;
 
 -- A forged subtree is not spread: the append that follows keeps to the leaves, the next block is right.
-update converge_ledger.subtrees set bitcoin = sha256('forged') where context_id = 'rebuilt' and index = 2;
+select pg_temp.past($past$update converge_ledger.subtrees set bitcoin = sha256('forged') where context_id = 'rebuilt' and index = 2$past$) \g /dev/null
 insert into converge_ledger.entries (context_id, payload) select 'rebuilt', int4send(i) from generate_series(801, 1100) as i;
 select sequence, kind from ledger_check();
 select ledger_rebuild('rebuilt');
 select * from ledger_check();
 -- A subtree of a context that has no entries.
-insert into converge_ledger.subtrees (context_id, level, index, bitcoin, rfc6962) values ('rebuilt, never', 8, 0, sha256('x'), sha256('x'));
+select pg_temp.past($past$insert into converge_ledger.subtrees (context_id, level, index, bitcoin, rfc6962) values ('rebuilt, never', 8, 0, sha256('x'), sha256('x'))$past$) \g /dev/null
 select context_id, sequence, kind, detail from ledger_check();
 select ledger_rebuild() > 0 as read_all;
 select * from ledger_check();
 -- What is registered without having entries is forgotten.
-insert into converge_ledger.contexts values ('rebuilt, never');
+select pg_temp.past($past$insert into converge_ledger.contexts values ('rebuilt, never')$past$) \g /dev/null
 select ledger_rebuild() > 0 as read_all;
 select count(*) from converge_ledger.contexts where context_id = 'rebuilt, never';
 

@@ -19,12 +19,17 @@ select converge_ledger.is_designated(null, 1, 'a', sha256('1'), 'facts', 2, 'b',
 select converge_ledger.is_designated('facts', 1, 'a', '\x00', 'facts', 2, 'b', sha256('2'));
 \set VERBOSITY default
 
+\getenv tests PG_ABS_SRCDIR
+\set past :tests '/common/past.sql'
+\i :past
 begin;
 select ledger_append('forked', 'facts', 'mine');
+select pg_temp.guards(false) \g /dev/null
 insert into converge_ledger.incidents (kind, source, context_id, sequence, lamport, origin, key, leaf_hash, resolved_at)
 select kind, 'subscription', 'forked', sequence, lamport, 'other node', key, sha256('other'), resolved
   from (values ('fork', 1, 1, '$takeover', null), ('fork', 1, 1, '$takeover', now()), ('damaged', 1, 1, 'facts', null),
                ('fork', 2, 2, 'facts', null)) as v (kind, sequence, lamport, key, resolved);
+select pg_temp.guards(true) \g /dev/null
 select context_id, sequence, held_origin = (select name from converge_ledger.node) as held_origin, held_leaf = (select leaf_hash from ledger_get('forked')) as held_leaf,
        other_origin, other_leaf = sha256('other') as other_leaf, designated, source, found_at is not null as found_at, incident_id is not null as incident_id
   from ledger_forks where context_id = 'forked' order by sequence;

@@ -23,6 +23,9 @@ begin;
 insert into converge_ledger.entries (context_id, key, payload, metadata, id)
 select 'placed', 'facts', int4send(i), jsonb_build_object('i', i), case i % 10 when 0 then 'id ' || i else '' end
   from generate_series(1, 600) as i;
+\getenv tests PG_ABS_SRCDIR
+\set past :tests '/common/past.sql'
+\i :past
 create temp table dumped as select * from converge_ledger.entries where context_id = 'placed';
 create temp table head as select * from ledger_head('placed');
 create temp table stored as select * from converge_ledger.subtrees where context_id = 'placed';
@@ -31,8 +34,8 @@ delete from converge_ledger.entries where context_id = 'placed';
 alter table converge_ledger.entries enable always trigger "~ledger_stamp";
 alter table converge_ledger.entries enable always trigger ledger_append_only;
 alter table converge_ledger.entries enable always trigger ledger_append_only_statement;
-delete from converge_ledger.subtrees where context_id = 'placed';
-delete from converge_ledger.contexts where context_id = 'placed';
+select pg_temp.past($past$delete from converge_ledger.subtrees where context_id = 'placed';
+delete from converge_ledger.contexts where context_id = 'placed'$past$) \g /dev/null
 commit;
 -- In order, as INSERT.
 begin;

@@ -169,18 +169,25 @@ call pg_temp.arrive(pg_temp.takeover('refused 2', 3, 'other', sha256('another hi
 select ledger_resolve(pg_temp.open('refused 2'), 'keep_theirs', 'why');
 select * from pg_temp.state('refused');
 -- Entries of this node's own that peers have. (Rows of incidents as the reconciler and subscriptions leave them.)
+\getenv tests PG_ABS_SRCDIR
+\set past :tests '/common/past.sql'
+\i :past
 create procedure pg_temp.incident(kind text, source text, variadic rows converge_ledger.entries[]) language plpgsql as $$
 declare
     number bigint;
     first converge_ledger.entries := rows[1];
 begin
+    perform pg_temp.guards(false);
     insert into converge_ledger.incidents (kind, source, sequence, lamport, appended_at, format, context_id, origin, key, id, payload, metadata, salt,
                                            leaf_hash, content_digest, evidence)
     select kind, source, first.*, '{"reason": "as the test has it"}' returning incident_id into number;
     insert into converge_ledger.incident_entries select number, r.*, source, now() from unnest(rows[2:]) as r;
+    perform pg_temp.guards(true);
 end $$;
 create procedure pg_temp.halt(of_context text, size bigint) language sql as $$
+    select pg_temp.guards(false);
     insert into converge_ledger.halted (incident_id, since, size, context_id) select pg_temp.open(of_context), now(), size, of_context;
+    select pg_temp.guards(true);
 $$;
 call pg_temp.arrive_all('lost', 'home', 1, 3);
 call pg_temp.incident('rollback', 'b', pg_temp.arriving('lost', 4, 'home'), pg_temp.arriving('lost', 5, 'home'));
@@ -230,8 +237,8 @@ call pg_temp.arrive_all('went on', 'home', 4, 5, 'again', 10);
 call pg_temp.arrive(pg_temp.arriving('went on', 4, 'home'));
 call pg_temp.incident('rollback', 'b', pg_temp.arriving('went on', 6, 'home'), pg_temp.arriving('went on', 7, 'home'));
 select ledger_resolve(pg_temp.open('went on'), 'keep_theirs', 'why');
-update converge_ledger.incidents set evidence = evidence || '{"size": 7}' where context_id = 'went on' and kind = 'fork';
-update converge_ledger.incidents set resolved_at = now(), resolution = 'set aside by the test' where context_id = 'went on' and kind = 'rollback';
+select pg_temp.past($past$update converge_ledger.incidents set evidence = evidence || '{"size": 7}' where context_id = 'went on' and kind = 'fork';
+update converge_ledger.incidents set resolved_at = now(), resolution = 'set aside by the test' where context_id = 'went on' and kind = 'rollback'$past$) \g /dev/null
 select regexp_replace(ledger_resolve(pg_temp.open('went on'), 'keep_theirs', 'set back'), 'incident \d+', 'incident N') as done;
 select * from pg_temp.state('went on') where sequence > 3;
 select what_happened, waits_for from ledger_open_incidents where context_id = 'went on';
@@ -293,19 +300,21 @@ end $$;
 select kind, what_happened, waits_for from ledger_open_incidents where context_id like 'a %' order by kind;
 do $$
 declare
-    of record;
+    open constant bigint[] := array(select incident_id from ledger_open_incidents where context_id like 'a %' order by kind);
+    incident bigint;
     message text;
     hint text;
 begin
-    for of in select incident_id, kind from ledger_open_incidents where context_id like 'a %' order by kind loop
+    foreach incident in array open loop
         begin
-            perform ledger_resolve(of.incident_id, 'keep_theirs', 'why');
+            perform ledger_resolve(incident, 'keep_theirs', 'why');
         exception when feature_not_supported then
             get stacked diagnostics message = message_text, hint = pg_exception_hint;
             message := message || ' / ' || hint;
         end;
-        update converge_ledger.incidents set evidence = jsonb_build_object('answer', message, 'reason', '') where incident_id = of.incident_id;
-        perform ledger_resolve(of.incident_id, 'keep_mine', 'seen');
+        perform pg_temp.past(format('update converge_ledger.incidents set evidence = %L where incident_id = %s',
+            jsonb_build_object('answer', message, 'reason', ''), incident));
+        perform ledger_resolve(incident, 'keep_mine', 'seen');
     end loop;
 end $$;
 select kind, resolution, evidence ->> 'answer' as answer from converge_ledger.incidents where context_id like 'a %' order by kind;

@@ -7,19 +7,14 @@ create database regress_scrub;
 \c regress_scrub
 create extension converge_ledger;
 set client_min_messages = error;
+\getenv tests PG_ABS_SRCDIR
+\set past :tests '/common/past.sql'
+\i :past
 begin;
 insert into converge_ledger.entries (context_id, key, payload) select 'scrub a', 'facts', int4send(i) from generate_series(1, 5000) as i;
 insert into converge_ledger.entries (context_id, key, payload) select 'scrub b', 'facts', int4send(i) from generate_series(1, 10) as i;
 insert into converge_ledger.entries (context_id, key, payload) select 'scrub c', 'facts', int4send(i) from generate_series(1, 300) as i;
 
-create function pg_temp.alter_behind(change text) returns void language plpgsql as $$
-begin
-    alter table converge_ledger.entries disable trigger all;
-    execute change;
-    alter table converge_ledger.entries enable always trigger "~ledger_stamp";
-    alter table converge_ledger.entries enable always trigger ledger_append_only;
-    alter table converge_ledger.entries enable always trigger ledger_append_only_statement;
-end $$;
 -- Format 1 in SQL, as a forger would write it: docs/format.md.
 create function pg_temp.str(value text) returns bytea language sql
     return int4send(octet_length(value)) || convert_to(value, 'UTF8');
@@ -60,7 +55,7 @@ rollback to s;
 
 -- Rows: an edited payload, an edited leaf, another key, a leaf that is none; each once, with the row as it stands.
 savepoint s;
-select pg_temp.alter_behind($$
+select pg_temp.past($$
     update converge_ledger.entries set payload = 'evil' where (context_id, sequence) in (('scrub a', 300), ('scrub b', 10), ('scrub c', 1));
     update converge_ledger.entries set leaf_hash = sha256('evil') where (context_id, sequence) = ('scrub a', 2000);
     update converge_ledger.entries set key = 'other' where (context_id, sequence) = ('scrub a', 4999);
@@ -74,24 +69,24 @@ select context_id, known, faults from converge_ledger.scrubbed where context_id 
 select failures from ledger_status where worker = 'scrub';
 select last_entries, last_faults from converge_ledger.scrub_pass;
 -- What was changed is put back, and found sound.
-select pg_temp.alter_behind($$
+select pg_temp.past($$
     update converge_ledger.entries set payload = int4send(300) where (context_id, sequence) = ('scrub a', 300);
     update converge_ledger.entries set key = 'facts' where (context_id, sequence) = ('scrub a', 4999)$$);
 select ledger_scrub();
 select context_id, sequence from pg_temp.open;
 select * from pg_temp.resolved;
 -- One with which an administrator lives stays away until the row changes again.
-update converge_ledger.incidents set resolved_at = now(), resolution = 'keep_mine: known' where context_id = 'scrub c';
+select pg_temp.past($past$update converge_ledger.incidents set resolved_at = now(), resolution = 'keep_mine: known' where context_id = 'scrub c'$past$) \g /dev/null
 select ledger_scrub();
 select * from pg_temp.open where context_id = 'scrub c';
-select pg_temp.alter_behind($$update converge_ledger.entries set payload = 'worse' where (context_id, sequence) = ('scrub c', 1)$$);
+select pg_temp.past($$update converge_ledger.entries set payload = 'worse' where (context_id, sequence) = ('scrub c', 1)$$);
 select ledger_scrub();
 select context_id, sequence from pg_temp.open where context_id = 'scrub c';
 rollback to s;
 
 -- Rows that hash to their leaves and still do not follow: time, clock and owner, with the leaf that a forger would write.
 savepoint s;
-select pg_temp.alter_behind($$
+select pg_temp.past($$
     update converge_ledger.entries set lamport = lamport - 2 where (context_id, sequence) = ('scrub b', 4);
     update converge_ledger.entries set origin = 'elsewhere' where (context_id, sequence) = ('scrub b', 6);
     update converge_ledger.entries set appended_at = appended_at - interval '1 hour' where (context_id, sequence) = ('scrub b', 8);
@@ -102,7 +97,7 @@ rollback to s;
 
 -- Missing entries: in the middle, over the edge of a block, at its end, at the end of the context, and a whole context.
 savepoint s;
-select pg_temp.alter_behind($$
+select pg_temp.past($$
     delete from converge_ledger.entries where context_id = 'scrub a' and sequence in (1, 70, 255, 256, 257, 1024, 4999, 5000);
     delete from converge_ledger.entries where context_id = 'scrub b';
     delete from converge_ledger.entries where context_id = 'scrub c' and sequence > 100$$);
@@ -112,7 +107,7 @@ select ledger_scrub();
 select count(*) from pg_temp.open;
 select context_id, known, faults from converge_ledger.scrubbed where context_id like 'scrub%' order by context_id;
 -- In slices they are the same. What was found in a part of a context counts once all of it was read.
-delete from converge_ledger.incidents;
+select pg_temp.past($past$delete from converge_ledger.incidents$past$) \g /dev/null
 select ledger_scrub(300);
 select context_id, sequence, faults, context_faults from converge_ledger.scrub_pass;
 select array_agg(ledger_scrub(100)) from generate_series(1, 20);
@@ -125,8 +120,8 @@ select context_id from (select ctid as place, * from converge_ledger.scrubbed ex
 rollback to s;
 -- At the end of a context that was never scrubbed, a stored subtree tells.
 savepoint s;
-delete from converge_ledger.scrubbed;
-select pg_temp.alter_behind($$delete from converge_ledger.entries where context_id = 'scrub c' and sequence > 100$$);
+select pg_temp.past($past$delete from converge_ledger.scrubbed$past$) \g /dev/null
+select pg_temp.past($$delete from converge_ledger.entries where context_id = 'scrub c' and sequence > 100$$);
 select ledger_scrub();
 select * from pg_temp.open;
 rollback to s;
@@ -135,24 +130,24 @@ rollback to s;
 -- hash, or the subtree above it.
 savepoint s;
 create temp table stored as select * from converge_ledger.subtrees;
-update converge_ledger.subtrees set bitcoin = sha256(bitcoin) where context_id = 'scrub a' and level = 8 and index = 2;
-update converge_ledger.subtrees set rfc6962 = '\x00' where context_id = 'scrub a' and level = 8 and index = 18;
-update converge_ledger.subtrees set rfc6962 = sha256(rfc6962), bitcoin = sha256(bitcoin) where context_id = 'scrub a' and level = 8 and index = 3;
+select pg_temp.past($past$update converge_ledger.subtrees set bitcoin = sha256(bitcoin) where context_id = 'scrub a' and level = 8 and index = 2$past$) \g /dev/null
+select pg_temp.past($past$update converge_ledger.subtrees set rfc6962 = '\x00' where context_id = 'scrub a' and level = 8 and index = 18$past$) \g /dev/null
+select pg_temp.past($past$update converge_ledger.subtrees set rfc6962 = sha256(rfc6962), bitcoin = sha256(bitcoin) where context_id = 'scrub a' and level = 8 and index = 3$past$) \g /dev/null
 select ledger_scrub();
 select * from pg_temp.open;
 select context_id, level, index from (select * from stored except select * from converge_ledger.subtrees) as lost;
 select count(*) from ledger_check();
-update converge_ledger.subtrees set rfc6962 = sha256(rfc6962) where context_id = 'scrub a' and level = 12;
+select pg_temp.past($past$update converge_ledger.subtrees set rfc6962 = sha256(rfc6962) where context_id = 'scrub a' and level = 12$past$) \g /dev/null
 select ledger_scrub();
 select context_id, level, index from (select * from stored except select * from converge_ledger.subtrees) as lost;
-delete from converge_ledger.subtrees where context_id = 'scrub a' and (level = 12 or index = 1);
+select pg_temp.past($past$delete from converge_ledger.subtrees where context_id = 'scrub a' and (level = 12 or index = 1)$past$) \g /dev/null
 select ledger_scrub();
 select ledger_scrub();
 select context_id, level, index from (select * from stored except select * from converge_ledger.subtrees) as lost;
 select * from pg_temp.open;
 -- Where nothing tells what is wrong, all stays as it is, and is told.
-update converge_ledger.subtrees set rfc6962 = sha256(rfc6962), bitcoin = sha256(bitcoin) where context_id = 'scrub a' and level = 12;
-update converge_ledger.subtrees set rfc6962 = sha256(rfc6962), bitcoin = sha256(bitcoin) where context_id = 'scrub c';
+select pg_temp.past($past$update converge_ledger.subtrees set rfc6962 = sha256(rfc6962), bitcoin = sha256(bitcoin) where context_id = 'scrub a' and level = 12$past$) \g /dev/null
+select pg_temp.past($past$update converge_ledger.subtrees set rfc6962 = sha256(rfc6962), bitcoin = sha256(bitcoin) where context_id = 'scrub c'$past$) \g /dev/null
 create temp table evidence as select * from converge_ledger.subtrees;
 select ledger_scrub();
 select * from pg_temp.open;
@@ -167,7 +162,7 @@ select * from pg_temp.resolved;
 rollback to s;
 -- An entry that was written anew with its leaf: each row is sound, and the subtrees are the evidence.
 savepoint s;
-select pg_temp.alter_behind($$
+select pg_temp.past($$
     update converge_ledger.entries set payload = 'evil' where (context_id, sequence) in (('scrub a', 300), ('scrub a', 4600));
     update converge_ledger.entries e set leaf_hash = pg_temp.leaf(e) where (context_id, sequence) in (('scrub a', 300), ('scrub a', 4600))$$);
 create temp table evidence as select * from converge_ledger.subtrees;
@@ -177,7 +172,7 @@ select context_id, level, index from (select * from evidence except select * fro
 rollback to s;
 -- So they are where a leaf below them fails.
 savepoint s;
-select pg_temp.alter_behind($$update converge_ledger.entries set leaf_hash = sha256('evil') where (context_id, sequence) = ('scrub a', 300)$$);
+select pg_temp.past($$update converge_ledger.entries set leaf_hash = sha256('evil') where (context_id, sequence) = ('scrub a', 300)$$);
 create temp table evidence as select * from converge_ledger.subtrees;
 select ledger_scrub();
 select * from pg_temp.open;
@@ -186,8 +181,8 @@ rollback to s;
 -- Nothing is mended where nothing is to be.
 savepoint s;
 set local converge_ledger.repair = report;
-update converge_ledger.subtrees set bitcoin = sha256(bitcoin) where context_id = 'scrub a' and level = 8 and index = 2;
-delete from converge_ledger.subtrees where context_id = 'scrub a' and level = 8 and index = 3;
+select pg_temp.past($past$update converge_ledger.subtrees set bitcoin = sha256(bitcoin) where context_id = 'scrub a' and level = 8 and index = 2$past$) \g /dev/null
+select pg_temp.past($past$delete from converge_ledger.subtrees where context_id = 'scrub a' and level = 8 and index = 3$past$) \g /dev/null
 create temp table evidence as select * from converge_ledger.subtrees;
 select ledger_scrub();
 select * from pg_temp.open;
@@ -200,12 +195,12 @@ rollback to s;
 
 -- A cached root that counts and is wrong is removed; an old one is left to whoever fills the cache.
 savepoint s;
-insert into converge_ledger.digests (size, context_id, leaf_hash, rfc6962)
+select pg_temp.past($past$insert into converge_ledger.digests (size, context_id, leaf_hash, rfc6962)
 select sequence, context_id, leaf_hash, sha256('wrong') from converge_ledger.entries
- where (context_id, sequence) in (('scrub a', 5000), ('scrub b', 9));
-insert into converge_ledger.digests (size, context_id, leaf_hash, rfc6962)
+ where (context_id, sequence) in (('scrub a', 5000), ('scrub b', 9))$past$) \g /dev/null
+select pg_temp.past($past$insert into converge_ledger.digests (size, context_id, leaf_hash, rfc6962)
 select sequence, context_id, leaf_hash, ledger_root('scrub c', 300, 'rfc6962') from converge_ledger.entries
- where (context_id, sequence) = ('scrub c', 300);
+ where (context_id, sequence) = ('scrub c', 300)$past$) \g /dev/null
 set local converge_ledger.repair = report;
 select ledger_scrub();
 select context_id, size from converge_ledger.digests order by context_id;
@@ -217,7 +212,7 @@ rollback to s;
 
 -- Damage of thousands of entries is no thousands of copies.
 savepoint s;
-select pg_temp.alter_behind($$update converge_ledger.entries set payload = 'evil' where context_id = 'scrub a' and sequence > 500$$);
+select pg_temp.past($$update converge_ledger.entries set payload = 'evil' where context_id = 'scrub a' and sequence > 500$$);
 select ledger_scrub();
 select count(*) from pg_temp.open;
 select sequence, last, reason from pg_temp.open order by sequence desc limit 2;

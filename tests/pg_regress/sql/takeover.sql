@@ -114,19 +114,22 @@ select bool_and((payload ->> 'rfc6962') = encode(ledger_root('takeover, chain', 
 select * from ledger_check('takeover, chain');
 rollback;
 
+\getenv tests PG_ABS_SRCDIR
+\set past :tests '/common/past.sql'
+\i :past
 -- Its Lamport time is above what was kept aside as well, unless that is absurd.
 begin;
 select ledger_adopt_node('home') as name;
 insert into converge_ledger.entries select (pg_temp.arriving('takeover, seen', i)).* from generate_series(1, 2) as i;
-insert into converge_ledger.incidents (kind, context_id, sequence, lamport)
-values ('fork', 'takeover, seen', 3, 700), ('damaged', 'takeover, seen', 3, -5), ('damaged', 'takeover, seen', 4, (1::bigint << 40) + 3), ('fork', 'takeover, not seen', 3, 900), ('damaged', 'takeover, seen', 1, null);
+select pg_temp.past($past$insert into converge_ledger.incidents (kind, context_id, sequence, lamport)
+values ('fork', 'takeover, seen', 3, 700), ('damaged', 'takeover, seen', 3, -5), ('damaged', 'takeover, seen', 4, (1::bigint << 40) + 3), ('fork', 'takeover, not seen', 3, 900), ('damaged', 'takeover, seen', 1, null)$past$) \g /dev/null
 savepoint s;
 select ledger_takeover('takeover, seen', 'why');
 select lamport from ledger_head('takeover, seen');
 rollback to s;
-insert into converge_ledger.incident_entries (incident_id, sequence, lamport, context_id, source, arrived_at)
+select pg_temp.past($past$insert into converge_ledger.incident_entries (incident_id, sequence, lamport, context_id, source, arrived_at)
 select incident_id, 5, lamport, context_id, '', now()
-  from (values ('takeover, seen', (1::bigint << 40) + 2), ('takeover, seen', 800), ('takeover, not seen', 1000)) as v (context_id, lamport), (select max(incident_id) from converge_ledger.incidents) as i (incident_id);
+  from (values ('takeover, seen', (1::bigint << 40) + 2), ('takeover, seen', 800), ('takeover, not seen', 1000)) as v (context_id, lamport), (select max(incident_id) from converge_ledger.incidents) as i (incident_id)$past$) \g /dev/null
 select ledger_takeover('takeover, seen', 'why');
 select lamport = (1::bigint << 40) + 3 as most from ledger_head('takeover, seen');
 select * from ledger_check('takeover, seen');

@@ -80,8 +80,8 @@ fn rewritten_histories_are_told() {
                     FROM converge_ledger.entries e WHERE context_id = {context} AND sequence = 20) AS f"),
             )
         },
-        method("a stored subtree edited", openly("UPDATE converge_ledger.subtrees SET rfc6962 = sha256('evil'), bitcoin = sha256('evil') WHERE context_id = 'beside' AND level = 8 AND index = 1")),
-        method("a cached root edited", openly("UPDATE converge_ledger.digests SET rfc6962 = sha256('evil') WHERE context_id = {context}")),
+        method("a stored subtree edited", past(Replica, "UPDATE converge_ledger.subtrees SET rfc6962 = sha256('evil'), bitcoin = sha256('evil') WHERE context_id = 'beside' AND level = 8 AND index = 1")),
+        method("a cached root edited", past(Replica, "UPDATE converge_ledger.digests SET rfc6962 = sha256('evil') WHERE context_id = {context}")),
     ];
     Pair::start(&node_options()).campaign("histories", &methods);
 }

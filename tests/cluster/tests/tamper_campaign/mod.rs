@@ -16,7 +16,9 @@ mod pages;
 mod schema;
 mod table;
 
-use converge_ledger_cluster::{mesh, node, verify_nodes, wait_until_equal, Options, Server};
+use converge_ledger_cluster::{
+    mesh, node, past_guards, tamper, verify_nodes, wait_until_equal, Options, Server,
+};
 use postgres::{Client, Error, GenericClient};
 use std::collections::{BTreeMap, BTreeSet};
 use table::Row;
@@ -309,7 +311,8 @@ impl Damage<'_> {
 
 /// Fills the cache of roots, as the worker does between rounds: what is served from it is what was there before.
 fn fill_cache(server: &Server) {
-    server.run(
+    tamper(
+        server,
         "INSERT INTO converge_ledger.digests (context_id, size, leaf_hash, rfc6962)
          SELECT context_id, sequence, leaf_hash, ledger_root(context_id, sequence, 'rfc6962')
          FROM converge_ledger.contexts, LATERAL (
@@ -451,16 +454,9 @@ fn alone(
     })
 }
 
-/// SQL on a node past its triggers, which are as they were afterwards. `{context}` stands for the context.
+/// SQL on a node past its guards, which are as they were afterwards. `{context}` stands for the context.
 pub fn past(at: At, sql: &'static str) -> Tamper {
-    Box::new(move |pair, context| {
-        openly_on(pair.of(at), &format!(
-            "BEGIN; ALTER TABLE converge_ledger.entries DISABLE TRIGGER ALL; {sql};
-             ALTER TABLE converge_ledger.entries ENABLE ALWAYS TRIGGER \"~ledger_stamp\";
-             ALTER TABLE converge_ledger.entries ENABLE ALWAYS TRIGGER ledger_append_only;
-             ALTER TABLE converge_ledger.entries ENABLE ALWAYS TRIGGER ledger_append_only_statement; COMMIT"
-        ), context)
-    })
+    Box::new(move |pair, context| openly_on(pair.of(at), &past_guards(sql), context))
 }
 
 /// SQL on the replica, as anybody with the rights would run it.

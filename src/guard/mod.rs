@@ -1,4 +1,9 @@
-//! Refuses what an append-only ledger does not do: changing entries, and dropping everything by accident.
+//! Refuses what an append-only ledger does not do: changing entries, changing by hand what the ledger keeps for itself, and dropping
+//! everything by accident.
+
+mod own_tables;
+
+pub use own_tables::{tables, writing, Written};
 
 use crate::function::Answer;
 use crate::ledger::entry;
@@ -13,19 +18,8 @@ crate::sql_function!(drop_guard);
 
 /// Trigger on UPDATE, DELETE and TRUNCATE, by row and by statement.
 fn entries_append_only(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
-    // SAFETY: the context of a call, when set, is a node whose tag says whether it is TriggerData.
-    let data = unsafe {
-        let context = (*fcinfo).context;
-        if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_TriggerData {
-            return Err(report::wrong_trigger_use());
-        }
-        &*context.cast::<pg_sys::TriggerData>()
-    };
-    let operation = match data.tg_event & pg_sys::TRIGGER_EVENT_OPMASK {
-        pg_sys::TRIGGER_EVENT_UPDATE => "UPDATE",
-        pg_sys::TRIGGER_EVENT_DELETE => "DELETE",
-        _ => "TRUNCATE",
-    };
+    let data = trigger_data(fcinfo).ok_or_else(report::wrong_trigger_use)?;
+    let operation = operation(data.tg_event & pg_sys::TRIGGER_EVENT_OPMASK);
     // What a peer sends must not stop what it sends next. A TRUNCATE cannot be passed over.
     if data.tg_event & pg_sys::TRIGGER_EVENT_ROW != 0 && receive::is_worker() {
         // SAFETY: a row trigger has an open relation and its tuple.
@@ -33,6 +27,27 @@ fn entries_append_only(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
         return Ok(pg_sys::Datum::from(0));
     }
     Err(report::append_only(operation))
+}
+
+/// What a trigger was called with; none if it is called otherwise.
+fn trigger_data<'call>(fcinfo: pg_sys::FunctionCallInfo) -> Option<&'call pg_sys::TriggerData> {
+    // SAFETY: the context of a call, when set, is a node whose tag says whether it is TriggerData; it lives for the call.
+    unsafe {
+        let context = (*fcinfo).context;
+        if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_TriggerData {
+            return None;
+        }
+        Some(&*context.cast::<pg_sys::TriggerData>())
+    }
+}
+
+fn operation(event: u32) -> &'static str {
+    match event {
+        pg_sys::TRIGGER_EVENT_INSERT => "INSERT",
+        pg_sys::TRIGGER_EVENT_UPDATE => "UPDATE",
+        pg_sys::TRIGGER_EVENT_DELETE => "DELETE",
+        _ => "TRUNCATE",
+    }
 }
 
 /// Event trigger on every command: sees to it that this library is loaded before anything is dropped, for

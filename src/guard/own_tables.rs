@@ -1,0 +1,165 @@
+//! The tables that the ledger keeps for itself: what is derived from the entries, what is remembered, what is decided. They decide what is
+//! looked at and what is served, so nobody changes them by hand.
+//!
+//! Compiled code writes them below the executor, where no trigger fires, or by SQL inside [`writing`].
+
+use crate::function::Answer;
+use crate::receive;
+use crate::report;
+use pgrx::pg_sys;
+use std::cell::Cell;
+use std::ffi::CStr;
+
+crate::sql_function!(own_table_guard);
+
+/// Tables that SQL of the ledger's own writes.
+#[derive(Clone, Copy)]
+pub struct Written(u8);
+
+impl Written {
+    pub const INCIDENTS: Written = Written(1);
+    pub const PUBLICATIONS: Written = Written(2);
+    pub const PINS: Written = Written(4);
+
+    const NONE: Written = Written(0);
+
+    fn with(self, other: Written) -> Written {
+        Written(self.0 | other.0)
+    }
+
+    fn covers(self, other: Written) -> bool {
+        other.0 != 0 && self.0 & other.0 == other.0
+    }
+}
+
+struct Guarded {
+    table: &'static CStr,
+    /// Under which it is written by the ledger's own SQL.
+    by: Written,
+    /// Whether dumps have its rows.
+    is_dumped: bool,
+    hint: &'static str,
+}
+
+const DERIVED: &str =
+    "It is derived from the entries. SELECT ledger_rebuild() makes it anew from them.";
+const REMEMBERED: &str =
+    "The ledger keeps it for itself. SELECT ledger_rebuild() forgets what is wrong in it.";
+const DECIDED: &str =
+    "SELECT ledger_resolve(incident, decision, reason) decides what ledger_open_incidents shows.";
+
+const fn guarded(table: &'static CStr, hint: &'static str) -> Guarded {
+    Guarded {
+        table,
+        by: Written::NONE,
+        is_dumped: false,
+        hint,
+    }
+}
+
+const fn dumped(table: &'static CStr, by: Written, hint: &'static str) -> Guarded {
+    Guarded {
+        table,
+        by,
+        is_dumped: true,
+        hint,
+    }
+}
+
+/// As in sql/triggers/own_tables.sql.
+const TABLES: [Guarded; 14] = [
+    guarded(c"contexts", DERIVED),
+    guarded(c"subtrees", DERIVED),
+    guarded(c"digests", DERIVED),
+    guarded(c"unsettled", DERIVED),
+    guarded(c"scrubbed", REMEMBERED),
+    guarded(c"scrub_pass", REMEMBERED),
+    guarded(c"peer_rounds", REMEMBERED),
+    dumped(c"halted", Written::NONE, DECIDED),
+    dumped(c"incidents", Written::INCIDENTS, DECIDED),
+    dumped(c"incident_entries", Written::INCIDENTS, DECIDED),
+    dumped(
+        c"node",
+        Written::NONE,
+        "ledger_set_node names this node, ledger_adopt_node lets a restored or copied database append.",
+    ),
+    dumped(
+        c"publications",
+        Written::PUBLICATIONS,
+        "ledger_publish and ledger_unpublish write it.",
+    ),
+    dumped(
+        c"pinned_origins",
+        Written::PINS,
+        "ledger_pin_origins writes it.",
+    ),
+    dumped(
+        c"added_peers",
+        Written::NONE,
+        "ledger_add_peer and ledger_drop_peer write it.",
+    ),
+];
+
+/// Names of the guarded tables.
+pub fn tables() -> impl Iterator<Item = &'static CStr> {
+    TABLES.iter().map(|it| it.table)
+}
+
+thread_local! {
+    static WRITING: Cell<Written> = const { Cell::new(Written::NONE) };
+}
+
+/// Lets SQL of the ledger's own write some of these tables while `work` runs.
+pub fn writing<T>(tables: Written, work: impl FnOnce() -> T) -> T {
+    /// Ends it, also while an error is on its way out.
+    struct Until(Written);
+    impl Drop for Until {
+        fn drop(&mut self) {
+            WRITING.set(self.0);
+        }
+    }
+    let before = WRITING.get();
+    let _until = Until(before);
+    WRITING.set(before.with(tables));
+    work()
+}
+
+/// Trigger on every change of such a table, by row and by statement.
+fn own_table_guard(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
+    let data = super::trigger_data(fcinfo).ok_or_else(report::wrong_guard_use)?;
+    // SAFETY: a trigger has an open relation, whose name ends with a NUL.
+    let table = unsafe { CStr::from_ptr((*(*data.tg_relation).rd_rel).relname.data.as_ptr()) };
+    let by_row = data.tg_event & pg_sys::TRIGGER_EVENT_ROW != 0;
+    let guarded = TABLES.iter().find(|it| it.table == table);
+    let event = data.tg_event & pg_sys::TRIGGER_EVENT_OPMASK;
+    let may_write = guarded.is_some_and(|it| {
+        WRITING.get().covers(it.by)
+            || (event == pg_sys::TRIGGER_EVENT_INSERT && it.is_dumped && is_restore())
+    });
+    if may_write {
+        return Ok(match event {
+            _ if !by_row => pg_sys::Datum::from(0),
+            pg_sys::TRIGGER_EVENT_UPDATE => pg_sys::Datum::from(data.tg_newtuple),
+            _ => pg_sys::Datum::from(data.tg_trigtuple),
+        });
+    }
+    // Each node writes its own rows. What a peer sends of them is passed over, so that it does not stop what comes next.
+    if by_row && receive::is_worker() {
+        return Ok(pg_sys::Datum::from(0));
+    }
+    let hint = guarded.map_or(REMEMBERED, |it| it.hint);
+    Err(report::own_table(
+        &table.to_string_lossy(),
+        super::operation(event),
+        hint,
+    ))
+}
+
+/// Whether this session restores a dump: what pg_dump writes begins with settings that nobody else has together.
+fn is_restore() -> bool {
+    // SAFETY: reads settings of this session; the search path is a C string or null.
+    unsafe {
+        !pg_sys::check_function_bodies
+            && (pg_sys::namespace_search_path.is_null() || *pg_sys::namespace_search_path == 0)
+    }
+}
