@@ -4,7 +4,7 @@
 
 use converge_ledger_cluster::{
     append, conninfo, hear, listen, mesh, node, node_options, preloaded, refused, subscribe,
-    succeed, verify_ledger, verify_nodes, wait_until, wait_until_equal, Direction, Options, Proxy,
+    succeed, tamper, verify_ledger, verify_nodes, wait_until, wait_until_equal, Direction, Options, Proxy,
     Server, Shutdown, Subscription,
 };
 use postgres::error::SqlState;
@@ -531,10 +531,9 @@ fn a_peer_that_is_reached_again_does_not_wait_out_the_pause_after_failures() {
         is("round_failures > 0 AND state <> 'streaming'")
     });
     // As after many failures: the next round is ten minutes away.
-    a.run(
-        "ALTER TABLE converge_ledger.peer_rounds DISABLE TRIGGER USER;
-         UPDATE converge_ledger.peer_rounds SET failures = 20, next_at = now() + '10 min';
-         ALTER TABLE converge_ledger.peer_rounds ENABLE TRIGGER USER",
+    tamper(
+        &a,
+        "UPDATE converge_ledger.peer_rounds SET failures = 20, next_at = now() + '10 min'",
     );
     proxy.heal();
     wait_until("a round has been again", || {

@@ -1,6 +1,10 @@
 -- ledger_incident_entries: the row that an incident begins with, and the further ones of its branch, in order.
 
+\getenv tests PG_ABS_SRCDIR
+\set past :tests '/common/past.sql'
+\i :past
 begin;
+select pg_temp.guards(false) \g /dev/null
 insert into converge_ledger.incidents (kind, source, context_id, sequence, lamport, origin, key, payload, leaf_hash, found_at)
 values ('fork', 's', 'incident_entries', 3, 3, 'other', 'facts', 'three', decode(repeat('03', 32), 'hex'), '2026-01-01')
 returning incident_id \gset
