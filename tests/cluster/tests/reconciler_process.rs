@@ -4,8 +4,8 @@
 
 use converge_ledger_cluster::{
     append, conninfo, hear, listen, mesh, node, node_options, preloaded, refused, subscribe,
-    succeed, tamper, verify_ledger, verify_nodes, wait_until, wait_until_equal, Direction, Options, Proxy,
-    Server, Shutdown, Subscription,
+    succeed, tamper, verify_ledger, verify_nodes, wait_until, wait_until_equal, Direction, Options,
+    Proxy, Server, Shutdown, Subscription,
 };
 use postgres::error::SqlState;
 use postgres::Client;
