@@ -2,7 +2,7 @@
 # PG_CONFIG=/path/to/pg_config chooses the PostgreSQL; the default is Debian 12's 15.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build install lint test test-core test-regress test-isolation test-cluster bench demo
+.PHONY: help setup build install lint test test-core test-regress test-isolation test-cluster test-drivers bench demo
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -37,6 +37,9 @@ test-isolation: install ## concurrent sessions, by PostgreSQL's pg_isolation_reg
 
 test-cluster: install ## crashes, dumps, standbys, privileges, tampering, on throwaway servers
 	@tests/run cluster
+
+test-drivers: install ## the examples of docs/drivers.md, with each driver that can be installed
+	@tests/run drivers
 
 bench: install ## measure everything against its target, about an hour; writes docs/benchmarks.md
 	@bench/run

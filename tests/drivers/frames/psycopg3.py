@@ -1,0 +1,16 @@
+import json
+
+import psycopg
+from cases import Follower, cases, plainly
+
+connection = psycopg.connect("", autocommit=True)
+for ledger, text, data, document in cases():
+    follower = Follower(ledger)
+    running, handle = follower.running, follower.handle
+    request, position = "request 1", 0
+    # the example
+    print(ledger, sequence, "retried", sep="\t")
+    overloaded = "SELECT ledger_append(%s, %s, %s)"
+    plainly(lambda: connection.execute(overloaded, [ledger, "text", text]))
+    plainly(lambda: connection.execute(overloaded, [ledger, "bytes", data]))
+    plainly(lambda: connection.execute(overloaded, [ledger, "json", json.dumps(document)]))
