@@ -20,6 +20,13 @@ pub fn refused<T: Debug>(result: Result<T, Error>, expected: SqlState) -> DbErro
     refusal.clone()
 }
 
+/// Whether the connection was lost, or the server said that it is going down or coming up (class 57P).
+pub fn is_lost(error: &Error) -> bool {
+    error
+        .code()
+        .is_none_or(|code| code.code().starts_with("57P"))
+}
+
 /// The number by which the server knows this session.
 pub fn backend_pid(client: &mut impl GenericClient) -> i32 {
     client

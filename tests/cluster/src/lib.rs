@@ -32,7 +32,7 @@ pub use clock::{skewed, Clock};
 pub use feed::{hear, listen, notifier, preloaded, Heard};
 pub use guards::{past_guards, tamper, OFF, ON};
 pub use impostor::{Impostor, Values, Wire};
-pub use ledger::{append, backend_pid, refused};
+pub use ledger::{append, backend_pid, is_lost, refused};
 pub use load::{under_load, Load};
 pub use nodes::{verify_nodes, wait_until_equal, wait_until_equal_except};
 pub use pooler::Pooler;

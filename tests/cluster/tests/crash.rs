@@ -1,7 +1,7 @@
 //! A crash loses nothing that was acknowledged and gives no sequence twice.
 
 use converge_ledger_cluster::{
-    append, connect, kill_process, seeded, verify_ledger, wait_until, Options, Server,
+    append, connect, is_lost, kill_process, seeded, verify_ledger, wait_until, Options, Server,
 };
 use postgres::{Client, Config, Error};
 use std::collections::{HashMap, HashSet};
@@ -113,7 +113,7 @@ fn write(config: &Config, writer: usize, acknowledged: &Acknowledged, finished: 
                         .extend(entries);
                 }
                 Err(error) => {
-                    assert!(is_crash(&error), "{error:?}");
+                    assert!(is_lost(&error), "{error:?}");
                     break;
                 }
             }
@@ -132,13 +132,6 @@ fn append_pair(client: &mut Client, own: &str, token: &str) -> Result<Vec<(Place
     }
     transaction.commit()?;
     Ok(entries)
-}
-
-/// Whether the connection was lost, or the server said that it is going down (class 57P).
-fn is_crash(error: &Error) -> bool {
-    error
-        .code()
-        .is_none_or(|code| code.code().starts_with("57P"))
 }
 
 /// Each acknowledged entry is where it was said to be, no place was given twice, and no payload is

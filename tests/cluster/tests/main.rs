@@ -23,6 +23,7 @@ mod hostile_peer;
 mod identity;
 mod idle;
 mod impostors;
+mod interruptions;
 mod join;
 mod lying_peer;
 mod many_contexts;

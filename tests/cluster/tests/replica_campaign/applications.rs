@@ -1,6 +1,7 @@
 //! The applications: they append to the contexts of their node, and read what others appended.
 
 use super::{count, entries_from, Campaign, Entry, FinishOnDrop, COLUMNS, PACE};
+use converge_ledger_cluster::is_lost;
 use fastrand::Rng;
 use postgres::error::SqlState;
 use postgres::{Client, Error, GenericClient};
@@ -204,11 +205,4 @@ fn append_batch(
         "SELECT first_sequence FROM ledger_append_batch($1, 'facts', $2, received => $3)";
     let row = client.query_one(statement, &[&context, &payloads, &received])?;
     Ok(row.get(0))
-}
-
-/// Whether the connection was lost, or the server said that it is going down or coming up (class 57P).
-fn is_lost(error: &Error) -> bool {
-    error
-        .code()
-        .is_none_or(|code| code.code().starts_with("57P"))
 }
