@@ -8,6 +8,8 @@ set local transform_null_equals = off;
 set local default_table_access_method = heap;
 
 do $$
+declare
+    obstacle record;
 begin
     if pg_catalog.current_setting('server_encoding') <> 'UTF8' then
         raise exception using
@@ -16,6 +18,30 @@ begin
             detail = pg_catalog.format('The encoding of database "%s" is %s.',
                 pg_catalog.current_database(), pg_catalog.current_setting('server_encoding')),
             hint = 'Create the database with ENCODING ''UTF8''. The hashed text of an entry depends on it.';
+    end if;
+    -- What somebody else has made under a name of the ledger stays theirs.
+    select n.nspname as name, n.nspowner::regrole as owner,
+           (select count(*) from pg_class c where c.relnamespace = n.oid and c.relkind <> 'i') as relations
+      into obstacle
+      from pg_namespace n
+     where n.nspname = 'converge_ledger';
+    if found then
+        raise exception using
+            errcode = 'duplicate_object',
+            message = 'schema "converge_ledger" already exists and does not belong to the extension',
+            detail = format('Its owner is %s; it contains %s relations.', obstacle.owner, obstacle.relations),
+            hint = 'Rename it with ALTER SCHEMA converge_ledger RENAME TO ..., or drop it if nobody needs it, and run CREATE EXTENSION again.';
+    end if;
+    select t.evtname as name, t.evtowner::regrole as owner
+      into obstacle
+      from pg_event_trigger t
+     where t.evtname in ('converge_ledger_drop_guard', 'converge_ledger_alter_guard');
+    if found then
+        raise exception using
+            errcode = 'duplicate_object',
+            message = format('event trigger "%s" already exists and does not belong to the extension', obstacle.name),
+            detail = format('Its owner is %s.', obstacle.owner),
+            hint = 'Rename it with ALTER EVENT TRIGGER ... RENAME TO ..., or drop it, and run CREATE EXTENSION again.';
     end if;
 end
 $$;

@@ -117,7 +117,7 @@ fn announcing() -> Announcing {
 fn settle(heads: &mut Heads) {
     // The extension may have been dropped since, with the entries.
     let Ok(ledger) = ledger::ledger() else { return };
-    if ledger.may_swallow {
+    if ledger.may_swallow() {
         heads.changed().for_each(|head| head.settle(&ledger));
     }
 }

@@ -87,7 +87,7 @@ impl Progress {
     /// its last sequence.
     pub fn begin(ledger: &Ledger, only: Option<&str>, phase: Phase, sight: Sight) -> Progress {
         let last = only
-            .filter(|_| ledger.entries.key != pg_sys::InvalidOid)
+            .filter(|_| ledger.entries.is_usable())
             .map(|context| entries::last(ledger, context, 0, MAX_NUMBER, sight).last)
             .map(|last| last.map_or(0, |last| last.sequence as u64));
         let mut progress = Progress {
@@ -200,9 +200,9 @@ fn write(
     }
 }
 
-/// How many rows a table has, from its size and what ANALYZE saw; 0 for a table that is missing.
+/// How many rows a table has, from its size and what ANALYZE saw; 0 for a table that is missing or altered.
 fn estimate(table: Table) -> u64 {
-    if table.table == pg_sys::InvalidOid {
+    if !table.is_readable() {
         return 0;
     }
     size::estimate(table)

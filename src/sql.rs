@@ -32,10 +32,13 @@ pub fn call<T>(work: impl FnOnce(&mut SpiClient) -> SpiResult<T>) -> Result<T, F
 }
 
 /// As [`call`], for SQL that writes these tables of the ledger's own.
+///
+/// Errors: 55000 when one of them is missing or was altered.
 pub fn write<T>(
     tables: Written,
     work: impl FnOnce(&mut SpiClient) -> SpiResult<T>,
 ) -> Result<T, Failure> {
+    guard::require(tables)?;
     let run = || Spi::connect_mut(|client| work(client));
     with_settings(&MEANING, || guard::writing(tables, run))
         .map_err(|error| report::internal(&error.to_string()))

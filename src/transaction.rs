@@ -4,6 +4,7 @@ use crate::announce;
 use crate::append::direct;
 use crate::append::heads::{self, with_heads};
 use crate::append::identity;
+use crate::guard::alter;
 use crate::incident;
 use crate::receive;
 use crate::report::Failure;
@@ -76,6 +77,7 @@ fn raising(work: fn() -> Result<(), Failure>) {
 fn end(committed: bool) {
     heads::at_end(|heads| heads.end(committed));
     direct::forget_calls(0);
+    alter::forget(0);
     incident::end();
     receive::end();
     if !committed {
@@ -101,6 +103,7 @@ unsafe extern "C-unwind" fn subtransaction(
     } else {
         heads::at_end(|heads| heads.abort_subtransaction(level));
         direct::forget_calls(level);
+        alter::forget(level);
         receive::aborted_subtransaction();
         identity::forget();
         utility::aborted();

@@ -1,5 +1,11 @@
 -- ledger_check: one row per fault, none for a sound ledger.
 
+create function converge_ledger.shape_faults() returns table (detail text, repair text)
+    language c stable parallel unsafe
+    as 'MODULE_PATHNAME', 'shape_faults';
+comment on function converge_ledger.shape_faults() is
+    'how the tables of the ledger differ from what the compiled code reads and writes';
+
 create function converge_ledger.entry_faults(context text)
     returns table (context_id text, sequence bigint, kind text, detail text)
     language c stable parallel unsafe
@@ -15,117 +21,56 @@ create function converge_ledger.schema_faults()
     set search_path = pg_catalog, pg_temp
     set quote_all_identifiers = off
 begin atomic
-    with entries as (
-        select c.*
+    with ledger_table as (
+        select c.oid, c.relname
           from pg_catalog.pg_class c
-         where c.oid = pg_catalog.to_regclass('converge_ledger.entries')
+          join pg_catalog.pg_depend d
+            on d.classid = 'pg_catalog.pg_class'::regclass and d.objid = c.oid and d.deptype = 'e'
+          join pg_catalog.pg_extension x
+            on d.refclassid = 'pg_catalog.pg_extension'::regclass and x.oid = d.refobjid
+         where x.extname = 'converge_ledger' and c.relkind = 'r'
     ),
-    expected_trigger (name, function, type) as (
+    expected_trigger (relation, table_name, name, function, type) as (
         -- type: bits of pg_trigger.tgtype (1 row, 2 before, 4 insert, 8 delete, 16 update, 32 truncate)
-        values ('~ledger_stamp', 'entries_before_insert', 7),
-               ('ledger_append_only', 'entries_append_only', 27),
-               ('ledger_append_only_statement', 'entries_append_only', 58)
-    ),
-    -- Those that the ledger keeps for itself: nobody changes them by hand.
-    own (name) as (
-        values ('contexts'), ('subtrees'), ('digests'), ('unsettled'), ('scrubbed'), ('scrub_pass'), ('peer_rounds'), ('halted'),
-               ('incidents'), ('incident_entries'), ('node'), ('publications'), ('pinned_origins'), ('added_peers')
-    ),
-    expected_guard (name, type) as (
-        values ('ledger_guard', 31), ('ledger_guard_statement', 58)
-    ),
-    guard ("table", name, enabled) as (
-        select own.name, x.name,
-               (select t.tgenabled
-                  from pg_catalog.pg_trigger t join pg_catalog.pg_proc p on p.oid = t.tgfoid
-                 where t.tgrelid = c.oid and t.tgname = x.name and t.tgtype = x.type
-                   and t.tgqual is null and t.tgattr = '' and t.tgnargs = 0
-                   and p.proname = 'own_table_guard' and p.pronamespace = pg_catalog.to_regnamespace('converge_ledger'))
-          from own cross join expected_guard x
-          join pg_catalog.pg_class c on c.oid = pg_catalog.to_regclass('converge_ledger.' || own.name)
+        select t.oid, t.relname, x.name, x.function, x.type
+          from ledger_table t
+          join (values ('~ledger_stamp', 'entries_before_insert', 7, true),
+                       ('ledger_append_only', 'entries_append_only', 27, true),
+                       ('ledger_append_only_statement', 'entries_append_only', 58, true),
+                       -- The ledger keeps the others for itself: nobody changes them by hand.
+                       ('ledger_guard', 'own_table_guard', 31, false),
+                       ('ledger_guard_statement', 'own_table_guard', 58, false)) x (name, function, type, on_entries)
+            on x.on_entries = (t.relname = 'entries')
     ),
     expected_function (name, rettype) as (
         values ('entries_before_insert', 'trigger'),
                ('entries_append_only', 'trigger'),
                ('own_table_guard', 'trigger'),
-               ('drop_guard', 'event_trigger')
-    ),
-    expected_column (number, name, type, required) as (
-        values (1, 'sequence', 'bigint', true), (2, 'lamport', 'bigint', true),
-               (3, 'appended_at', 'timestamp with time zone', true), (4, 'format', 'smallint', true),
-               (5, 'context_id', 'text', true), (6, 'origin', 'text', true),
-               (7, 'key', 'text', true), (8, 'id', 'text', true),
-               (9, 'payload', 'bytea', false), (10, 'metadata', 'jsonb', false),
-               (11, 'salt', 'bytea', false), (12, 'leaf_hash', 'bytea', true),
-               (13, 'content_digest', 'bytea', false)
-    ),
-    expected_key (name, definition) as (
-        values ('entries_pkey',
-                'CREATE UNIQUE INDEX entries_pkey ON converge_ledger.entries USING btree (context_id, sequence)'),
-               ('entries_id_key',
-                'CREATE UNIQUE INDEX entries_id_key ON converge_ledger.entries USING btree (context_id, id) WHERE (id <> ''''::text)'),
-               ('contexts_pkey',
-                'CREATE UNIQUE INDEX contexts_pkey ON converge_ledger.contexts USING btree (context_id)'),
-               ('subtrees_pkey',
-                'CREATE UNIQUE INDEX subtrees_pkey ON converge_ledger.subtrees USING btree (context_id, level, index)'),
-               ('node_pkey',
-                'CREATE UNIQUE INDEX node_pkey ON converge_ledger.node USING btree (singleton)'),
-               ('added_peers_pkey',
-                'CREATE UNIQUE INDEX added_peers_pkey ON converge_ledger.added_peers USING btree (conninfo)'),
-               ('digests_pkey',
-                'CREATE UNIQUE INDEX digests_pkey ON converge_ledger.digests USING btree (context_id)'),
-               ('scrubbed_pkey',
-                'CREATE UNIQUE INDEX scrubbed_pkey ON converge_ledger.scrubbed USING btree (context_id)'),
-               ('scrub_pass_pkey',
-                'CREATE UNIQUE INDEX scrub_pass_pkey ON converge_ledger.scrub_pass USING btree (singleton)')
+               ('drop_guard', 'event_trigger'),
+               ('alter_guard', 'event_trigger')
     ),
     fault (detail) as (
-        select pg_catalog.format('table converge_ledger.%s is missing', x.name)
-          from (values ('entries'), ('contexts'), ('subtrees'), ('node'), ('incidents'), ('added_peers'), ('digests'),
-                       ('scrubbed'), ('scrub_pass')) x (name)
-         where not exists (
-                   select from pg_catalog.pg_class c
-                    where c.oid = pg_catalog.to_regclass('converge_ledger.' || x.name) and c.relkind = 'r')
+        select shape.detail || coalesce('; ' || shape.repair || ' repairs it', '') from converge_ledger.shape_faults() as shape
         union all
-        select 'converge_ledger.entries is not logged'
-          from entries e where e.relpersistence <> 'p'
-        union all
-        select 'converge_ledger.entries is no longer a member of the extension'
-          from entries e
-         where not exists (
-                   select from pg_catalog.pg_depend d join pg_catalog.pg_extension x on x.oid = d.refobjid
-                    where d.classid = 'pg_catalog.pg_class'::regclass and d.objid = e.oid
-                      and d.refclassid = 'pg_catalog.pg_extension'::regclass and d.deptype = 'e'
-                      and x.extname = 'converge_ledger')
-        union all
-        select pg_catalog.format('trigger %I is missing or replaced', x.name)
-          from expected_trigger x cross join entries e
+        select pg_catalog.format('trigger %I on converge_ledger.%I is missing or replaced', x.name, x.table_name)
+          from expected_trigger x
          where not exists (
                    select from pg_catalog.pg_trigger t join pg_catalog.pg_proc p on p.oid = t.tgfoid
-                    where t.tgrelid = e.oid and t.tgname = x.name and t.tgtype = x.type
+                    where t.tgrelid = x.relation and t.tgname = x.name and t.tgtype = x.type
                       and t.tgqual is null and t.tgattr = '' and t.tgnargs = 0
                       and p.proname = x.function
                       and p.pronamespace = pg_catalog.to_regnamespace('converge_ledger'))
         union all
-        select pg_catalog.format('trigger %I is %s; ALTER TABLE converge_ledger.entries ENABLE ALWAYS TRIGGER %1$I mends it',
-                   x.name,
+        select pg_catalog.format('trigger %I on converge_ledger.%I is %s; ledger_rebuild() repairs it', x.name, x.table_name,
                    case t.tgenabled when 'D' then 'disabled' when 'O' then 'not fired by replication'
                                     else 'fired by replication only' end)
-          from expected_trigger x cross join entries e
-          join pg_catalog.pg_trigger t on t.tgrelid = e.oid and t.tgname = x.name
+          from expected_trigger x
+          join pg_catalog.pg_trigger t on t.tgrelid = x.relation and t.tgname = x.name
          where t.tgenabled <> 'A'
         union all
-        select case when g.enabled is null
-                    then pg_catalog.format('trigger %I on converge_ledger.%I is missing or replaced', g.name, g."table")
-                    else pg_catalog.format('trigger %I on converge_ledger.%I is %s; ledger_rebuild() mends it', g.name, g."table",
-                             case g.enabled when 'D' then 'disabled' when 'O' then 'not fired by replication'
-                                            else 'fired by replication only' end) end
-          from guard g
-         where g.enabled is distinct from 'A'
-        union all
         select pg_catalog.format('trigger %I would fire after the entry is hashed', t.tgname)
-          from entries e join pg_catalog.pg_trigger t on t.tgrelid = e.oid
-         where t.tgtype & 71 = 7 and t.tgenabled <> 'D' and t.tgname > '~ledger_stamp'
+          from ledger_table e join pg_catalog.pg_trigger t on t.tgrelid = e.oid
+         where e.relname = 'entries' and t.tgtype & 71 = 7 and t.tgenabled <> 'D' and t.tgname > '~ledger_stamp'
         union all
         select pg_catalog.format('function converge_ledger.%I is missing or replaced', x.name)
           from expected_function x
@@ -138,63 +83,13 @@ begin atomic
                       and p.prorettype = x.rettype::regtype
                       and p.proconfig is null and not p.prosecdef)
         union all
-        select 'event trigger converge_ledger_drop_guard is missing or disabled'
+        select pg_catalog.format('event trigger %I is missing or disabled', x.name)
+          from (values ('converge_ledger_drop_guard', 'ddl_command_start', 'converge_ledger.drop_guard()'),
+                       ('converge_ledger_alter_guard', 'ddl_command_end', 'converge_ledger.alter_guard()')) x (name, event, function)
          where not exists (
                    select from pg_catalog.pg_event_trigger t
-                    where t.evtname = 'converge_ledger_drop_guard' and t.evtenabled = 'A'
-                      and t.evtfoid = pg_catalog.to_regprocedure('converge_ledger.drop_guard()'))
-        union all
-        select pg_catalog.format('rule %I on converge_ledger.entries', r.rulename)
-          from entries e join pg_catalog.pg_rewrite r on r.ev_class = e.oid
-         where e.relkind = 'r'
-        union all
-        select 'row security is enabled on converge_ledger.entries'
-          from entries e where e.relrowsecurity or e.relforcerowsecurity
-        union all
-        select pg_catalog.format('table %s inherits from converge_ledger.entries', i.inhrelid::regclass)
-          from entries e join pg_catalog.pg_inherits i on i.inhparent = e.oid
-        union all
-        select pg_catalog.format('converge_ledger.entries inherits from table %s', i.inhparent::regclass)
-          from entries e join pg_catalog.pg_inherits i on i.inhrelid = e.oid
-        union all
-        select pg_catalog.format('column %I of converge_ledger.entries is missing or changed', x.name)
-          from expected_column x cross join entries e
-         where not exists (
-                   select from pg_catalog.pg_attribute a
-                    where a.attrelid = e.oid and a.attnum = x.number and a.attname = x.name
-                      and a.atttypid = x.type::regtype and a.atttypmod = -1
-                      and a.attnotnull = x.required and a.attgenerated = '' and not a.attisdropped
-                      and (x.type <> 'text' or a.attcollation = '"C"'::regcollation))
-        union all
-        select pg_catalog.format('converge_ledger.entries has the additional column %I', a.attname)
-          from entries e join pg_catalog.pg_attribute a on a.attrelid = e.oid
-         where a.attnum > 13 and not a.attisdropped
-        union all
-        select pg_catalog.format('columns of converge_ledger.%I were changed', x.name)
-          from (values ('contexts', '{text}'), ('subtrees', '{bigint,smallint,text,bytea,bytea}'),
-                       ('node', '{boolean,text,bigint,oid,integer,timestamptz,text}'), ('added_peers', '{text,text}'),
-                       ('digests', '{bigint,text,bytea,bytea}'),
-                       ('scrubbed', '{bigint,bigint,text}'),
-                       ('scrub_pass', '{bigint,bigint,bigint,bigint,timestamptz,bigint,bigint,timestamptz,timestamptz,boolean,text}')) x (name, types)
-         where x.types::regtype[] <> (
-                   select pg_catalog.array_agg(a.atttypid::regtype order by a.attnum)
-                     from pg_catalog.pg_attribute a
-                    where a.attrelid = pg_catalog.to_regclass('converge_ledger.' || x.name) and a.attnum > 0
-                      and (not a.attisdropped or a.attnum <= pg_catalog.cardinality(x.types::regtype[])))
-        union all
-        select pg_catalog.format('converge_ledger.%I has the additional index %s', x.name, i.indexrelid::regclass)
-          from (values ('contexts'), ('subtrees'), ('node'), ('added_peers'), ('digests'), ('scrubbed'),
-                       ('scrub_pass')) x (name)
-          join pg_catalog.pg_index i on i.indrelid = pg_catalog.to_regclass('converge_ledger.' || x.name)
-         where not i.indisprimary
-        union all
-        select pg_catalog.format('key converge_ledger.%I is missing, changed or invalid', x.name)
-          from expected_key x
-         where not exists (
-                   select from pg_catalog.pg_index i
-                    where i.indexrelid = pg_catalog.to_regclass('converge_ledger.' || x.name)
-                      and i.indisunique and i.indisvalid and i.indimmediate
-                      and pg_catalog.replace(pg_catalog.pg_get_indexdef(i.indexrelid), '"', '') = x.definition)
+                    where t.evtname = x.name and t.evtevent = x.event and t.evtenabled = 'A' and t.evttags is null
+                      and t.evtfoid = pg_catalog.to_regprocedure(x.function))
         union all
         select pg_catalog.format('role %s may set session_replication_role',
                    case a.grantee when 0 then 'PUBLIC' else a.grantee::regrole::text end)

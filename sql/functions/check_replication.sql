@@ -112,13 +112,6 @@ begin atomic
                 or s.subpublications && array(select k.publication from converge_ledger.publications k))
         union all
         select 'subscription', pg_catalog.format(
-                   'subscription %I also receives table %s, which each node writes for itself', s.subname, c.oid::regclass)
-          from subscription s
-          join pg_catalog.pg_subscription_rel r on r.srsubid = s.oid
-          join pg_catalog.pg_class c on c.oid = r.srrelid
-         where c.relnamespace = pg_catalog.to_regnamespace('converge_ledger') and c.relname <> 'entries'
-        union all
-        select 'subscription', pg_catalog.format(
                    'origins are pinned for subscription %1$I, which does not exist; SELECT ledger_pin_origins(%1$L, null) forgets them',
                    o.subscription)
           from converge_ledger.pinned_origins o

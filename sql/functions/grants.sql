@@ -15,7 +15,7 @@ as $function$
                'ledger_get', 'ledger_head', 'ledger_root', 'ledger_text', 'ledger_proof', 'ledger_verify_proof',
                'ledger_consistency', 'ledger_verify_consistency', 'ledger_channel', 'ledger_listen',
                'ledger_unlisten', 'ledger_watch', 'ledger_wait', 'ledger_check', 'visible_size', 'required_context',
-               'required_position', 'entry_faults', 'schema_faults', 'peer_node_1', 'peer_contexts_1', 'peer_times_1',
+               'required_position', 'entry_faults', 'schema_faults', 'shape_faults', 'peer_node_1', 'peer_contexts_1', 'peer_times_1',
                'peer_digests_1', 'peer_heads_1', 'peer_answer_1', 'replication_faults', 'publication_faults',
                'recorded_node', 'running_work', 'ledger_can_append']
            when 'append' then array[

@@ -79,6 +79,9 @@ create index incident_entries_place on converge_ledger.incident_entries (context
 comment on index converge_ledger.incident_entries_place is
     'finds what may stand at a place of a context';
 
+-- Without a unique key, the whole row identifies it to whoever publishes all tables.
+alter table converge_ledger.incident_entries replica identity full;
+
 comment on table converge_ledger.incident_entries is
     'further entries of a quarantined branch, beside the one in its incident';
 comment on column converge_ledger.incident_entries.incident_id is 'the incident that they belong to';

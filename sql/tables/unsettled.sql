@@ -13,6 +13,9 @@ create index unsettled_context on converge_ledger.unsettled (context_id, first);
 comment on index converge_ledger.unsettled_context is
     'finds where the judged part of a context ends';
 
+-- Without a unique key, the whole row identifies it to whoever publishes all tables.
+alter table converge_ledger.unsettled replica identity full;
+
 comment on table converge_ledger.unsettled is
     'contexts with entries that wait to be judged; readers stop before them';
 comment on column converge_ledger.unsettled.first is

@@ -44,3 +44,15 @@ create event trigger converge_ledger_drop_guard on ddl_command_start
 alter event trigger converge_ledger_drop_guard enable always;
 comment on event trigger converge_ledger_drop_guard is
     'loads the library, which refuses to drop the ledgers unless converge_ledger.allow_drop is on';
+
+create function converge_ledger.alter_guard() returns event_trigger
+    language c
+    as 'MODULE_PATHNAME', 'alter_guard';
+comment on function converge_ledger.alter_guard() is
+    'refuses a command that leaves a table of the ledger unfit, unless converge_ledger.allow_drop is on';
+
+create event trigger converge_ledger_alter_guard on ddl_command_end
+    execute function converge_ledger.alter_guard();
+alter event trigger converge_ledger_alter_guard enable always;
+comment on event trigger converge_ledger_alter_guard is
+    'refuses a command that leaves a table of the ledger unfit, unless converge_ledger.allow_drop is on';

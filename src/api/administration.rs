@@ -101,7 +101,7 @@ fn ledger_rebuild(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     match only {
         None => {
             // Before the lock: appenders hold their table while they wait for it.
-            triggers::enable_always(&ledger)?;
+            triggers::enable_always();
             lock::all_contexts(&ledger);
             contexts::remove_all(&ledger);
         }

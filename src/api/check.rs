@@ -15,6 +15,17 @@ use converge_ledger_core::merkle::{NodeId, Run};
 use pgrx::pg_sys;
 
 crate::sql_function!(entry_faults);
+crate::sql_function!(shape_faults);
+
+/// What is wrong with the tables themselves and their keys.
+fn shape_faults(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
+    let mut rows = Rows::begin(Arguments(fcinfo));
+    for fault in ledger::faults() {
+        let repair = fault.repair.as_deref().map(text);
+        rows.push([Some(text(&fault.what)), repair]);
+    }
+    rows.end()
+}
 
 fn entry_faults(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     let arguments = Arguments(fcinfo);
@@ -128,7 +139,7 @@ fn feed(
 
 /// Subtrees must not be stored for contexts that have no entries.
 fn forgotten_subtrees(ledger: &Ledger, scratch: &mut Scratch, found: &mut Found) {
-    if ledger.subtrees.key == pg_sys::InvalidOid || ledger.entries.key == pg_sys::InvalidOid {
+    if !ledger.subtrees.is_usable() || !ledger.entries.is_usable() {
         return;
     }
     let mut scan = Scan::by_key(ledger.subtrees, Sight::Statement, &[]);
@@ -160,7 +171,7 @@ fn forgotten_subtrees(ledger: &Ledger, scratch: &mut Scratch, found: &mut Found)
 
 /// Rows that the primary key does not show are in the table all the same, for whoever reads it another way.
 fn hidden_rows(ledger: &Ledger, read: u64, found: &mut Found) {
-    if ledger.entries.key == pg_sys::InvalidOid {
+    if !ledger.entries.is_usable() {
         return;
     }
     let stored = entries::count(ledger, Sight::Statement);
@@ -185,7 +196,7 @@ fn compare(
     computed: &NodeHashes,
     faults: &mut Vec<Fault>,
 ) -> Result<(), Failure> {
-    if ledger.subtrees.key == pg_sys::InvalidOid {
+    if !ledger.subtrees.is_usable() {
         return Ok(());
     }
     let run = Run {
@@ -222,7 +233,7 @@ fn premature(
     size: u64,
     faults: &mut Vec<Fault>,
 ) -> Result<(), Failure> {
-    if ledger.subtrees.key == pg_sys::InvalidOid {
+    if !ledger.subtrees.is_usable() {
         return Ok(());
     }
     for level in converge_ledger_core::merkle::STORED_LEVELS {

@@ -87,7 +87,7 @@ fn has_peer(_fcinfo: pg_sys::FunctionCallInfo) -> Answer {
         return Ok(pg_sys::Datum::from(false));
     };
     check_reader(&ledger)?;
-    if ledger.added_peers.key == pg_sys::InvalidOid {
+    if !ledger.added_peers.is_usable() {
         // That is a fault of its own.
         return Ok(pg_sys::Datum::from(true));
     }

@@ -127,7 +127,7 @@ unsafe fn open(statement: &pg_sys::CopyStmt) -> Option<(Ledger, Inserter)> {
             None,
             std::ptr::null_mut(),
         );
-        // Looking up the ledger locks its tables: not for a table of another schema.
+        // A table of another schema is none of the ledger's.
         let schema = pg_sys::get_namespace_oid(c"converge_ledger".as_ptr(), true);
         if table == pg_sys::InvalidOid || pg_sys::get_rel_namespace(table) != schema {
             return None;

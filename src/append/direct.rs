@@ -7,9 +7,8 @@
 use super::row::{Assigned, NewRow};
 use super::stamp::{self, Outcome, Terms, Way};
 use super::trigger;
-use crate::ledger::{self, entry, Ledger};
+use crate::ledger::{self, entry, Ledger, Open, BY_ID, BY_SEQUENCE};
 use crate::report::{self, Failure};
-use crate::store::scan::{open_table, varlena_bytes};
 use pgrx::pg_sys;
 use std::cell::RefCell;
 
@@ -63,6 +62,7 @@ pub struct NewEntry {
 /// Entries on their way in, one after the other, within one SQL call.
 pub struct Inserter {
     pub(super) ledger: Ledger,
+    id_key: pg_sys::Oid,
     pub(super) relation: pg_sys::Relation,
     pub(super) state: *mut pg_sys::EState,
     pub(super) result: *mut pg_sys::ResultRelInfo,
@@ -99,7 +99,9 @@ impl Inserter {
         // What is allocated lives in the current memory context; if PostgreSQL raises or a failure is
         // returned, the transaction's clean-up closes the relation and frees the memory.
         unsafe {
-            let relation = open_table(ledger.entries, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE);
+            let open = ledger::open(ledger.entries, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE);
+            open.require_keys();
+            let relation = open.relation;
             let unserved = unserved_feature(relation);
             if let Some(feature) = unserved {
                 pg_sys::table_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
@@ -114,12 +116,13 @@ impl Inserter {
             pg_sys::ExecOpenIndices(result, false);
             Ok(Inserter {
                 ledger: *ledger,
+                id_key: open.key(BY_ID),
                 relation,
                 state,
                 result,
                 slot: pg_sys::table_slot_create(relation, std::ptr::null_mut()),
                 capture: std::ptr::null_mut(),
-                only_key: only_key(ledger, &*result),
+                only_key: only_key(&open, &*result),
                 fires: false,
             })
         }
@@ -162,20 +165,15 @@ impl Inserter {
             let descriptor = (*self.relation).rd_att;
             let constraints = (*descriptor).constr;
             let checks = !constraints.is_null() && (*constraints).num_check > 0;
-            // The only column that stays null.
-            let digest_required = ledger::columns(descriptor)
-                .nth(entry::CONTENT_DIGEST - 1)
-                .is_none_or(|column| column.attnotnull);
             let runs_code = |at: usize| {
                 let index = *result.ri_IndexRelationDescs.add(at);
                 let info = &**result.ri_IndexRelationInfo.add(at);
                 let condition = info.ii_Predicate;
-                let own = (*index).rd_id == ledger.entries_id && asks_for_id(condition);
+                let own = (*index).rd_id == self.id_key;
                 !info.ii_Expressions.is_null() || !(condition.is_null() || own)
             };
-            !ledger.may_swallow
+            !ledger.may_swallow()
                 && !checks
-                && !digest_required
                 && !(*(*self.relation).rd_rel).relhassubclass
                 && trigger::is_alone(result.ri_TrigDesc)
                 && !(0..result.ri_NumIndices as usize).any(runs_code)
@@ -380,48 +378,16 @@ impl Inserter {
 ///
 /// # Safety
 /// The indexes are open.
-unsafe fn only_key(ledger: &Ledger, result: &pg_sys::ResultRelInfo) -> Option<usize> {
+unsafe fn only_key(open: &Open, result: &pg_sys::ResultRelInfo) -> Option<usize> {
     // SAFETY: by the contract; an index has as many attribute numbers as it says.
     unsafe {
         let index = |at: usize| (**result.ri_IndexRelationDescs.add(at)).rd_id;
-        let at = (0..result.ri_NumIndices as usize).find(|at| index(*at) == ledger.entries.key)?;
-        let has_no_row = |other: usize| {
-            let info = *result.ri_IndexRelationInfo.add(other);
-            index(other) == ledger.entries_id && asks_for_id((*info).ii_Predicate)
-        };
+        let at =
+            (0..result.ri_NumIndices as usize).find(|at| index(*at) == open.key(BY_SEQUENCE))?;
+        let has_no_row = |other: usize| index(other) == open.key(BY_ID);
         let others_have_no_row =
             (0..result.ri_NumIndices as usize).all(|other| other == at || has_no_row(other));
-        let info = &**result.ri_IndexRelationInfo.add(at);
-        let columns = [entry::CONTEXT_ID as i16, entry::SEQUENCE as i16];
-        let expected = info.ii_NumIndexAttrs == 2 && info.ii_IndexAttrNumbers[..2] == columns;
-        (others_have_no_row && expected).then_some(at)
-    }
-}
-
-/// Whether the predicate of an index is `id <> ''`, as the ledger made it: somebody may have made the index anew.
-///
-/// # Safety
-/// The prepared predicate of an open index of the entries, or null.
-unsafe fn asks_for_id(predicate: *mut pg_sys::List) -> bool {
-    use pg_sys::NodeTag::{T_Const, T_OpExpr, T_Var};
-    // SAFETY: a list of expressions, each of the struct that its tag names; text <> text has two arguments.
-    unsafe {
-        if predicate.is_null() || (*predicate).length != 1 {
-            return false;
-        }
-        let comparison: *mut pg_sys::OpExpr = (*(*predicate).elements).ptr_value.cast();
-        if (*comparison).xpr.type_ != T_OpExpr || (*comparison).opfuncid != pg_sys::F_TEXTNE.into()
-        {
-            return false;
-        }
-        let argument = |at| (*(*(*comparison).args).elements.add(at)).ptr_value;
-        let id: *mut pg_sys::Var = argument(0).cast();
-        let empty: *mut pg_sys::Const = argument(1).cast();
-        (*id).xpr.type_ == T_Var
-            && (*id).varattno == entry::ID as i16
-            && (*empty).xpr.type_ == T_Const
-            && !(*empty).constisnull
-            && varlena_bytes((*empty).constvalue).is_empty()
+        others_have_no_row.then_some(at)
     }
 }
 
@@ -468,22 +434,10 @@ fn check_rights(ledger: &Ledger) -> Result<(), Failure> {
 unsafe fn unserved_feature(relation: pg_sys::Relation) -> Option<&'static str> {
     // SAFETY: the relation cache entry is complete while the relation is open.
     unsafe {
-        let form = (*relation).rd_rel;
-        let constraints = (*(*relation).rd_att).constr;
         if !(*relation).rd_rules.is_null() {
             Some("a rule")
-        } else if (*form).relrowsecurity {
+        } else if (*(*relation).rd_rel).relrowsecurity {
             Some("row security")
-        } else if (*form).relispartition {
-            Some("a partitioned parent")
-        } else if !constraints.is_null() && (*constraints).has_generated_stored {
-            Some("a generated column")
-        } else if ledger::columns((*relation).rd_att)
-            .skip(entry::COUNT)
-            .any(|column| !column.attisdropped)
-        {
-            // They may have defaults, which only the executor fills in.
-            Some("additional columns")
         } else {
             None
         }

@@ -129,7 +129,7 @@ impl Heads {
         let Some(head) = heads[slot].as_mut() else {
             return Err(report::internal("the head of a context vanished"));
         };
-        if ledger.may_swallow || head.uncertain {
+        if head.uncertain || ledger.may_swallow() {
             head.settle(ledger);
         }
         if head.saved_at < level {

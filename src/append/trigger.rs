@@ -46,6 +46,7 @@ fn entries_before_insert(fcinfo: pg_sys::FunctionCallInfo) -> Result<pg_sys::Dat
         if (*relation).rd_id != ledger.entries.table {
             return Err(report::wrong_trigger_use());
         }
+        ledger::require(relation, ledger.entries);
         refuse_later_triggers(data)?;
         columns = Columns::of(descriptor);
         NewRow::deform(tuple, descriptor, &mut columns)

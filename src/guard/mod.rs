@@ -1,12 +1,13 @@
 //! Refuses what an append-only ledger does not do: changing entries, changing by hand what the ledger keeps for itself, and dropping
-//! everything by accident.
+//! everything by accident. [`alter`] refuses commands that would make its tables unfit.
 
+pub mod alter;
 mod own_tables;
 
-pub use own_tables::{tables, writing, Written};
+pub use own_tables::{require, writing, Written};
 
 use crate::function::Answer;
-use crate::ledger::entry;
+use crate::ledger::{self, entry};
 use crate::receive;
 use crate::report::{self, Failure};
 use crate::settings;
@@ -51,16 +52,22 @@ fn operation(event: u32) -> &'static str {
 }
 
 /// Event trigger on every command: sees to it that this library is loaded before anything is dropped, for
-/// [`object_dropped`] guards only sessions that have it.
+/// [`object_dropped`] guards only sessions that have it. The same holds for what is altered.
 fn drop_guard(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
-    // SAFETY: as above, for EventTriggerData.
+    alter::begin(event(fcinfo)?);
+    Ok(pg_sys::Datum::from(0))
+}
+
+/// The data of an event trigger's call.
+fn event<'a>(fcinfo: pg_sys::FunctionCallInfo) -> Result<&'a pg_sys::EventTriggerData, Failure> {
+    // SAFETY: as in `entries_append_only`, for EventTriggerData, which lives as long as the call.
     unsafe {
         let context = (*fcinfo).context;
         if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_EventTriggerData {
             return Err(report::wrong_trigger_use());
         }
+        Ok(&*context.cast::<pg_sys::EventTriggerData>())
     }
-    Ok(pg_sys::Datum::from(0))
 }
 
 static mut NEXT_HOOK: pg_sys::object_access_hook_type = None;
@@ -94,6 +101,9 @@ unsafe extern "C-unwind" fn object_accessed(
                 }
             });
         }
+        if access == pg_sys::ObjectAccessType::OAT_POST_ALTER {
+            pgrx_extern_c_guard(|| alter::object_altered(class, object));
+        }
     }
 }
 
@@ -107,7 +117,9 @@ fn object_dropped(class: pg_sys::Oid, object: pg_sys::Oid, part: i32) -> Result<
         } else if class == pg_sys::RelationRelationId && part <= entry::COUNT as i32 {
             let schema = pg_sys::get_namespace_oid(c"converge_ledger".as_ptr(), true);
             let entries = pg_sys::get_relname_relid(c"entries".as_ptr(), schema);
-            (object == entries).then_some(match part {
+            // The name alone says nothing: it may be anybody's table in a database without the extension.
+            let is_ours = object == entries && ledger::is_member(object);
+            is_ours.then_some(match part {
                 0 => "table converge_ledger.entries",
                 _ => "a column of converge_ledger.entries",
             })

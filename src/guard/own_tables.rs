@@ -4,8 +4,9 @@
 //! Compiled code writes them below the executor, where no trigger fires, or by SQL inside [`writing`].
 
 use crate::function::Answer;
+use crate::ledger::{self, Name};
 use crate::receive;
-use crate::report;
+use crate::report::{self, Failure};
 use pgrx::pg_sys;
 use std::cell::Cell;
 use std::ffi::CStr;
@@ -33,7 +34,7 @@ impl Written {
 }
 
 struct Guarded {
-    table: &'static CStr,
+    table: Name,
     /// Under which it is written by the ledger's own SQL.
     by: Written,
     /// Whether dumps have its rows.
@@ -48,7 +49,7 @@ const REMEMBERED: &str =
 const DECIDED: &str =
     "SELECT ledger_resolve(incident, decision, reason) decides what ledger_open_incidents shows.";
 
-const fn guarded(table: &'static CStr, hint: &'static str) -> Guarded {
+const fn guarded(table: Name, hint: &'static str) -> Guarded {
     Guarded {
         table,
         by: Written::NONE,
@@ -57,7 +58,7 @@ const fn guarded(table: &'static CStr, hint: &'static str) -> Guarded {
     }
 }
 
-const fn dumped(table: &'static CStr, by: Written, hint: &'static str) -> Guarded {
+const fn dumped(table: Name, by: Written, hint: &'static str) -> Guarded {
     Guarded {
         table,
         by,
@@ -68,45 +69,50 @@ const fn dumped(table: &'static CStr, by: Written, hint: &'static str) -> Guarde
 
 /// As in sql/triggers/own_tables.sql.
 const TABLES: [Guarded; 14] = [
-    guarded(c"contexts", DERIVED),
-    guarded(c"subtrees", DERIVED),
-    guarded(c"digests", DERIVED),
-    guarded(c"unsettled", DERIVED),
-    guarded(c"scrubbed", REMEMBERED),
-    guarded(c"scrub_pass", REMEMBERED),
-    guarded(c"peer_rounds", REMEMBERED),
-    dumped(c"halted", Written::NONE, DECIDED),
-    dumped(c"incidents", Written::INCIDENTS, DECIDED),
-    dumped(c"incident_entries", Written::INCIDENTS, DECIDED),
+    guarded(Name::Contexts, DERIVED),
+    guarded(Name::Subtrees, DERIVED),
+    guarded(Name::Digests, DERIVED),
+    guarded(Name::Unsettled, DERIVED),
+    guarded(Name::Scrubbed, REMEMBERED),
+    guarded(Name::ScrubPass, REMEMBERED),
+    guarded(Name::PeerRounds, REMEMBERED),
+    dumped(Name::Halted, Written::NONE, DECIDED),
+    dumped(Name::Incidents, Written::INCIDENTS, DECIDED),
+    dumped(Name::IncidentEntries, Written::INCIDENTS, DECIDED),
     dumped(
-        c"node",
+        Name::Node,
         Written::NONE,
         "ledger_set_node names this node, ledger_adopt_node lets a restored or copied database append.",
     ),
     dumped(
-        c"publications",
+        Name::Publications,
         Written::PUBLICATIONS,
         "ledger_publish and ledger_unpublish write it.",
     ),
     dumped(
-        c"pinned_origins",
+        Name::PinnedOrigins,
         Written::PINS,
         "ledger_pin_origins writes it.",
     ),
     dumped(
-        c"added_peers",
+        Name::AddedPeers,
         Written::NONE,
         "ledger_add_peer and ledger_drop_peer write it.",
     ),
 ];
 
-/// Names of the guarded tables.
-pub fn tables() -> impl Iterator<Item = &'static CStr> {
-    TABLES.iter().map(|it| it.table)
-}
-
 thread_local! {
     static WRITING: Cell<Written> = const { Cell::new(Written::NONE) };
+}
+
+/// Makes sure that tables which SQL of the ledger's own is about to read and write have the declared columns and keys.
+///
+/// Errors: 55000 when one of them is missing or was altered.
+pub fn require(tables: Written) -> Result<(), Failure> {
+    let written = TABLES.iter().filter(|it| tables.covers(it.by));
+    written
+        .map(|it| ledger::table(it.table))
+        .try_for_each(|table| table.map(ledger::Table::require))
 }
 
 /// Lets SQL of the ledger's own write some of these tables while `work` runs.
@@ -130,7 +136,7 @@ fn own_table_guard(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     // SAFETY: a trigger has an open relation, whose name ends with a NUL.
     let table = unsafe { CStr::from_ptr((*(*data.tg_relation).rd_rel).relname.data.as_ptr()) };
     let by_row = data.tg_event & pg_sys::TRIGGER_EVENT_ROW != 0;
-    let guarded = TABLES.iter().find(|it| it.table == table);
+    let guarded = TABLES.iter().find(|it| it.table.shape().name == table);
     let event = data.tg_event & pg_sys::TRIGGER_EVENT_OPMASK;
     let may_write = guarded.is_some_and(|it| {
         WRITING.get().covers(it.by)
@@ -144,7 +150,7 @@ fn own_table_guard(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
         });
     }
     // Each node writes its own rows. What a peer sends of them is passed over, so that it does not stop what comes next.
-    if by_row && receive::is_worker() {
+    if by_row && receive::is_delivered() {
         return Ok(pg_sys::Datum::from(0));
     }
     let hint = guarded.map_or(REMEMBERED, |it| it.hint);

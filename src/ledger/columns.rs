@@ -1,6 +1,4 @@
-//! Numbers and types of the columns of the ledger's tables, in the order of sql/tables.
-
-use pgrx::pg_sys;
+//! Numbers of the columns of the ledger's tables, in the order of sql/tables and of [`super::shape`].
 
 /// Columns of `converge_ledger.entries`, in the order of sql/tables/entries.sql.
 pub mod entry {
@@ -17,7 +15,6 @@ pub mod entry {
     pub const SALT: usize = 11;
     pub const LEAF_HASH: usize = 12;
     pub const CONTENT_DIGEST: usize = 13;
-    /// How many columns the ledger defines; a user may have added more behind them.
     pub const COUNT: usize = 13;
 }
 
@@ -59,7 +56,6 @@ pub mod halted {
     pub const CONTEXT_ID: usize = 4;
     pub const REASON: usize = 5;
     pub const ABANDONED: usize = 6;
-    pub const COUNT: usize = 6;
 }
 
 /// Columns of `converge_ledger.added_peers`.
@@ -120,131 +116,3 @@ pub mod scrub_pass {
     pub const CONTEXT_ID: usize = 11;
     pub const COUNT: usize = 11;
 }
-
-/// Types of the columns, in the order of sql/tables.
-pub(super) static ENTRIES: [pg_sys::Oid; entry::COUNT] = [
-    pg_sys::INT8OID,
-    pg_sys::INT8OID,
-    pg_sys::TIMESTAMPTZOID,
-    pg_sys::INT2OID,
-    pg_sys::TEXTOID,
-    pg_sys::TEXTOID,
-    pg_sys::TEXTOID,
-    pg_sys::TEXTOID,
-    pg_sys::BYTEAOID,
-    pg_sys::JSONBOID,
-    pg_sys::BYTEAOID,
-    pg_sys::BYTEAOID,
-    pg_sys::BYTEAOID,
-];
-pub(super) static CONTEXTS: [pg_sys::Oid; 1] = [pg_sys::TEXTOID];
-pub(super) static SUBTREES: [pg_sys::Oid; subtree::COUNT] = [
-    pg_sys::INT8OID,
-    pg_sys::INT2OID,
-    pg_sys::TEXTOID,
-    pg_sys::BYTEAOID,
-    pg_sys::BYTEAOID,
-];
-pub(super) static UNSETTLED: [pg_sys::Oid; unsettled::COUNT] = [
-    pg_sys::INT8OID,
-    pg_sys::TEXTOID,
-    pg_sys::TEXTOID,
-    pg_sys::TIMESTAMPTZOID,
-];
-pub(super) static PINS: [pg_sys::Oid; 2] = [pg_sys::TEXTOID, pg_sys::TEXTOID];
-pub(super) static INCIDENTS: [pg_sys::Oid; 20] = [
-    pg_sys::INT8OID,
-    pg_sys::TIMESTAMPTZOID,
-    pg_sys::TEXTOID,
-    pg_sys::TEXTOID,
-    pg_sys::TEXTOID,
-    pg_sys::INT8OID,
-    pg_sys::INT8OID,
-    pg_sys::TIMESTAMPTZOID,
-    pg_sys::INT2OID,
-    pg_sys::TEXTOID,
-    pg_sys::TEXTOID,
-    pg_sys::TEXTOID,
-    pg_sys::BYTEAOID,
-    pg_sys::JSONBOID,
-    pg_sys::BYTEAOID,
-    pg_sys::BYTEAOID,
-    pg_sys::BYTEAOID,
-    pg_sys::JSONBOID,
-    pg_sys::TIMESTAMPTZOID,
-    pg_sys::TEXTOID,
-];
-pub(super) static INCIDENT_ENTRIES: [pg_sys::Oid; 16] = [
-    pg_sys::INT8OID,
-    pg_sys::INT8OID,
-    pg_sys::INT8OID,
-    pg_sys::TIMESTAMPTZOID,
-    pg_sys::INT2OID,
-    pg_sys::TEXTOID,
-    pg_sys::TEXTOID,
-    pg_sys::TEXTOID,
-    pg_sys::TEXTOID,
-    pg_sys::BYTEAOID,
-    pg_sys::JSONBOID,
-    pg_sys::BYTEAOID,
-    pg_sys::BYTEAOID,
-    pg_sys::BYTEAOID,
-    pg_sys::TEXTOID,
-    pg_sys::TIMESTAMPTZOID,
-];
-pub(super) static NODE: [pg_sys::Oid; node::COUNT] = [
-    pg_sys::BOOLOID,
-    pg_sys::TEXTOID,
-    pg_sys::INT8OID,
-    pg_sys::OIDOID,
-    pg_sys::INT4OID,
-    pg_sys::TIMESTAMPTZOID,
-    pg_sys::TEXTOID,
-];
-pub(super) static HALTED: [pg_sys::Oid; halted::COUNT] = [
-    pg_sys::INT8OID,
-    pg_sys::TIMESTAMPTZOID,
-    pg_sys::INT8OID,
-    pg_sys::TEXTOID,
-    pg_sys::TEXTOID,
-    pg_sys::BYTEAOID,
-];
-pub(super) static ADDED_PEERS: [pg_sys::Oid; added_peer::COUNT] =
-    [pg_sys::TEXTOID; added_peer::COUNT];
-pub(super) static PEER_ROUNDS: [pg_sys::Oid; peer_round::COUNT] = [
-    pg_sys::TIMESTAMPTZOID,
-    pg_sys::TIMESTAMPTZOID,
-    pg_sys::INT8OID,
-    pg_sys::INT8OID,
-    pg_sys::INT8OID,
-    pg_sys::INT8OID,
-    pg_sys::INT8OID,
-    pg_sys::INT8OID,
-    pg_sys::FLOAT4OID,
-    pg_sys::INT4OID,
-    pg_sys::BOOLOID,
-    pg_sys::TEXTOID,
-    pg_sys::TEXTOID,
-    pg_sys::TEXTOID,
-];
-pub(super) static DIGESTS: [pg_sys::Oid; digest::COUNT] = [
-    pg_sys::INT8OID,
-    pg_sys::TEXTOID,
-    pg_sys::BYTEAOID,
-    pg_sys::BYTEAOID,
-];
-pub(super) static SCRUBBED: [pg_sys::Oid; scrubbed::COUNT] =
-    [pg_sys::INT8OID, pg_sys::INT8OID, pg_sys::TEXTOID];
-pub(super) static SCRUB_PASS: [pg_sys::Oid; scrub_pass::COUNT] = [
-    pg_sys::INT8OID,
-    pg_sys::INT8OID,
-    pg_sys::INT8OID,
-    pg_sys::INT8OID,
-    pg_sys::TIMESTAMPTZOID,
-    pg_sys::INT8OID,
-    pg_sys::INT8OID,
-    pg_sys::TIMESTAMPTZOID,
-    pg_sys::TIMESTAMPTZOID,
-    pg_sys::BOOLOID,
-    pg_sys::TEXTOID,
-];

@@ -1,7 +1,7 @@
 //! Which peers this database has, whoever asks: its subscriptions, and what `ledger_add_peer` added.
 
 use super::round::c_string;
-use crate::ledger::{added_peer, Ledger};
+use crate::ledger::{self, added_peer, Ledger};
 use crate::store::scan::{varlena_bytes, Scan, Sight};
 use pgrx::pg_sys;
 use std::ffi::{CStr, CString};
@@ -90,10 +90,8 @@ fn owner_is_superuser(ledger: &Ledger) -> bool {
     // SAFETY: the relation stays open while its row is read; a look-up of a role. If PostgreSQL raises, it closes the relation
     // with the transaction.
     unsafe {
-        let relation = pg_sys::table_open(
-            ledger.entries.table,
-            pg_sys::AccessShareLock as pg_sys::LOCKMODE,
-        );
+        let share = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+        let relation = ledger::open(ledger.entries, share).relation;
         let owner = (*(*relation).rd_rel).relowner;
         pg_sys::table_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
         pg_sys::superuser_arg(owner)

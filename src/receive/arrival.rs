@@ -438,6 +438,7 @@ pub unsafe fn refuse_change(operation: &str, data: &pg_sys::TriggerData) -> Resu
         if (*data.tg_relation).rd_id != ledger.entries.table {
             return Err(report::wrong_trigger_use());
         }
+        ledger::require(data.tg_relation, ledger.entries);
         let descriptor = (*data.tg_relation).rd_att;
         let mut columns = Columns::of(descriptor);
         let row = NewRow::deform(data.tg_trigtuple, descriptor, &mut columns);

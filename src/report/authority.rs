@@ -1,6 +1,7 @@
 //! Who may not do it: nodes, roles, and everyone.
 
 use super::{Code, Failure};
+use crate::ledger::Fault;
 
 pub fn not_owner(context: &str, owner: &str, node: &str) -> Failure {
     Failure::new(
@@ -124,6 +125,22 @@ pub fn drop_refused(what: &str) -> Failure {
     )
     .detail("All ledger entries would be lost.")
     .hint("To do it all the same: SET converge_ledger.allow_drop = on.")
+}
+
+/// `fault`: what would be wrong with a table of the ledger.
+pub fn alter_refused(fault: &Fault) -> Failure {
+    let advice = match fault.advice {
+        Some(advice) => format!("{advice} "),
+        None => String::from("The ledger reads and writes its tables directly. "),
+    };
+    Failure::new(
+        Code::ERRCODE_RESTRICT_VIOLATION,
+        "cannot alter a table of the ledger in this way",
+    )
+    .detail(format!("After this command, {}.", fault.what))
+    .hint(format!(
+        "{advice}To do it all the same: SET converge_ledger.allow_drop = on."
+    ))
 }
 
 pub fn cannot_prepare() -> Failure {

@@ -1,6 +1,8 @@
 //! Tables and triggers that are not what the ledger needs, and what cannot happen.
 
 use super::{Code, Failure};
+use crate::ledger::Fault;
+use std::ffi::CStr;
 
 pub fn not_installed(what: &str) -> Failure {
     Failure::new(
@@ -10,13 +12,51 @@ pub fn not_installed(what: &str) -> Failure {
     .hint("Run ledger_check to see what is damaged.")
 }
 
-pub fn altered_table(name: &str, what: &str) -> Failure {
+pub fn no_extension() -> Failure {
     Failure::new(
         Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-        format!("table converge_ledger.{name} was altered"),
+        "extension converge_ledger is not installed in this database",
     )
-    .detail(format!("It has {what}."))
-    .hint("Undo the change: the ledger reads and writes its tables directly.")
+    .hint("Run CREATE EXTENSION converge_ledger.")
+}
+
+pub fn not_a_member(relation: &str) -> Failure {
+    Failure::new(
+        Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("{relation} is not a member of extension converge_ledger"),
+    )
+    .hint(format!(
+        "If it is the ledger's own table: ALTER EXTENSION converge_ledger ADD TABLE {relation}."
+    ))
+}
+
+/// A table that the compiled code cannot read or write as it is.
+pub fn altered_table(name: &CStr, fault: &Fault) -> Failure {
+    let repair = match &fault.repair {
+        Some(statement) => format!(" To repair this one: {statement}."),
+        None => String::new(),
+    };
+    Failure::new(
+        Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!(
+            "table converge_ledger.{} was altered",
+            name.to_string_lossy()
+        ),
+    )
+    .detail(sentence(&fault.what))
+    .hint(format!(
+        "Undo the change. ledger_check lists all such faults.{repair}"
+    ))
+}
+
+/// A clause as a sentence: with a capital letter, but not in a name, and a full stop.
+fn sentence(clause: &str) -> String {
+    if clause.starts_with("converge_ledger.") {
+        return format!("Table {clause}.");
+    }
+    let mut rest = clause.chars();
+    let first = rest.next().map(|first| first.to_ascii_uppercase());
+    first.into_iter().chain(rest).chain(['.']).collect()
 }
 
 /// Somebody changes by hand what the ledger keeps for itself.

@@ -88,14 +88,17 @@ impl Database {
         !has_come(self.wanted_until, now)
     }
 
+    /// Says whether the last attempt did not fail in the same way.
     pub(super) fn failed(
         &mut self,
         error: &str,
         retry_at: impl FnOnce(u32) -> pg_sys::TimestampTz,
-    ) {
+    ) -> bool {
+        let before = (self.failures > 0).then_some(self.error);
         self.failures = self.failures.saturating_add(1);
         self.not_before = retry_at(self.failures);
         self.error.set(error);
+        before.is_none_or(|before| before.get() != self.error.get())
     }
 }
 

@@ -46,13 +46,13 @@ pub fn notifier_connected() {
     });
 }
 
-/// The notifier ends because of an error.
-pub fn notifier_failed(error: &str, retry_at: impl FnOnce(u32) -> pg_sys::TimestampTz) {
-    locked(|area| {
-        if let Some(database) = area.served(own_database()) {
-            database.failed(error, retry_at);
-        }
-    });
+/// The notifier ends because of an error. Says whether the one before it did not end for the same reason.
+pub fn notifier_failed(error: &str, retry_at: impl FnOnce(u32) -> pg_sys::TimestampTz) -> bool {
+    locked(|area| match area.served(own_database()) {
+        Some(database) => database.failed(error, retry_at),
+        None => true,
+    })
+    .unwrap_or(true)
 }
 
 /// The notifier of `oid` ends; what it had taken waits again. Does nothing in a process that was not registered.

@@ -78,10 +78,13 @@ impl Reconciler {
         }
     }
 
-    fn failed(&mut self, error: &str, due_at: impl FnOnce(u32) -> pg_sys::TimestampTz) {
+    /// Says whether the last attempt did not fail in the same way.
+    fn failed(&mut self, error: &str, due_at: impl FnOnce(u32) -> pg_sys::TimestampTz) -> bool {
+        let before = (self.failures > 0).then_some(self.error);
         self.failures = self.failures.saturating_add(1);
         self.due_at = due_at(self.failures);
         self.error.set(error);
+        before.is_none_or(|before| before.get() != self.error.get())
     }
 }
 
@@ -331,14 +334,16 @@ pub fn reconciled(has_ledger: bool, due_at: pg_sys::TimestampTz) {
     });
 }
 
-/// The reconciler ends because of an error.
-pub fn reconciler_failed(error: &str, due_at: impl FnOnce(u32) -> pg_sys::TimestampTz) {
+/// The reconciler ends because of an error. Says whether the one before it did not end for the same reason.
+pub fn reconciler_failed(error: &str, due_at: impl FnOnce(u32) -> pg_sys::TimestampTz) -> bool {
     locked(|area| {
-        if let Some(one) = area.reconciled_here(own_database()) {
-            one.failed(error, due_at);
-            one.spared_until = 0;
-        }
-    });
+        let Some(one) = area.reconciled_here(own_database()) else {
+            return true;
+        };
+        one.spared_until = 0;
+        one.failed(error, due_at)
+    })
+    .unwrap_or(true)
 }
 
 /// The reconciler of `oid` ends, for whatever reason. Does nothing in a process that was not registered.

@@ -5,7 +5,7 @@
 //! every row that a rolled-back transaction left there.
 
 use super::scan::{Key, Row, Scan, Sight};
-use crate::ledger::{entry, Ledger};
+use crate::ledger::{entry, Ledger, BY_ID};
 use crate::report::{self, Failure};
 use converge_ledger_core::hash::{Hash, NodeHashes};
 use converge_ledger_core::limits::MAX_NUMBER;
@@ -178,7 +178,7 @@ pub fn with_id<T>(
 ) -> Option<T> {
     Scan::open(
         ledger.entries,
-        ledger.entries_id,
+        BY_ID,
         sight,
         &[Key::Text(1, context), Key::Text(2, id)],
     )
@@ -248,7 +248,7 @@ pub fn all(ledger: &Ledger, context: Option<&str>, sight: Sight) -> Scan {
 
 /// As [`all`], but reads the table itself when its primary key is gone.
 pub fn all_in_order(ledger: &Ledger, context: Option<&str>, sight: Sight) -> Scan {
-    if ledger.entries.key == pg_sys::InvalidOid {
+    if !ledger.entries.is_usable() {
         return Scan::sorted(ledger.entries, sight, entry::CONTEXT_ID, entry::SEQUENCE);
     }
     all(ledger, context, sight)
@@ -256,5 +256,5 @@ pub fn all_in_order(ledger: &Ledger, context: Option<&str>, sight: Sight) -> Sca
 
 /// How many entries the table itself holds, counted without any index.
 pub fn count(ledger: &Ledger, sight: Sight) -> u64 {
-    super::size::count(ledger.entries.table, sight)
+    super::size::count(ledger.entries, sight)
 }

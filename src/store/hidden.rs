@@ -1,7 +1,7 @@
 //! Rows of `entries` that are in the table, but that its primary key does not find.
 
-use super::scan::{begin_heap_scan, open_table, Row, Sight, FORWARD, NO_LOCK, SHARE};
-use crate::ledger::{entry, Ledger};
+use super::scan::{begin_heap_scan, Row, Sight, FORWARD, NO_LOCK, SHARE};
+use crate::ledger::{self, entry, Ledger};
 use pgrx::pg_sys;
 use std::collections::HashSet;
 
@@ -10,7 +10,7 @@ pub fn among(ledger: &Ledger, context: &str, sequences: &HashSet<i64>) -> HashSe
     let mut found = HashSet::new();
     // SAFETY: as in `Scan::sorted`; a row is read only while the slot holds it.
     unsafe {
-        let heap = open_table(ledger.entries, SHARE);
+        let heap = ledger::open(ledger.entries, SHARE).relation;
         let slot = pg_sys::table_slot_create(heap, std::ptr::null_mut());
         let scan = begin_heap_scan(heap, Sight::Latest);
         while pg_sys::heap_getnextslot(scan, FORWARD, slot) {

@@ -3,8 +3,7 @@
 //! Keeps the invariant that whatever it opened is closed when it is dropped, except while an error is
 //! on its way out: then PostgreSQL's resource owner closes it with the (sub)transaction.
 
-use crate::ledger::{columns, has_shape, Table};
-use crate::report;
+use crate::ledger::{self, columns, Open, Table};
 use pgrx::pg_sys;
 use std::marker::PhantomData;
 
@@ -85,18 +84,19 @@ pub(super) const SHARE: pg_sys::LOCKMODE = pg_sys::AccessShareLock as pg_sys::LO
 pub(super) const FORWARD: pg_sys::ScanDirection::Type = pg_sys::ScanDirection::ForwardScanDirection;
 
 impl Scan {
-    /// Opens a scan of `index` on the rows that satisfy all `keys`.
-    pub fn open(table: Table, index: pg_sys::Oid, sight: Sight, keys: &[Key]) -> Scan {
-        // SAFETY: both OIDs name a table and one of its btree indexes (crate::ledger).
-        unsafe { Scan::of(open_table(table, SHARE), index, sight, keys) }
+    /// Opens a scan by one of the declared keys of a table, on the rows that satisfy all `keys`.
+    pub fn open(table: Table, by: usize, sight: Sight, keys: &[Key]) -> Scan {
+        // SAFETY: the scan closes the table.
+        unsafe { Scan::of(ledger::open(table, SHARE), by, sight, keys) }
     }
 
     /// Scans an open table, which the scan closes.
     ///
     /// # Safety
-    /// The index is a btree of the table.
-    unsafe fn of(heap: pg_sys::Relation, index: pg_sys::Oid, sight: Sight, keys: &[Key]) -> Scan {
-        // SAFETY: by the contract; the keys name columns of the index with the type of their comparison function;
+    /// The table has as many declared keys.
+    unsafe fn of(open: Open, by: usize, sight: Sight, keys: &[Key]) -> Scan {
+        let (heap, index) = (open.relation, open.key(by));
+        // SAFETY: by the contract; the keys name columns of the declared key with the type of their comparison function;
         // index_rescan copies the keys, and the text datum lives in the memory context of the statement. Should PostgreSQL
         // raise half-way, nothing here has a destructor yet and the resource owner closes what was opened.
         unsafe {
@@ -119,20 +119,21 @@ impl Scan {
 
     /// Scans a table by its primary key.
     pub fn by_key(table: Table, sight: Sight, keys: &[Key]) -> Scan {
-        Scan::open(table, table.key, sight, keys)
+        Scan::open(table, 0, sight, keys)
     }
 
     /// As [`Scan::by_key`], for a table that nearly always is empty: none if it has no page, which costs half of a look at its index.
     pub fn by_key_if_any(table: Table, sight: Sight, keys: &[Key]) -> Option<Scan> {
         // SAFETY: as in `open`. Rows that any sight may see are in pages that the file has had since before.
         unsafe {
-            let heap = open_table(table, SHARE);
+            let open = ledger::open(table, SHARE);
+            let heap = open.relation;
             if pg_sys::RelationGetNumberOfBlocksInFork(heap, pg_sys::ForkNumber::MAIN_FORKNUM) == 0
             {
                 pg_sys::table_close(heap, NO_LOCK);
                 return None;
             }
-            Some(Scan::of(heap, table.key, sight, keys))
+            Some(Scan::of(open, 0, sight, keys))
         }
     }
 
@@ -159,7 +160,7 @@ impl Scan {
         // SAFETY: columns and operators fit the table; every object is used and ended as its module says. If
         // PostgreSQL raises, the resource owner closes relation, scan and temporary files.
         unsafe {
-            let heap = open_table(table, SHARE);
+            let heap = ledger::open(table, SHARE).relation;
             let slot = pg_sys::table_slot_create(heap, std::ptr::null_mut());
             let sort = pg_sys::tuplesort_begin_heap(
                 (*heap).rd_att,
@@ -346,22 +347,6 @@ unsafe fn set_keys(scan: pg_sys::IndexScanDesc, keys: &[Key]) {
     let (no_order, count) = (std::ptr::null_mut(), keys.len() as i32);
     // SAFETY: by the contract; the keys are copied, the values to which they point are the caller's.
     unsafe { pg_sys::index_rescan(scan, scan_keys.as_mut_ptr(), count, no_order, 0) };
-}
-
-/// Opens a table and makes sure that it still is what the compiled code reads and writes; raises 55000 otherwise.
-///
-/// # Safety
-/// As `table_open`: the caller closes the relation, or the transaction does.
-pub unsafe fn open_table(table: Table, lock: pg_sys::LOCKMODE) -> pg_sys::Relation {
-    // SAFETY: by the contract; an open relation has a row in pg_class.
-    unsafe {
-        let relation = pg_sys::table_open(table.table, lock);
-        if !has_shape(relation, table.shape) {
-            let name = std::ffi::CStr::from_ptr((*(*relation).rd_rel).relname.data.as_ptr());
-            report::altered_table(&name.to_string_lossy(), "other columns").raise();
-        }
-        relation
-    }
 }
 
 /// # Safety

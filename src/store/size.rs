@@ -1,14 +1,14 @@
 //! How many rows a table has, counted or estimated. Looks at no index.
 
-use super::scan::{begin_heap_scan, open_table, Sight, FORWARD, NO_LOCK, SHARE};
-use crate::ledger::Table;
+use super::scan::{begin_heap_scan, Sight, FORWARD, NO_LOCK, SHARE};
+use crate::ledger::{self, Table};
 use pgrx::pg_sys;
 
 /// Counts the rows of a table.
-pub fn count(table: pg_sys::Oid, sight: Sight) -> u64 {
+pub fn count(table: Table, sight: Sight) -> u64 {
     // SAFETY: as in `Scan::sorted`.
     unsafe {
-        let heap = pg_sys::table_open(table, SHARE);
+        let heap = ledger::open(table, SHARE).relation;
         let slot = pg_sys::table_slot_create(heap, std::ptr::null_mut());
         let scan = begin_heap_scan(heap, sight);
         let mut rows = 0;
@@ -29,7 +29,7 @@ pub fn estimate(table: Table) -> u64 {
     // SAFETY: opened with a lock and closed again; if PostgreSQL raises, it closes the relation with the transaction.
     // Widths are asked for only where the pointer is not null.
     unsafe {
-        let relation = open_table(table, SHARE);
+        let relation = ledger::open(table, SHARE).relation;
         pg_sys::estimate_rel_size(
             relation,
             std::ptr::null_mut(),

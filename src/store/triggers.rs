@@ -1,38 +1,34 @@
-//! The state of the ledger's triggers: they fire for every session, also for replication.
+//! The state of the ledger's triggers on its tables: they fire for every session, also for replication.
 //!
 //! Whether they are there at all, and whether they are the ledger's own, is for `ledger_check` to say.
 
-use crate::guard;
-use crate::ledger::{self, Ledger};
-use crate::report::Failure;
+use crate::ledger::{self, Name, Table};
 use pgrx::pg_sys;
 use std::ffi::CStr;
 
-/// As in sql/triggers/entries.sql.
-const OF_ENTRIES: [&CStr; 3] = [
-    c"~ledger_stamp",
-    c"ledger_append_only",
-    c"ledger_append_only_statement",
-];
-/// As in sql/triggers/own_tables.sql.
-const OF_OWN_TABLES: [&CStr; 2] = [c"ledger_guard", c"ledger_guard_statement"];
+/// The triggers of a table, as in sql/triggers.
+fn names(table: Name) -> &'static [&'static CStr] {
+    match table {
+        Name::Entries => &[
+            c"~ledger_stamp",
+            c"ledger_append_only",
+            c"ledger_append_only_statement",
+        ],
+        _ => &[c"ledger_guard", c"ledger_guard_statement"],
+    }
+}
+
 const ALWAYS: u8 = b'A';
 const NO_LOCK: pg_sys::LOCKMODE = pg_sys::NoLock as pg_sys::LOCKMODE;
 
 /// Lets the triggers fire always. Waits for running appends only where there is something to change.
 ///
 /// A data-only restore with disabled triggers ends with ENABLE TRIGGER ALL, after which replicated rows pass them by.
-///
-/// Errors: 55000 when a table is missing.
-pub fn enable_always(ledger: &Ledger) -> Result<(), Failure> {
-    enable_on(ledger.entries.table, &OF_ENTRIES);
-    for table in guard::tables() {
-        enable_on(ledger::named(table)?, &OF_OWN_TABLES);
-    }
-    Ok(())
+pub fn enable_always() {
+    ledger::tables().into_iter().for_each(enable_always_on);
 }
 
-fn enable_on(table: pg_sys::Oid, wanted: &'static [&'static CStr]) {
+fn enable_always_on(table: Table) {
     let look = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
     // As ALTER TABLE … ENABLE ALWAYS TRIGGER takes it.
     let change = pg_sys::ShareRowExclusiveLock as pg_sys::LOCKMODE;
@@ -40,14 +36,14 @@ fn enable_on(table: pg_sys::Oid, wanted: &'static [&'static CStr]) {
     // triggers that exist are all that is passed on. If PostgreSQL raises, it closes the relation, and no
     // destructor of this function matters to it.
     unsafe {
-        let relation = pg_sys::table_open(table, look);
-        let sound = others(relation, wanted).next().is_none();
+        let relation = ledger::open(table, look).relation;
+        let sound = others(relation, table.name).next().is_none();
         pg_sys::table_close(relation, NO_LOCK);
         if sound {
             return;
         }
-        let relation = pg_sys::table_open(table, change);
-        let names: Vec<&CStr> = others(relation, wanted).collect();
+        let relation = ledger::open(table, change).relation;
+        let names: Vec<&CStr> = others(relation, table.name).collect();
         for name in names {
             #[cfg(feature = "pg15")]
             pg_sys::EnableDisableTrigger(relation, name.as_ptr(), ALWAYS as _, false, change);
@@ -71,10 +67,7 @@ fn enable_on(table: pg_sys::Oid, wanted: &'static [&'static CStr]) {
 ///
 /// # Safety
 /// The relation is open, and stays so.
-unsafe fn others(
-    relation: pg_sys::Relation,
-    wanted: &'static [&'static CStr],
-) -> impl Iterator<Item = &'static CStr> {
+unsafe fn others(relation: pg_sys::Relation, table: Name) -> impl Iterator<Item = &'static CStr> {
     // SAFETY: by the contract; a descriptor has as many triggers as it says, each with a name.
     let triggers = unsafe {
         let description = (*relation).trigdesc;
@@ -85,7 +78,7 @@ unsafe fn others(
             std::slice::from_raw_parts((*description).triggers, count)
         }
     };
-    wanted.iter().copied().filter(move |name| {
+    names(table).iter().copied().filter(move |name| {
         triggers.iter().any(|trigger| {
             // SAFETY: as above.
             let is_it = unsafe { CStr::from_ptr(trigger.tgname) } == *name;

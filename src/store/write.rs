@@ -2,9 +2,7 @@
 //!
 //! Inserts nothing into `entries`, whose rows pass its trigger.
 
-use super::scan::open_table;
-use crate::ledger::{columns, Table};
-use crate::report;
+use crate::ledger::{self, Table};
 use pgrx::pg_sys;
 
 /// A new text datum.
@@ -55,11 +53,11 @@ pub fn insert(table: Table, values: &[pg_sys::Datum]) {
 
 /// Inserts one row.
 pub fn insert_row(table: Table, values: impl Iterator<Item = Option<pg_sys::Datum>>) {
-    // SAFETY: CatalogTupleInsert forms index entries for plain btree indexes, which is all that these tables have
-    // (crate::ledger sees to it); if PostgreSQL raises, it closes the relation with the transaction, and nothing here
+    // SAFETY: CatalogTupleInsert forms index entries for indexes without expressions and predicates, which is all that these
+    // tables have (crate::ledger sees to it); if PostgreSQL raises, it closes the relation with the transaction, and nothing here
     // has a destructor.
     unsafe {
-        let relation = open_derived(table);
+        let relation = ledger::open_for_writing(table).relation;
         let tuple = form(relation, values);
         pg_sys::CatalogTupleInsert(relation, tuple);
         pg_sys::heap_freetuple(tuple);
@@ -92,7 +90,7 @@ fn replace_row(
 ) {
     // SAFETY: as in `insert_row`; the place is that of a visible row.
     unsafe {
-        let relation = open_derived(table);
+        let relation = ledger::open_for_writing(table).relation;
         let tuple = form(relation, values);
         pg_sys::CatalogTupleUpdate(relation, &mut place, tuple);
         pg_sys::heap_freetuple(tuple);
@@ -136,7 +134,7 @@ pub fn make_deletable() {
 pub fn delete(table: Table, mut place: pg_sys::ItemPointerData) {
     // SAFETY: as in `insert`; the place is that of a visible row.
     unsafe {
-        let relation = open_derived(table);
+        let relation = ledger::open_for_writing(table).relation;
         pg_sys::CatalogTupleDelete(relation, &mut place);
         pg_sys::table_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
     }
@@ -146,7 +144,7 @@ pub fn delete(table: Table, mut place: pg_sys::ItemPointerData) {
 pub fn delete_entry(entries: Table, mut place: pg_sys::ItemPointerData) {
     // SAFETY: as in `delete`.
     unsafe {
-        let relation = open_table(entries, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE);
+        let relation = ledger::open(entries, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE).relation;
         pg_sys::CatalogTupleDelete(relation, &mut place);
         pg_sys::table_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
     }
@@ -157,32 +155,5 @@ pub fn delete_all(table: Table, mut scan: super::scan::Scan) {
     while let Some(row) = scan.next() {
         pgrx::check_for_interrupts!();
         delete(table, row.place());
-    }
-}
-
-/// Opens a derived table for writing. Rows are written below the executor, which alone could serve defaults of more columns,
-/// or an index on an expression: raises 55000 where there are such.
-///
-/// # Safety
-/// As `open_table`.
-unsafe fn open_derived(table: Table) -> pg_sys::Relation {
-    // SAFETY: by the contract; the descriptor and the list of indexes of an open relation are complete.
-    unsafe {
-        let relation = open_table(table, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE);
-        let mut more = columns((*relation).rd_att).skip(table.shape.len());
-        let indexes = pg_sys::RelationGetIndexList(relation);
-        let what = if more.any(|column| !column.attisdropped) {
-            Some("other columns")
-        } else if indexes.is_null() || (*indexes).length != table.indexes {
-            Some("other indexes")
-        } else {
-            None
-        };
-        if let Some(what) = what {
-            let name = std::ffi::CStr::from_ptr((*(*relation).rd_rel).relname.data.as_ptr());
-            report::altered_table(&name.to_string_lossy(), what).raise();
-        }
-        pg_sys::list_free(indexes);
-        relation
     }
 }

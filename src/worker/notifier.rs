@@ -45,8 +45,9 @@ pub extern "C-unwind" fn converge_ledger_notifier(database: pg_sys::Datum) {
     shared::notifier_connected();
     free_queue();
     reporting(serve, |error| {
-        shared::notifier_failed(error, retry_at);
-        true
+        // SAFETY: ends the transaction that the error broke off, as the main loop of a backend does.
+        unsafe { pg_sys::AbortCurrentTransaction() };
+        shared::notifier_failed(error, retry_at)
     });
 }
 

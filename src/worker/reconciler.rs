@@ -4,7 +4,7 @@
 use super::{
     begin_transaction, commit, connect, in_transaction, now, reload, reporting, take_signals,
 };
-use crate::ledger::Ledger;
+use crate::ledger::{self, Ledger};
 use crate::peer::list::{self, Among};
 use crate::reconcile::{self, Which};
 use crate::settings::{self, ScrubRate};
@@ -32,13 +32,12 @@ pub extern "C-unwind" fn converge_ledger_reconciler(database: pg_sys::Datum) {
     reporting(work, failed);
 }
 
-/// What fails because the extension was dropped meanwhile is no failure. Gives whether it is one.
+/// What fails because the extension was dropped meanwhile is no failure. Gives whether it is one that the log does not have yet.
 fn failed(error: &str) -> bool {
     // SAFETY: ends the transaction that the error broke off, as the main loop of a backend does.
     unsafe { pg_sys::AbortCurrentTransaction() };
     if in_transaction(|_| has_extension()) {
-        shared::reconciler_failed(error, after);
-        return true;
+        return shared::reconciler_failed(error, after);
     }
     shared::reconciled(false, later(NOTHING_TO_DO));
     false
@@ -81,9 +80,7 @@ fn go_on() {
 
 /// Whether the extension is there; its tables may be damaged all the same.
 fn has_extension() -> bool {
-    // SAFETY: a look-up of the catalogue by a constant name, in a transaction.
-    let extension = unsafe { pg_sys::get_extension_oid(c"converge_ledger".as_ptr(), true) };
-    extension != pg_sys::InvalidOid
+    ledger::is_installed()
 }
 
 /// When there is something to do next: for the scrub, or with the first of the peers.

@@ -444,13 +444,16 @@ fn what_fails_is_shown_and_tried_again_after_growing_pauses() {
     let server = Server::start(reconciling("50ms"));
     let mut client = server.connect();
     // Not what the compiled code knows.
-    server.run("ALTER TABLE converge_ledger.peer_rounds ADD COLUMN mine integer");
+    server.run(
+        "SET converge_ledger.allow_drop = on;
+         ALTER TABLE converge_ledger.scrub_pass ADD COLUMN mine integer",
+    );
     wait_until("it has failed three times", || {
         status(&mut client, "ledger").is_some_and(|(.., failures, error)| {
-            failures >= 3 && error.is_some_and(|error| error.contains("peer_rounds"))
+            failures >= 3 && error.is_some_and(|error| error.contains("scrub_pass"))
         })
     });
-    server.run("ALTER TABLE converge_ledger.peer_rounds DROP COLUMN mine");
+    server.run("ALTER TABLE converge_ledger.scrub_pass DROP COLUMN mine");
     wait_until("the failures are over", || {
         status(&mut client, "ledger").is_some_and(|(.., failures, _)| failures == 0)
     });

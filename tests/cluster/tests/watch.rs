@@ -395,15 +395,25 @@ fn tables_may_change_or_vanish_during_a_wait() {
     // Rows with other columns than the statement was told of are not given.
     let watching = Waiting::watch(&server, "orders", 1);
     client
-        .batch_execute("ALTER TABLE converge_ledger.entries ADD COLUMN note text DEFAULT 'none'")
+        .batch_execute(
+            "SET converge_ledger.allow_drop = on;
+             ALTER TABLE converge_ledger.entries ADD COLUMN note text DEFAULT 'none'",
+        )
         .expect("not blocked");
     let insert =
         "INSERT INTO converge_ledger.entries (context_id, payload) VALUES ('orders', 'second')";
+    refused(
+        client.batch_execute(insert),
+        SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+    );
+    client
+        .batch_execute("ALTER TABLE converge_ledger.entries DROP COLUMN note")
+        .expect("not blocked");
     client.batch_execute(insert).expect("appended");
     let (mut session, result) = watching.end();
     refused(result, SqlState::FEATURE_NOT_SUPPORTED);
-    let rows = session.query("SELECT note FROM ledger_watch('orders', 1)", &[]);
-    assert_eq!(rows.expect("read")[0].get::<_, String>(0), "none");
+    let rows = session.query("SELECT sequence FROM ledger_watch('orders', 1)", &[]);
+    assert_eq!(rows.expect("read")[0].get::<_, i64>(0), 2);
 
     let watching = Waiting::watch(&server, "orders", 2);
     let called = Waiting::begin(

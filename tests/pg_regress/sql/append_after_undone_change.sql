@@ -1,5 +1,7 @@
 -- A column or a rule that was there for a while and is gone leaves nothing behind that would keep the functions from appending.
 
+-- The changes would be refused otherwise.
+set converge_ledger.allow_drop = on;
 begin;
 select ledger_append('undone', 'facts', 'before');
 savepoint s;

@@ -1,5 +1,7 @@
 -- Settings that change how PostgreSQL prints names, times and values do not make faults of a sound ledger, nor hide one.
 
+-- The changes would be refused otherwise.
+set converge_ledger.allow_drop = on;
 begin;
 insert into converge_ledger.entries (context_id, payload, metadata)
 select 'settings of printing', int4send(i), '{"a": 1.50, "ä": "é"}' from generate_series(1, 300) as i;

@@ -1,5 +1,7 @@
 -- What an administrator does to the definition of the ledger, ledger_check tells, each with what it is.
 
+-- The changes would be refused otherwise.
+set converge_ledger.allow_drop = on;
 select ledger_append('schema', 'facts', 'x');
 select * from ledger_check();
 create function pg_temp.alter(change text) returns table (kind text, detail text) language plpgsql as $$

@@ -34,7 +34,6 @@ rollback;
 begin;
 set local client_min_messages = error;
 alter extension converge_ledger drop table converge_ledger.entries;
-drop table converge_ledger.entries cascade;
 rollback;
 \c -
 begin;

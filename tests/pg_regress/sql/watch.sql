@@ -50,13 +50,6 @@ select count(*) from ledger_watch('watched', key => 'no such key');
 \echo :LAST_ERROR_SQLSTATE
 rollback;
 
--- A column that was added later, with the default of older rows.
-begin;
-set local client_min_messages = error;
-alter table converge_ledger.entries add note text default 'added';
-select sequence, note from ledger_watch('watched', 8);
-rollback;
-
 -- In functions, joins and cursors.
 begin;
 declare watching cursor for select sequence from ledger_watch('watched', 5);

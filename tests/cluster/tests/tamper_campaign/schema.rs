@@ -26,9 +26,23 @@ fn a_weakened_schema_is_reported() {
         ),
         mended(
             "22. `NOT NULL` dropped, key made null",
-            openly("BEGIN; ALTER TABLE converge_ledger.entries DISABLE TRIGGER ALL; ALTER TABLE converge_ledger.entries ALTER key DROP NOT NULL;
+            openly("SET converge_ledger.allow_drop = on; BEGIN; ALTER TABLE converge_ledger.entries DISABLE TRIGGER ALL; ALTER TABLE converge_ledger.entries ALTER key DROP NOT NULL;
                     UPDATE converge_ledger.entries SET key = null WHERE context_id = {context} AND sequence = 15; SELECT ledger_rebuild(); COMMIT"),
             &["ALTER TABLE converge_ledger.entries ALTER key SET NOT NULL"],
+        ),
+        refused(
+            "22. `ALTER TABLE` that would leave no ledger: column, key, row security, name",
+            Box::new(|pair: &mut Pair, _: &str| {
+                let results = [
+                    "ADD COLUMN more int",
+                    "DROP CONSTRAINT entries_pkey",
+                    "ENABLE ROW LEVEL SECURITY",
+                    "RENAME TO hidden",
+                ]
+                .map(|change| pair.b.connect().batch_execute(&format!("ALTER TABLE converge_ledger.entries {change}")));
+                assert!(results.iter().all(Result::is_err), "{results:?}");
+                results.into_iter().next().expect("four")
+            }),
         ),
         refused(
             "23. `ALTER COLUMN payload TYPE bytea USING 'evil'`",
@@ -56,19 +70,19 @@ fn a_weakened_schema_is_reported() {
         ),
         mended(
             "25. table renamed, a view in its place",
-            openly("ALTER TABLE converge_ledger.entries RENAME TO hidden; CREATE VIEW converge_ledger.entries AS SELECT * FROM converge_ledger.hidden"),
+            openly("SET converge_ledger.allow_drop = on; ALTER TABLE converge_ledger.entries RENAME TO hidden; CREATE VIEW converge_ledger.entries AS SELECT * FROM converge_ledger.hidden"),
             &["ALTER VIEW converge_ledger.entries RENAME TO forged; ALTER TABLE converge_ledger.hidden RENAME TO entries; DROP VIEW converge_ledger.forged"],
         ),
         mended(
             "26. a table that inherits, with an entry of its own",
-            openly("CREATE TABLE public.kid () INHERITS (converge_ledger.entries);
+            openly("SET converge_ledger.allow_drop = on; CREATE TABLE public.kid () INHERITS (converge_ledger.entries);
                     INSERT INTO public.kid SELECT * FROM ONLY converge_ledger.entries WHERE context_id = {context} AND sequence = 15;
                     UPDATE public.kid SET sequence = 21, payload = 'evil', leaf_hash = leaf(kid::converge_ledger.entries)"),
             &["DROP TABLE public.kid"],
         ),
         mended(
             "27. a rule that swallows `INSERT`",
-            openly("CREATE RULE swallow AS ON INSERT TO converge_ledger.entries DO INSTEAD NOTHING"),
+            openly("SET converge_ledger.allow_drop = on; CREATE RULE swallow AS ON INSERT TO converge_ledger.entries DO INSTEAD NOTHING"),
             &["DROP RULE swallow ON converge_ledger.entries"],
         ),
         mended(
@@ -79,7 +93,7 @@ fn a_weakened_schema_is_reported() {
         ),
         mended(
             "29. primary key dropped, an entry put in twice",
-            openly("BEGIN; ALTER TABLE converge_ledger.entries DISABLE TRIGGER ALL; ALTER TABLE converge_ledger.entries DROP CONSTRAINT entries_pkey; DROP INDEX converge_ledger.entries_id_key;
+            openly("SET converge_ledger.allow_drop = on; BEGIN; ALTER TABLE converge_ledger.entries DISABLE TRIGGER ALL; ALTER TABLE converge_ledger.entries DROP CONSTRAINT entries_pkey; DROP INDEX converge_ledger.entries_id_key;
                     INSERT INTO converge_ledger.entries SELECT * FROM converge_ledger.entries WHERE context_id = {context} AND sequence = 15; COMMIT"),
             &["BEGIN; ALTER TABLE converge_ledger.entries DISABLE TRIGGER ALL;
              DELETE FROM converge_ledger.entries e USING converge_ledger.entries o
@@ -90,7 +104,7 @@ fn a_weakened_schema_is_reported() {
         ),
         mended(
             "31. row-level security hides entries",
-            openly("ALTER TABLE converge_ledger.entries ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY; CREATE POLICY hide ON converge_ledger.entries USING (sequence <> 15)"),
+            openly("SET converge_ledger.allow_drop = on; ALTER TABLE converge_ledger.entries ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY; CREATE POLICY hide ON converge_ledger.entries USING (sequence <> 15)"),
             &["DROP POLICY hide ON converge_ledger.entries; ALTER TABLE converge_ledger.entries DISABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY"],
         ),
         mended(

@@ -1,0 +1,139 @@
+//! Refuses commands that leave a table of the ledger in a form that the compiled code cannot read and write.
+//!
+//! What a command may do is not listed: when it has ended, the tables that it touched are compared with their declaration
+//! ([`crate::ledger`]), as `ledger_check` does it, and the command is undone if one of them does not fit. So indexes, triggers, constraints and
+//! settings can be added, and a key can be replaced by an equal one. A fault that was there before is left to be repaired.
+
+use super::event;
+use crate::function::Answer;
+use crate::ledger;
+use crate::report;
+use crate::settings;
+use pgrx::pg_sys;
+use std::cell::{Cell, RefCell};
+
+crate::sql_function!(alter_guard);
+
+/// `InheritsRelationId` of catalog/pg_inherits.h, which the bindings do not have.
+const INHERITANCE: pg_sys::Oid = pg_sys::Oid::from_u32(2611);
+
+/// The faults that the tables had when a command began. Commands may run within others.
+struct Before {
+    /// Nesting level of its subtransaction.
+    level: i32,
+    faults: Vec<String>,
+}
+
+thread_local! {
+    static BEFORE: RefCell<Vec<Before>> = const { RefCell::new(Vec::new()) };
+    /// The schema or the extension was altered.
+    static HOME_ALTERED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A command begins. Whatever is wrong already, it may leave as it is.
+pub fn begin(event: &pg_sys::EventTriggerData) {
+    use pg_sys::NodeTag::{
+        T_AlterObjectSchemaStmt, T_AlterTableStmt, T_DropStmt, T_IndexStmt, T_RenameStmt,
+    };
+    if is_upgrade() {
+        return;
+    }
+    ledger::watch();
+    // SAFETY: the parse tree of the command, or null; its first member is its tag.
+    let tag = unsafe { event.parsetree.as_ref() }.map(|command| command.type_);
+    // With these a table can be repaired step by step. Others must not pay for the look.
+    let repairs = [
+        T_AlterObjectSchemaStmt,
+        T_AlterTableStmt,
+        T_DropStmt,
+        T_IndexStmt,
+        T_RenameStmt,
+    ];
+    let faults = match tag.is_some_and(|tag| repairs.contains(&tag)) {
+        true => ledger::faults_by_now(),
+        false => Vec::new(),
+    };
+    // SAFETY: reads the state of the running transaction.
+    let level = unsafe { pg_sys::GetCurrentTransactionNestLevel() };
+    BEFORE.with_borrow_mut(|before| before.push(Before { level, faults }));
+}
+
+/// The commands that began at `level` or deeper have failed, or the transaction has ended.
+pub fn forget(level: i32) {
+    BEFORE.with(|before| {
+        if let Ok(mut before) = before.try_borrow_mut() {
+            before.retain(|before| before.level < level);
+        }
+    });
+}
+
+/// An object was altered, which cannot be seen yet.
+pub fn object_altered(class: pg_sys::Oid, object: pg_sys::Oid) {
+    let name = c"converge_ledger".as_ptr();
+    let ours = match class {
+        // SAFETY: a look-up of a catalogue row by a constant name.
+        pg_sys::NamespaceRelationId => unsafe { pg_sys::get_namespace_oid(name, true) },
+        // SAFETY: as above.
+        pg_sys::ExtensionRelationId => unsafe { pg_sys::get_extension_oid(name, true) },
+        INHERITANCE => return ledger::touch(object),
+        _ => return,
+    };
+    if object == ours {
+        HOME_ALTERED.set(true);
+    }
+}
+
+/// Event trigger at the end of every command.
+fn alter_guard(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
+    let event = event(fcinfo)?;
+    let touched = ledger::take_touched();
+    let home_altered = HOME_ALTERED.take();
+    let before = BEFORE.with_borrow_mut(Vec::pop);
+    let before = before.map(|before| before.faults).unwrap_or_default();
+    if home_altered {
+        ledger::look_up_again();
+    }
+    // SAFETY: the parse tree of the command, or null.
+    let is_own_script = unsafe { is_own_script(event.parsetree) };
+    if settings::allows_drop() || is_own_script || is_upgrade() {
+        return Ok(pg_sys::Datum::from(0));
+    }
+    let mut fault = match touched.is_empty() {
+        true => None,
+        false => touched.first_fault(&before),
+    };
+    if home_altered && fault.is_none() {
+        fault = ledger::first_absent();
+    }
+    match fault {
+        None => Ok(pg_sys::Datum::from(0)),
+        Some(fault) => Err(report::alter_refused(&fault)),
+    }
+}
+
+/// Whether the command belongs to a script of this extension, or runs one: these may do what they want.
+///
+/// # Safety
+/// The parse tree of a command, or null.
+unsafe fn is_own_script(command: *mut pg_sys::Node) -> bool {
+    use pg_sys::NodeTag::{T_AlterExtensionStmt, T_CreateExtensionStmt};
+    // SAFETY: the tag says which struct it is; names are C strings. The globals are set while a script runs.
+    unsafe {
+        let own = pg_sys::get_extension_oid(c"converge_ledger".as_ptr(), true);
+        if pg_sys::creating_extension && pg_sys::CurrentExtensionObject == own {
+            return true;
+        }
+        let name = match command.as_ref().map(|command| command.type_) {
+            Some(T_AlterExtensionStmt) => (*command.cast::<pg_sys::AlterExtensionStmt>()).extname,
+            Some(T_CreateExtensionStmt) => (*command.cast::<pg_sys::CreateExtensionStmt>()).extname,
+            _ => return false,
+        };
+        !name.is_null() && std::ffi::CStr::from_ptr(name) == c"converge_ledger"
+    }
+}
+
+/// pg_upgrade makes the tables anew, one by one.
+fn is_upgrade() -> bool {
+    // SAFETY: a global that is set when the server starts.
+    unsafe { pg_sys::IsBinaryUpgrade }
+}

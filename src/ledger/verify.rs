@@ -1,0 +1,485 @@
+//! Compares a table, as it is open, with its declaration in [`super::shape`].
+//!
+//! The same code decides whether the compiled code may read and write a table, whether a command may alter it so, and what
+//! `ledger_check` reports. It reads the catalogue and no row of the ledger.
+
+use super::columns::entry;
+use super::shape::{Key, Name, Shape, MOST_KEYS};
+use crate::store::scan::varlena_bytes;
+use pgrx::pg_sys;
+use std::ffi::CStr;
+
+const NO_LOCK: pg_sys::LOCKMODE = pg_sys::NoLock as pg_sys::LOCKMODE;
+const SHARE: pg_sys::LOCKMODE = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+
+const SIDE_TABLE: &str =
+    "Keep columns of your own in a table beside it, with the key (context_id, sequence).";
+const VIEW: &str = "To show somebody a part of the entries, grant a view.";
+const PLAIN_INDEX: &str = "An index on columns alone can be added.";
+
+/// Why a table is not what the ledger needs.
+pub struct Fault {
+    /// A clause that names the table.
+    pub what: String,
+    /// A statement that repairs it, if one does.
+    pub repair: Option<String>,
+    /// What to do instead, in one sentence.
+    pub advice: Option<&'static str>,
+}
+
+impl Fault {
+    pub fn new(what: String) -> Fault {
+        Fault {
+            what,
+            repair: None,
+            advice: None,
+        }
+    }
+
+    pub fn repaired_by(self, statement: String) -> Fault {
+        Fault {
+            repair: Some(statement),
+            ..self
+        }
+    }
+
+    fn advised(self, advice: &'static str) -> Fault {
+        Fault {
+            advice: Some(advice),
+            ..self
+        }
+    }
+}
+
+/// What is known of the indexes of a table.
+#[derive(Clone, Copy)]
+pub struct Indexes {
+    /// The declared keys, `InvalidOid` for one that is missing.
+    pub keys: [pg_sys::Oid; MOST_KEYS],
+    /// Another index, which only the executor could maintain.
+    pub unserved: pg_sys::Oid,
+    /// A row may be refused by another unique index or by an exclusion constraint.
+    pub may_swallow: bool,
+}
+
+/// How a table differs from an ordinary table with the declared columns; empty if it does not.
+///
+/// # Safety
+/// The relation is open, and locked.
+pub unsafe fn heap_faults(relation: pg_sys::Relation, shape: &Shape) -> Vec<Fault> {
+    let name = shape.name.to_string_lossy();
+    // SAFETY: an open relation has its row of pg_class and a complete descriptor.
+    let (form, descriptor) = unsafe { (&*(*relation).rd_rel, (*relation).rd_att) };
+    if form.relkind as u8 != pg_sys::RELKIND_RELATION {
+        let what = format!("converge_ledger.{name} is not an ordinary table");
+        return vec![Fault::new(what)];
+    }
+    let mut faults = Vec::new();
+    if form.relpersistence as u8 != pg_sys::RELPERSISTENCE_PERMANENT {
+        let repair = format!("ALTER TABLE converge_ledger.{name} SET LOGGED");
+        let fault = Fault::new(format!("converge_ledger.{name} is not logged"));
+        faults.push(fault.repaired_by(repair));
+    }
+    if form.relam != pg_sys::HEAP_TABLE_AM_OID {
+        let what = format!("converge_ledger.{name} does not use the access method heap");
+        faults.push(Fault::new(what));
+    }
+    if form.relispartition {
+        let what = format!("converge_ledger.{name} is a partition of another table");
+        faults.push(Fault::new(what));
+    }
+    let mut expected = shape.columns.iter();
+    // SAFETY: as above.
+    for column in unsafe { super::columns(descriptor) } {
+        match expected.next() {
+            Some(expected) => {
+                // SAFETY: a name ends with a NUL.
+                let named = unsafe { CStr::from_ptr(column.attname.data.as_ptr()) };
+                let fits = !column.attisdropped
+                    && named == expected.name
+                    && column.atttypid == expected.oid
+                    && column.atttypmod == -1
+                    && column.attcollation == expected.collation
+                    && column.attnotnull == expected.required
+                    && column.attgenerated == 0;
+                if !fits {
+                    let column = quoted(expected.name);
+                    let what =
+                        format!("column {column} of converge_ledger.{name} is missing or changed");
+                    faults.push(Fault::new(what));
+                }
+            }
+            None if column.attisdropped => {}
+            None => {
+                // SAFETY: as above.
+                let column = quoted(unsafe { CStr::from_ptr(column.attname.data.as_ptr()) });
+                let what = format!("converge_ledger.{name} has the additional column {column}");
+                let repair = format!("ALTER TABLE converge_ledger.{name} DROP COLUMN {column}");
+                faults.push(Fault::new(what).repaired_by(repair).advised(SIDE_TABLE));
+            }
+        }
+    }
+    for expected in expected {
+        let column = quoted(expected.name);
+        let what = format!("column {column} of converge_ledger.{name} is missing or changed");
+        faults.push(Fault::new(what));
+    }
+    faults
+}
+
+/// An identifier as SQL writes it.
+fn quoted(name: &CStr) -> String {
+    // SAFETY: the function returns its argument, or a new C string.
+    unsafe { CStr::from_ptr(pg_sys::quote_identifier(name.as_ptr())) }
+        .to_string_lossy()
+        .into_owned()
+}
+
+/// The indexes of a table.
+///
+/// # Safety
+/// As [`heap_faults`], which found an ordinary table.
+pub unsafe fn indexes(relation: pg_sys::Relation, shape: &Shape) -> Indexes {
+    let mut found = Indexes {
+        keys: [pg_sys::InvalidOid; MOST_KEYS],
+        unserved: pg_sys::InvalidOid,
+        may_swallow: false,
+    };
+    // SAFETY: by the contract.
+    unsafe {
+        each_index(relation, |index| {
+            let form = &*(*index).rd_index;
+            if let Some(at) = shape.keys.iter().position(|key| is_key(index, shape, key)) {
+                // While a key is rebuilt concurrently there are two.
+                let is_usable = form.indisvalid && form.indisready;
+                if is_usable && (found.keys[at] == pg_sys::InvalidOid || form.indisprimary) {
+                    found.keys[at] = (*index).rd_id;
+                }
+                return;
+            }
+            found.may_swallow |= form.indisunique || form.indisexclusion;
+            // One that is being built may be ready at any moment.
+            if unserved(index, shape).is_some() {
+                found.unserved = (*index).rd_id;
+            }
+        });
+    }
+    found
+}
+
+/// What is wrong with the indexes of a table.
+///
+/// # Safety
+/// As [`heap_faults`], which found an ordinary table.
+unsafe fn index_faults(relation: pg_sys::Relation, table: Name) -> Vec<Fault> {
+    let shape = table.shape();
+    // SAFETY: by the contract.
+    let known = unsafe { indexes(relation, shape) };
+    let mut faults: Vec<Fault> = (0..shape.keys.len())
+        .filter(|at| known.keys[*at] == pg_sys::InvalidOid)
+        // SAFETY: as above.
+        .map(|at| unsafe { missing_key(relation, shape, at) })
+        .collect();
+    if table == Name::Entries {
+        // The executor inserts its rows.
+        return faults;
+    }
+    // SAFETY: as above.
+    unsafe {
+        each_index(relation, |index| {
+            let is_own = shape.keys.iter().any(|key| is_key(index, shape, key));
+            if !is_own {
+                faults.extend(unserved_fault(index, shape));
+            }
+        });
+    }
+    faults
+}
+
+/// Why an index keeps the ledger from writing into its table, if it does.
+///
+/// # Safety
+/// An open index of the table.
+pub unsafe fn unserved_fault(index: pg_sys::Relation, shape: &Shape) -> Option<Fault> {
+    // SAFETY: by the contract.
+    unsafe {
+        let why = unserved(index, shape)?;
+        let name = shape.name.to_string_lossy();
+        let index = quoted(CStr::from_ptr((*(*index).rd_rel).relname.data.as_ptr()));
+        let what = format!("index {index} on converge_ledger.{name} {why}");
+        let repair = format!("DROP INDEX converge_ledger.{index}");
+        Some(Fault::new(what).repaired_by(repair).advised(PLAIN_INDEX))
+    }
+}
+
+/// The fault that a declared key is not there.
+///
+/// # Safety
+/// As [`indexes`].
+pub unsafe fn missing_key(relation: pg_sys::Relation, shape: &Shape, at: usize) -> Fault {
+    let key = &shape.keys[at];
+    let table = shape.name.to_string_lossy();
+    let columns: Vec<_> = key
+        .columns
+        .iter()
+        .map(|column| quoted(shape.columns[*column - 1].name))
+        .collect();
+    let columns = columns.join(", ");
+    let mut invalid = None;
+    let mut has_name = false;
+    // SAFETY: by the contract.
+    unsafe {
+        each_index(relation, |index| {
+            let name = CStr::from_ptr((*(*index).rd_rel).relname.data.as_ptr());
+            has_name |= name == key.name;
+            if is_key(index, shape, key) {
+                invalid = Some(quoted(name));
+            }
+        });
+    }
+    if let Some(invalid) = invalid {
+        let fault = Fault::new(format!("key converge_ledger.{invalid} is invalid"));
+        return fault.repaired_by(format!("REINDEX INDEX converge_ledger.{invalid}"));
+    }
+    let name = key.name.to_string_lossy();
+    let (unique, predicate) = match (key.unique, key.only_ids) {
+        (_, true) => ("unique ", " where id <> ''"),
+        (true, false) => ("unique ", ""),
+        (false, false) => ("", ""),
+    };
+    let what =
+        format!("converge_ledger.{table} has no {unique}btree index on ({columns}){predicate}");
+    // An index that has the name would have to go first.
+    if has_name {
+        return Fault::new(format!("{what}: {name} is another index"));
+    }
+    let repair = match (key.unique, key.only_ids) {
+        (true, false) => format!(
+            "ALTER TABLE converge_ledger.{table} ADD CONSTRAINT {name} PRIMARY KEY ({columns})"
+        ),
+        (true, true) => format!(
+            "CREATE UNIQUE INDEX {name} ON converge_ledger.{table} ({columns}) WHERE id <> ''"
+        ),
+        (false, _) => format!("CREATE INDEX {name} ON converge_ledger.{table} ({columns})"),
+    };
+    Fault::new(what).repaired_by(repair)
+}
+
+/// Everything about a table that the ledger cannot stand, or that would hide entries.
+///
+/// # Safety
+/// As [`heap_faults`].
+pub unsafe fn faults(relation: pg_sys::Relation, table: Name) -> Vec<Fault> {
+    let shape = table.shape();
+    let name = shape.name.to_string_lossy();
+    // SAFETY: by the contract.
+    unsafe {
+        let mut faults = heap_faults(relation, shape);
+        let form = &*(*relation).rd_rel;
+        if form.relkind as u8 != pg_sys::RELKIND_RELATION {
+            return faults;
+        }
+        faults.extend(index_faults(relation, table));
+        if !(*relation).rd_rules.is_null() {
+            let what = format!("converge_ledger.{name} has a rule");
+            faults.push(Fault::new(what));
+        }
+        if form.relrowsecurity || form.relforcerowsecurity {
+            let repair = format!(
+                "ALTER TABLE converge_ledger.{name} DISABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY"
+            );
+            let fault = Fault::new(format!("row security is enabled on converge_ledger.{name}"));
+            faults.push(fault.repaired_by(repair).advised(VIEW));
+        }
+        if inherits((*relation).rd_id, Relative::Parent) && !form.relispartition {
+            let what = format!("converge_ledger.{name} inherits from another table");
+            faults.push(Fault::new(what));
+        }
+        if inherits((*relation).rd_id, Relative::Child) {
+            let what = format!("another table inherits from converge_ledger.{name}");
+            faults.push(Fault::new(what));
+        }
+        if table != Name::Entries && faults.is_empty() && !has_replica_identity(relation) {
+            let repair = format!("ALTER TABLE converge_ledger.{name} REPLICA IDENTITY FULL");
+            let fault = Fault::new(format!("converge_ledger.{name} has no replica identity"));
+            faults.push(fault.repaired_by(repair));
+        }
+        faults
+    }
+}
+
+/// Whether an UPDATE or DELETE could be published.
+///
+/// # Safety
+/// An open table.
+unsafe fn has_replica_identity(relation: pg_sys::Relation) -> bool {
+    // SAFETY: by the contract; the index list fills in the OIDs beside it.
+    unsafe {
+        pg_sys::list_free(pg_sys::RelationGetIndexList(relation));
+        match (*(*relation).rd_rel).relreplident as u8 {
+            pg_sys::REPLICA_IDENTITY_FULL => true,
+            _ => (*relation).rd_replidindex != pg_sys::InvalidOid,
+        }
+    }
+}
+
+/// Whether an index is a declared key, valid or not.
+///
+/// # Safety
+/// An open index of the table that has the shape.
+unsafe fn is_key(index: pg_sys::Relation, shape: &Shape, key: &Key) -> bool {
+    // SAFETY: an open index has its row of pg_index, with as many column numbers as it says, and as many operator families,
+    // types, collations and options as it has key columns.
+    unsafe {
+        let form = &*(*index).rd_index;
+        let count = key.columns.len();
+        if (*(*index).rd_rel).relam != pg_sys::BTREE_AM_OID
+            || usize::from(form.indnatts.unsigned_abs()) != count
+            || form.indnkeyatts != form.indnatts
+            || form.indisunique != key.unique
+            || form.indisexclusion
+            || !form.indimmediate
+        {
+            return false;
+        }
+        let columns = key.columns.iter().enumerate().all(|(at, number)| {
+            let column = &shape.columns[*number - 1];
+            *form.indkey.values.as_ptr().add(at) as usize == *number
+                && *(*index).rd_opfamily.add(at) == family(column.oid)
+                && *(*index).rd_opcintype.add(at) == column.oid
+                && *(*index).rd_indcollation.add(at) == column.collation
+                && *(*index).rd_indoption.add(at) == 0
+        });
+        columns && {
+            let predicate = pg_sys::RelationGetIndexPredicate(index);
+            match key.only_ids {
+                true => asks_for_id(predicate),
+                false => predicate.is_null(),
+            }
+        }
+    }
+}
+
+/// The operator family of the default btree operator class of a type; none for a type that no key has.
+fn family(of: pg_sys::Oid) -> pg_sys::Oid {
+    match of {
+        pg_sys::INT2OID | pg_sys::INT4OID | pg_sys::INT8OID => pg_sys::INTEGER_BTREE_FAM_OID,
+        pg_sys::TEXTOID => pg_sys::TEXT_BTREE_FAM_OID,
+        pg_sys::BYTEAOID => pg_sys::BYTEA_BTREE_FAM_OID,
+        pg_sys::BOOLOID => pg_sys::BOOL_BTREE_FAM_OID,
+        _ => pg_sys::InvalidOid,
+    }
+}
+
+/// Why rows that are written below the executor cannot be added to an index that is no declared key, or could be refused by
+/// it. An index on columns alone is served, whatever its access method.
+///
+/// # Safety
+/// As [`is_key`].
+unsafe fn unserved(index: pg_sys::Relation, shape: &Shape) -> Option<&'static str> {
+    // SAFETY: as in `is_key`.
+    unsafe {
+        let form = &*(*index).rd_index;
+        let columns = std::slice::from_raw_parts(
+            form.indkey.values.as_ptr(),
+            usize::from(form.indnatts.unsigned_abs()),
+        );
+        // The ledger's own unique key refuses what such an index would refuse.
+        let implied = |key: &Key| {
+            let has = |column: &usize| columns.iter().any(|it| *it as usize == *column);
+            key.unique && !key.only_ids && key.columns.iter().all(has)
+        };
+        if columns.contains(&0) {
+            Some("contains an expression, which the ledger does not evaluate")
+        } else if !pg_sys::RelationGetIndexPredicate(index).is_null() {
+            Some("has a predicate, which the ledger does not evaluate")
+        } else if form.indisexclusion {
+            Some("is an exclusion constraint, which would refuse rows of the ledger")
+        } else if form.indisunique && !shape.keys.iter().any(implied) {
+            Some("is unique, and would refuse rows of the ledger")
+        } else {
+            None
+        }
+    }
+}
+
+/// Whether the predicate of an index is `id <> ''`.
+///
+/// # Safety
+/// The prepared predicate of an open index of the entries, or null.
+unsafe fn asks_for_id(predicate: *mut pg_sys::List) -> bool {
+    use pg_sys::NodeTag::{T_Const, T_OpExpr, T_Var};
+    // SAFETY: a list of expressions, each of the struct that its tag names; text <> text has two arguments.
+    unsafe {
+        if predicate.is_null() || (*predicate).length != 1 {
+            return false;
+        }
+        let comparison: *mut pg_sys::OpExpr = (*(*predicate).elements).ptr_value.cast();
+        if (*comparison).xpr.type_ != T_OpExpr || (*comparison).opfuncid != pg_sys::F_TEXTNE.into()
+        {
+            return false;
+        }
+        let argument = |at| (*(*(*comparison).args).elements.add(at)).ptr_value;
+        let id: *mut pg_sys::Var = argument(0).cast();
+        let empty: *mut pg_sys::Const = argument(1).cast();
+        (*id).xpr.type_ == T_Var
+            && (*id).varattno == entry::ID as i16
+            && (*empty).xpr.type_ == T_Const
+            && !(*empty).constisnull
+            && varlena_bytes((*empty).constvalue).is_empty()
+    }
+}
+
+/// Calls `with` on each index of a table that is not about to be dropped.
+///
+/// # Safety
+/// The table is open and locked, so that its indexes stay. `with` keeps no reference to the index.
+unsafe fn each_index(table: pg_sys::Relation, mut with: impl FnMut(pg_sys::Relation)) {
+    // SAFETY: by the contract; the list is a copy. If PostgreSQL raises, it closes the index with the transaction. The lock on
+    // the index is given back, so that it can be rebuilt as soon as the one on the table allows.
+    unsafe {
+        let list = pg_sys::RelationGetIndexList(table);
+        let length = if list.is_null() { 0 } else { (*list).length };
+        for at in 0..length {
+            let oid = (*(*list).elements.add(at as usize)).oid_value;
+            let index = pg_sys::index_open(oid, SHARE);
+            with(index);
+            pg_sys::index_close(index, SHARE);
+        }
+        pg_sys::list_free(list);
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Relative {
+    Parent,
+    Child,
+}
+
+/// Whether a table has a parent or a child among the tables that inherit from each other.
+fn inherits(table: pg_sys::Oid, relative: Relative) -> bool {
+    // Columns and indexes of catalog/pg_inherits.h.
+    const INHERITS: u32 = 2611;
+    let (column, index) = match relative {
+        Relative::Parent => (1, 2680),
+        Relative::Child => (2, 2187),
+    };
+    let mut key = pg_sys::ScanKeyData::default();
+    // SAFETY: a scan of a catalogue by one of its indexes; both are closed here, or by the resource owner if PostgreSQL raises.
+    unsafe {
+        pg_sys::ScanKeyInit(
+            &mut key,
+            column,
+            pg_sys::BTEqualStrategyNumber as u16,
+            pg_sys::F_OIDEQ.into(),
+            pg_sys::Datum::from(table),
+        );
+        let catalogue = pg_sys::table_open(INHERITS.into(), SHARE);
+        let none = std::ptr::null_mut();
+        let scan = pg_sys::systable_beginscan(catalogue, index.into(), true, none, 1, &mut key);
+        let found = !pg_sys::systable_getnext(scan).is_null();
+        pg_sys::systable_endscan(scan);
+        pg_sys::table_close(catalogue, NO_LOCK);
+        found
+    }
+}
