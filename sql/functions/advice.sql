@@ -31,7 +31,7 @@ as $function$
     advice (place, kind, detail) as (
         select 1, 'peer',
                'other databases follow this one, but it has no peer to compare itself with, and would not find out what it has lost; '
-               'SELECT ledger_add_peer(connection string) adds one of them'
+               'SELECT @extschema@.ledger_add_peer(connection string) adds one of them'
          where not pg_is_in_recovery()
            and exists (
                    select from pg_replication_slots s
@@ -47,7 +47,7 @@ as $function$
         union all
         select 3, 'pin', format(
                    'subscription %1$I may deliver entries in the name of any node; '
-                   'SELECT ledger_pin_origins(%1$L, array of names) limits it', s.subname)
+                   'SELECT %2$s.ledger_pin_origins(%1$L, array of names) limits it', s.subname, '@extschema@')
           from subscription s
          where s.is_here
            and exists (

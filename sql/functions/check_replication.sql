@@ -80,8 +80,8 @@ begin atomic
     ),
     fault (kind, detail) as (
         select 'publication', pg_catalog.format(
-                   'publication %1$I: %2$s; SELECT ledger_publish(%1$L, %3$L) mends it, SELECT ledger_unpublish(%1$L) gives it up',
-                   p.publication, pg_catalog.string_agg(f.fault, ', '), p.origins)
+                   'publication %1$I: %2$s; SELECT %4$s.ledger_publish(%1$L, %3$L) mends it, SELECT %4$s.ledger_unpublish(%1$L) gives it up',
+                   p.publication, pg_catalog.string_agg(f.fault, ', '), p.origins, '@extschema@')
           from converge_ledger.publications p
           left join converge_ledger.recorded_node() n on true
          cross join lateral converge_ledger.publication_faults(p.publication, p.origins, n.name) as f (fault)
@@ -89,8 +89,8 @@ begin atomic
         union all
         -- One that was made by CREATE PUBLICATION alone is known by what a restore leaves of it.
         select 'publication', pg_catalog.format(
-                   'publication %1$I publishes nothing; SELECT ledger_publish(%1$L) mends it if the entries of this node were in it',
-                   p.pubname)
+                   'publication %1$I publishes nothing; SELECT %2$s.ledger_publish(%1$L) mends it if the entries of this node were in it',
+                   p.pubname, '@extschema@')
           from pg_catalog.pg_publication p
          where p.pubinsert and not (p.puballtables or p.pubupdate or p.pubdelete or p.pubtruncate)
            and not exists (select from pg_catalog.pg_publication_rel r where r.prpubid = p.oid)
@@ -112,8 +112,8 @@ begin atomic
                 or s.subpublications && array(select k.publication from converge_ledger.publications k))
         union all
         select 'subscription', pg_catalog.format(
-                   'origins are pinned for subscription %1$I, which does not exist; SELECT ledger_pin_origins(%1$L, null) forgets them',
-                   o.subscription)
+                   'origins are pinned for subscription %1$I, which does not exist; SELECT %2$s.ledger_pin_origins(%1$L, null) forgets them',
+                   o.subscription, '@extschema@')
           from converge_ledger.pinned_origins o
          where not exists (select from subscription s where s.subname = o.subscription)
          group by o.subscription

@@ -1,5 +1,6 @@
 -- ledger_join_sql: the statements by which a node joins others. It prints them, nothing more: each is for an administrator
--- to read and to run where it says.
+-- to read and to run where it says. They name the schemas of all that they call: whoever runs them has a search path of their own. The functions
+-- are taken to live where they do here.
 
 -- Also the name of the slot on the publisher, where subscribers meet: it tells both.
 create function converge_ledger.subscription_name(subscriber text, publisher text) returns text
@@ -27,13 +28,15 @@ create function @extschema@.ledger_join_sql(
 as $function$
 declare
     relay constant text := publication || '_relay';
+    -- Part of what format() reads.
+    home constant text := replace('@extschema@', '%', '%%');
     -- From 16 on a publisher can leave out what it received itself: earlier than the filter does, and cheaper.
     origin_none constant text := case when current_setting('server_version_num')::integer >= 160000 then ', origin = none' else '' end;
     subscribe constant text := 'CREATE SUBSCRIPTION %I CONNECTION %L PUBLICATION %I WITH (enabled = false%s)';
     -- It is enabled only when it can deliver no entry but those of its peer.
-    pin constant text := 'SELECT ledger_pin_origins(%L, %L)';
+    pin constant text := 'SELECT ' || home || '.ledger_pin_origins(%L, %L)';
     enable constant text := 'ALTER SUBSCRIPTION %I ENABLE';
-    wait constant text := 'DO $$ BEGIN WHILE EXISTS (%s) LOOP PERFORM pg_sleep(0.1); END LOOP; END $$';
+    wait constant text := 'DO $$ BEGIN WHILE EXISTS (%s) LOOP PERFORM pg_catalog.pg_sleep(0.1); END LOOP; END $$';
     missing text;
 begin
     select argument into missing
@@ -68,18 +71,18 @@ begin
     ),
     command (part, peer, line, place, command) as (
         -- 1. What is published, and who may copy it.
-        values (1, '', 1, node, 'CREATE EXTENSION IF NOT EXISTS converge_ledger'),
-               (1, '', 2, node, format('SELECT ledger_set_node(%L)', node))
+        values (1, '', 1, node, 'CREATE EXTENSION IF NOT EXISTS converge_ledger SCHEMA @extschema@'),
+               (1, '', 2, node, format('SELECT ' || home || '.ledger_set_node(%L)', node))
         union all
-        select 1, '', 3, node, format('SELECT ledger_publish(%L)', publication) where conninfo is not null
+        select 1, '', 3, node, format('SELECT ' || home || '.ledger_publish(%L)', publication) where conninfo is not null
         union all
-        select 1, '', 4, node, format('SELECT ledger_grant(%L, %L)', reader, 'read') where conninfo is not null and reader is not null
+        select 1, '', 4, node, format('SELECT ' || home || '.ledger_grant(%L, %L)', reader, 'read') where conninfo is not null and reader is not null
         union all
-        select 1, name, 1, name, format('SELECT ledger_publish(%L)', publication) from peer
+        select 1, name, 1, name, format('SELECT ' || home || '.ledger_publish(%L)', publication) from peer
         union all
-        select 1, name, 2, name, format('SELECT ledger_publish(%L, %L)', relay, 'all') from peer where relays
+        select 1, name, 2, name, format('SELECT ' || home || '.ledger_publish(%L, %L)', relay, 'all') from peer where relays
         union all
-        select 1, name, 3, name, format('SELECT ledger_grant(%L, %L)', reader, 'read') from peer where reader is not null
+        select 1, name, 3, name, format('SELECT ' || home || '.ledger_grant(%L, %L)', reader, 'read') from peer where reader is not null
         -- 2. From each peer what it appended. Where everything comes through one, the others only begin to keep what
         -- they append from now on.
         union all
@@ -99,29 +102,30 @@ begin
         union all
         select 4, name, 1, name, format(
                    'DO $$ DECLARE passed boolean; BEGIN LOOP'
-                   ' SELECT relay.confirmed_flush_lsn >= kept.confirmed_flush_lsn INTO STRICT passed'
-                   ' FROM pg_replication_slots AS relay, pg_replication_slots AS kept'
-                   ' WHERE relay.slot_name = %L AND kept.slot_name = %L;'
-                   ' EXIT WHEN passed; PERFORM pg_sleep(0.1); END LOOP; END $$',
+                   ' SELECT relay.confirmed_flush_lsn OPERATOR(pg_catalog.>=) kept.confirmed_flush_lsn INTO STRICT passed'
+                   ' FROM pg_catalog.pg_replication_slots AS relay, pg_catalog.pg_replication_slots AS kept'
+                   ' WHERE relay.slot_name OPERATOR(pg_catalog.=) %L AND kept.slot_name OPERATOR(pg_catalog.=) %L;'
+                   ' EXIT WHEN passed; PERFORM pg_catalog.pg_sleep(0.1); END LOOP; END $$',
                    converge_ledger.subscription_name(through, name), incoming)
           from peer where not relays
         union all
         select 5, name, 1, node, format(wait, format(
-                   'SELECT FROM pg_subscription AS s JOIN pg_subscription_rel AS r ON r.srsubid = s.oid'
-                   ' WHERE s.subname = %L AND r.srsubstate <> %L', incoming, 'r'))
+                   'SELECT FROM pg_catalog.pg_subscription AS s JOIN pg_catalog.pg_subscription_rel AS r ON r.srsubid OPERATOR(pg_catalog.=) s.oid'
+                   ' WHERE s.subname OPERATOR(pg_catalog.=) %L AND r.srsubstate OPERATOR(pg_catalog.<>) %L', incoming, 'r'))
           from peer where relays
         union all
         select 5, name, 2, name, format(
-                   'DO $$ DECLARE here constant pg_lsn := pg_current_wal_lsn(); passed boolean; BEGIN LOOP'
-                   ' SELECT confirmed_flush_lsn >= here INTO STRICT passed FROM pg_replication_slots WHERE slot_name = %L;'
-                   ' EXIT WHEN passed; PERFORM pg_sleep(0.1); END LOOP; END $$', incoming)
+                   'DO $$ DECLARE here constant pg_catalog.pg_lsn := pg_catalog.pg_current_wal_lsn(); passed boolean; BEGIN LOOP'
+                   ' SELECT s.confirmed_flush_lsn OPERATOR(pg_catalog.>=) here INTO STRICT passed'
+                   ' FROM pg_catalog.pg_replication_slots AS s WHERE s.slot_name OPERATOR(pg_catalog.=) %L;'
+                   ' EXIT WHEN passed; PERFORM pg_catalog.pg_sleep(0.1); END LOOP; END $$', incoming)
           from peer where relays
         -- 5. From now on the one delivers its own, too. Pinned only when no transaction of before is under way.
         union all
         select 6, name, 1, node, format('ALTER SUBSCRIPTION %I DISABLE', incoming) from peer where relays
         union all
         select 6, name, 2, node, format(wait, format(
-                   'SELECT FROM pg_stat_subscription WHERE subname = %L AND pid IS NOT NULL', incoming))
+                   'SELECT FROM pg_catalog.pg_stat_subscription AS s WHERE s.subname OPERATOR(pg_catalog.=) %L AND s.pid IS NOT NULL', incoming))
           from peer where relays
         union all
         select 6, name, 3, node, format('ALTER SUBSCRIPTION %I SET PUBLICATION %I WITH (refresh = false)', incoming, publication)

@@ -48,7 +48,7 @@ create view @extschema@.ledger_open_incidents as
                    o.source, o.evidence ->> 'reason')
                else pg_catalog.format('Entry %s%s: %s.', o.sequence, o.from_source, o.evidence ->> 'reason')
            end as what_happened,
-           (select pg_catalog.string_agg(pg_catalog.format('SELECT ledger_resolve(%s, ''%s'', ''...'')', o.incident_id, choice), ' or '
+           (select pg_catalog.string_agg(pg_catalog.format('SELECT %s.ledger_resolve(%s, ''%s'', ''...'')', '@extschema@', o.incident_id, choice), ' or '
                        order by place)
               from pg_catalog.unnest(case when o.kind in ('fork', 'rollback', 'unpinned', 'corruption')
                                           then array['keep_mine', 'keep_theirs'] else array['keep_mine'] end)

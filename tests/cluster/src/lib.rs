@@ -9,6 +9,7 @@
 //! Nothing here knows how the extension works: it speaks SQL and runs PostgreSQL's programs.
 
 mod clock;
+mod decoys;
 mod feed;
 mod guards;
 mod impostor;
@@ -29,6 +30,7 @@ mod wait;
 mod watchdog;
 
 pub use clock::{skewed, Clock};
+pub use decoys::{plant, plant_own, touched, uproot};
 pub use feed::{hear, listen, notifier, preloaded, Heard};
 pub use guards::{past_guards, tamper, OFF, ON};
 pub use impostor::{Impostor, Values, Wire};

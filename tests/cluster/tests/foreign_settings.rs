@@ -143,7 +143,7 @@ fn append_some(server: &Server) {
 }
 
 /// Damages an entry and loses another, behind the triggers' back.
-fn damage(client: &mut Client, number: usize) {
+pub fn damage(client: &mut Client, number: usize) {
     let at = number + 1;
     client
         .batch_execute(&format!(

@@ -11,6 +11,7 @@ mod can_append;
 mod clock;
 mod concurrency;
 mod crash;
+mod decoys;
 mod dump_forms;
 mod dump_replication;
 mod dump_restore;
