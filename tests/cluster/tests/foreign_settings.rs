@@ -3,9 +3,10 @@
 
 use super::reconcile::reconcile;
 use converge_ledger_cluster::{
-    conninfo, mesh, node, node_options, verify_nodes, wait_until, wait_until_equal, Options, Server,
+    connect, conninfo, mesh, node, node_options, verify_nodes, wait_until, wait_until_equal,
+    Options, Server,
 };
-use postgres::{Client, NoTls};
+use postgres::Client;
 
 /// A setting: its name, a value that somebody may have chosen, and one under which a test can speak.
 type Foreign = (&'static str, &'static str, &'static str);
@@ -113,11 +114,7 @@ fn ordinary() -> String {
 fn reconcile_under_settings(server: &Server) -> Vec<String> {
     let options = "-c default_transaction_read_only=off -c statement_timeout=0 -c lock_timeout=0
                    -c default_transaction_isolation=read\\ committed";
-    let mut client = server
-        .config("ledger")
-        .options(options)
-        .connect(NoTls)
-        .expect("connected");
+    let mut client = connect(server.config("ledger").options(options)).expect("connected");
     let round =
         "SELECT pg_catalog.concat_ws(' ', finding, action, detail) FROM public.ledger_reconcile()";
     match client.query(round, &[]) {
