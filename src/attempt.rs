@@ -1,4 +1,7 @@
 //! Tries what may raise, and goes on if it does: in a subtransaction, as procedural languages do it.
+//!
+//! Nothing else in this library begins a subtransaction: one that an error leaves open belongs to nobody, and PostgreSQL ends the session at the
+//! next ROLLBACK.
 
 use crate::report::Failure;
 use pgrx::pg_sys;
@@ -16,10 +19,36 @@ const FATAL: [Code; 5] = [
     Code::ERRCODE_DATABASE_DROPPED,
 ];
 
+/// One of each class of errors that say nothing about what was read: transactions that collide, resources that are short, objects that others hold,
+/// and operators who intervene.
+const PASSING: [Code; 4] = [
+    Code::ERRCODE_TRANSACTION_ROLLBACK,
+    Code::ERRCODE_INSUFFICIENT_RESOURCES,
+    Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+    Code::ERRCODE_OPERATOR_INTERVENTION,
+];
+
 /// Does `work`; gives the message of the error if it fails or raises, and then nothing of it has happened.
 pub fn attempt<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, String> {
+    attempt_unless(work, |code| FATAL.contains(&code))
+}
+
+/// Reads what may be damaged; gives the message of the error that says so. An error that may pass is raised: it must not be taken for damage.
+pub fn attempt_to_read<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, String> {
+    // As PostgreSQL's ERRCODE_TO_CATEGORY.
+    let class = |code: Code| code as i32 & 0xfff;
+    attempt_unless(work, |code| {
+        PASSING.iter().any(|passing| class(*passing) == class(code))
+    })
+}
+
+/// Does `work`, and raises its errors of which `is_fatal` says so, once nothing of it has happened.
+fn attempt_unless<T>(
+    work: impl FnOnce() -> Result<T, Failure>,
+    is_fatal: impl FnOnce(Code) -> bool,
+) -> Result<T, String> {
     // SAFETY: memory context and resource owner are put back afterwards, whichever way `work` ends; a row of an open scan is not
-    // held over the call by any caller. What is fatal is raised again once the subtransaction is rolled back.
+    // held over the call by any caller. Every error is caught, and one that is fatal is raised again once the subtransaction is rolled back.
     unsafe {
         let (context, owner) = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
         pg_sys::BeginInternalSubTransaction(std::ptr::null());
@@ -45,7 +74,7 @@ pub fn attempt<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, String
                         (ereport.sql_error_code(), ereport.message().to_owned())
                     }
                 };
-                if FATAL.contains(&code) {
+                if is_fatal(code) {
                     cause.rethrow();
                 }
                 message

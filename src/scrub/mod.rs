@@ -9,7 +9,7 @@ mod context;
 mod faults;
 mod trees;
 
-use crate::attempt::attempt;
+use crate::attempt::attempt_to_read;
 use crate::ledger::{entry, Ledger};
 use crate::progress::{Phase, Progress};
 use crate::report::Failure;
@@ -93,7 +93,7 @@ fn read_on(
         stop_at: None,
         progress: everything.then(|| Progress::begin(ledger, None, Phase::Scrub, Sight::Statement)),
     };
-    let ended_pass = match attempt(|| slice.read(&mut pass)) {
+    let ended_pass = match attempt_to_read(|| slice.read(&mut pass)) {
         Ok(ended_pass) => ended_pass,
         // Nothing of it has happened.
         Err(_) => {
@@ -339,7 +339,7 @@ impl Slice<'_> {
         for sequence in behind + 1..=last.min(context.judged()) {
             pgrx::check_for_interrupts!();
             let (mends, copies) = (&mut self.mends, &mut self.copies);
-            let read = attempt(|| {
+            let read = attempt_to_read(|| {
                 let take = |row: &Row| context.row(row, mends, copies).map(|_| ());
                 entries::with_entry(ledger, &name, sequence, Sight::Statement, take).transpose()
             });
@@ -351,7 +351,8 @@ impl Slice<'_> {
                 }
             }
         }
-        let next = attempt(|| Ok(entries::next_after(ledger, &name, last, Sight::Statement)));
+        let next =
+            attempt_to_read(|| Ok(entries::next_after(ledger, &name, last, Sight::Statement)));
         let ends = matches!(next, Ok(None)) || last >= context.judged();
         pass.sequence = if ends { 0 } else { last };
         let size = if ends { context.last() } else { last };

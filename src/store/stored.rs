@@ -2,15 +2,12 @@
 
 use super::scan::{is_external, varlena_bytes, Row};
 use super::unix_microseconds;
+use crate::attempt::attempt_to_read;
 use crate::jsonb::Jsonb;
 use crate::ledger::entry;
 use converge_ledger_core::check::StoredRow;
 use converge_ledger_core::limits::MAX_METADATA_BYTES;
 use pgrx::pg_sys;
-use pgrx::pg_sys::errcodes::PgSqlErrorCode;
-use pgrx::pg_sys::panic::CaughtError;
-use pgrx::PgTryBuilder;
-use std::panic::AssertUnwindSafe;
 
 /// Calls `with` on a row of `entries`, and on why its content cannot be read, if it cannot. Content that cannot be read is given as
 /// empty: it does not hash to the leaf either.
@@ -64,34 +61,7 @@ fn whole(value: pg_sys::Datum) -> Result<pg_sys::Datum, String> {
     if !unsafe { is_external(value) } {
         return Ok(value);
     }
-    let damaged = |cause: CaughtError| match cause {
-        CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => {
-            Err(report.message().to_owned())
-        }
-        CaughtError::RustPanic { ereport, .. } => Err(ereport.message().to_owned()),
-    };
-    // SAFETY: the way in which procedural languages try something: in a subtransaction, with memory context and
-    // resource owner put back afterwards. Errors other than damage go on to the caller and end the statement.
-    unsafe {
-        let (context, owner) = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
-        pg_sys::BeginInternalSubTransaction(std::ptr::null());
-        pg_sys::MemoryContextSwitchTo(context);
-        let read = PgTryBuilder::new(AssertUnwindSafe(|| {
-            Ok(pg_sys::Datum::from(pg_sys::pg_detoast_datum(
-                value.cast_mut_ptr(),
-            )))
-        }))
-        .catch_when(PgSqlErrorCode::ERRCODE_DATA_CORRUPTED, damaged)
-        .catch_when(PgSqlErrorCode::ERRCODE_INDEX_CORRUPTED, damaged)
-        .catch_when(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, damaged)
-        .execute();
-        pg_sys::MemoryContextSwitchTo(context);
-        match read {
-            Ok(_) => pg_sys::ReleaseCurrentSubTransaction(),
-            Err(_) => pg_sys::RollbackAndReleaseCurrentSubTransaction(),
-        }
-        pg_sys::MemoryContextSwitchTo(context);
-        pg_sys::CurrentResourceOwner = owner;
-        read
-    }
+    // SAFETY: as above. If PostgreSQL raises, the attempt ends it.
+    let read = || unsafe { pg_sys::pg_detoast_datum(value.cast_mut_ptr()) };
+    attempt_to_read(|| Ok(pg_sys::Datum::from(read())))
 }

@@ -165,6 +165,70 @@ fn a_large_batch_that_waits_is_cut_off() {
     verify_ledger(&mut holder);
 }
 
+/// Whoever cannot read a payload now, because somebody works on the table behind it, ends with that error: the session goes on, so does
+/// a transaction from its last savepoint, and nothing is called damaged.
+#[test]
+fn a_reader_that_is_cut_off_goes_on_and_reports_no_damage() {
+    let server = Server::start(Options::default());
+    let mut holder = server.connect();
+    holder
+        .batch_execute(
+            "ALTER TABLE converge_ledger.entries ALTER payload SET STORAGE EXTERNAL;
+             SELECT ledger_append('orders', 'facts', repeat('x', 10000)) FROM generate_series(1, 3)",
+        )
+        .expect("a superuser");
+    holder
+        .batch_execute(
+            "BEGIN;
+             DO $$ BEGIN
+                 EXECUTE 'REINDEX TABLE ' || (SELECT reltoastrelid::regclass FROM pg_class
+                                               WHERE oid = 'converge_ledger.entries'::regclass);
+             END $$",
+        )
+        .expect("held");
+    for (setting, code) in [
+        ("lock_timeout", SqlState::LOCK_NOT_AVAILABLE),
+        ("statement_timeout", SqlState::QUERY_CANCELED),
+    ] {
+        for reader in [
+            "SELECT * FROM ledger_check()",
+            "SELECT * FROM ledger_check('orders')",
+            "SELECT ledger_scrub()",
+            "SELECT ledger_scrub(2)",
+            "SELECT ledger_proof('orders', 2)",
+        ] {
+            let mut session = server.connect();
+            session
+                .batch_execute(&format!("SET {setting} = '200ms'"))
+                .expect("set");
+            refused(session.batch_execute(reader), code.clone());
+            let reset = format!("ROLLBACK; SET {setting} = '200ms'");
+            session
+                .batch_execute(&reset)
+                .unwrap_or_else(|error| panic!("{reader}: {error:?}"));
+
+            session
+                .batch_execute(
+                    "BEGIN; SELECT ledger_append('other', 'facts', 'kept'::text); SAVEPOINT s",
+                )
+                .expect("begun");
+            refused(session.batch_execute(reader), code.clone());
+            session.batch_execute("ROLLBACK TO s").expect("back");
+            append(&mut session, "other", "kept as well").expect("appended");
+            session.batch_execute("COMMIT").expect("committed");
+        }
+    }
+    holder.batch_execute("ROLLBACK").expect("released");
+    let damage = "SELECT count(*) FROM converge_ledger.incidents";
+    let damage: i64 = holder.query_one(damage, &[]).expect("incidents").get(0);
+    assert_eq!(damage, 0);
+    assert_eq!(
+        sizes(&mut holder),
+        [("orders".to_owned(), 3), ("other".to_owned(), 20)]
+    );
+    verify_ledger(&mut holder);
+}
+
 /// Has one session append to "orders" and another wait for it with `body`; what `end` does to the
 /// waiter must end it. Then the holder commits, and no lock of a context is left.
 fn while_a_context_is_held(
