@@ -131,15 +131,7 @@ fn a_large_batch_that_waits_is_cut_off() {
     append(&mut holder, "orders", "first").expect("appended");
     for function in ["pg_cancel_backend", "pg_terminate_backend"] {
         // The first payload that is stored out of line waits for this.
-        holder
-            .batch_execute(
-                "BEGIN;
-                 DO $$ BEGIN
-                     EXECUTE 'REINDEX TABLE ' || (SELECT reltoastrelid::regclass FROM pg_class
-                                                   WHERE oid = 'converge_ledger.entries'::regclass);
-                 END $$",
-            )
-            .expect("held");
+        hold_large_payloads(&mut holder);
         let mut waiter = server.connect();
         let pid = backend_pid(&mut waiter);
         thread::scope(|scope| {
@@ -177,15 +169,7 @@ fn a_reader_that_is_cut_off_goes_on_and_reports_no_damage() {
              SELECT ledger_append('orders', 'facts', repeat('x', 10000)) FROM generate_series(1, 3)",
         )
         .expect("a superuser");
-    holder
-        .batch_execute(
-            "BEGIN;
-             DO $$ BEGIN
-                 EXECUTE 'REINDEX TABLE ' || (SELECT reltoastrelid::regclass FROM pg_class
-                                               WHERE oid = 'converge_ledger.entries'::regclass);
-             END $$",
-        )
-        .expect("held");
+    hold_large_payloads(&mut holder);
     for (setting, code) in [
         ("lock_timeout", SqlState::LOCK_NOT_AVAILABLE),
         ("statement_timeout", SqlState::QUERY_CANCELED),
@@ -227,6 +211,19 @@ fn a_reader_that_is_cut_off_goes_on_and_reports_no_damage() {
         [("orders".to_owned(), 3), ("other".to_owned(), 20)]
     );
     verify_ledger(&mut holder);
+}
+
+/// Begins a transaction that keeps everybody from reading or storing a payload out of line.
+fn hold_large_payloads(holder: &mut Client) {
+    holder
+        .batch_execute(
+            "BEGIN;
+             DO $$ BEGIN
+                 EXECUTE 'REINDEX TABLE ' || (SELECT reltoastrelid::regclass FROM pg_class
+                                               WHERE oid = 'converge_ledger.entries'::regclass);
+             END $$",
+        )
+        .expect("held");
 }
 
 /// Has one session append to "orders" and another wait for it with `body`; what `end` does to the
