@@ -2,7 +2,7 @@
 //! everything is announced.
 
 use converge_ledger_cluster::{
-    append, backend_pid, connect, hear, listen, notifier, preloaded, refused, skip, succeed,
+    allow, append, backend_pid, connect, hear, listen, notifier, preloaded, refused, skip, succeed,
     verify_ledger, wait_until, Options, Server, Shutdown,
 };
 use postgres::error::SqlState;
@@ -325,6 +325,7 @@ fn the_whole_queue_is_filled() {
         let reason = "writes 8 GB; set CONVERGE_LEDGER_FILL_QUEUE";
         return skip("the_whole_queue_is_filled", reason);
     }
+    allow(Duration::from_secs(3_600));
     let server = Server::start(preloaded().set("statement_timeout", "0"));
     let mut listener = listen(&server, &["orders"]);
     let mut holder = server.connect();

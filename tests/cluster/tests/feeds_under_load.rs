@@ -6,7 +6,7 @@
 //! the number of appends.
 
 use converge_ledger_cluster::{
-    append, kill_process, seeded, verify_ledger, wait_until, Options, Server,
+    allow, append, kill_process, seeded, verify_ledger, wait_until, Options, Server,
 };
 use fastrand::Rng;
 use postgres::fallible_iterator::FallibleIterator;
@@ -78,6 +78,7 @@ fn every_listener_sees_every_entry_once_and_in_order() {
         let number = text.parse();
         number.expect("CONVERGE_LEDGER_LOAD_APPENDS is a number")
     });
+    allow(Duration::from_millis(appends as u64));
     let mut random = seeded();
     let server = Server::start(
         Options::default()
