@@ -16,12 +16,13 @@ build: setup ## build the extension and the stand-alone verifier in release mode
 install: build ## install the extension into PostgreSQL, safe for running servers
 	@scripts/install
 
-lint: setup ## formatting, clippy, rustdoc, shellcheck and how names are looked up; warnings denied
+lint: build ## formatting, clippy, rustdoc, shellcheck and how names are looked up; warnings denied
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps
 	@scripts/lint_shell
 	@scripts/lint_names
+	@scripts/lint_sql
 
 test: install ## every test; the last line counts them
 	@tests/run
