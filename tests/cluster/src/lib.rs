@@ -12,6 +12,7 @@ mod clock;
 mod decoys;
 mod feed;
 mod guards;
+mod home;
 mod impostor;
 mod ledger;
 mod load;

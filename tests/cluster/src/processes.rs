@@ -66,5 +66,6 @@ pub(crate) fn signal(signal: &str, processes: &[u32]) {
         .arg(signal)
         .args(processes.iter().map(u32::to_string))
         .stderr(Stdio::null());
-    command.status().expect("the kill program");
+    // One that is missing shows where the process is awaited.
+    let _ = command.status();
 }

@@ -6,18 +6,19 @@
 //! which a dump is restored has; only a standby and a base backup share that of their original.
 
 use crate::clock::Skew;
+use crate::home::Home;
 use crate::processes;
-use crate::programs::{as_owner, binaries, create_owned_directory, succeed};
+use crate::programs::{as_owner, binaries, succeed};
 use crate::session::connect;
 use crate::wait::{holds_within, wait_or, wait_until, PATIENCE};
-use crate::watchdog::{self, Resource};
+use crate::watchdog::Resource;
 use postgres::{Client, Config};
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -95,13 +96,6 @@ pub struct Server {
     port: u16,
     options: Options,
     postmaster: Option<Child>,
-}
-
-/// Where a server lives.
-struct Home {
-    directory: PathBuf,
-    /// By the watchdog.
-    ended: AtomicBool,
 }
 
 impl Server {
@@ -191,12 +185,7 @@ impl Server {
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let name = format!("converge_ledger.{}.{number}", std::process::id());
         let temporary = fs::canonicalize(std::env::temp_dir()).expect("a directory");
-        let home = Arc::new(Home {
-            directory: temporary.join(name),
-            ended: AtomicBool::new(false),
-        });
-        create_owned_directory(&home.directory);
-        watchdog::register(&home);
+        let home = Home::create(temporary.join(name));
         Self {
             home,
             port: free_port(),
@@ -272,8 +261,7 @@ impl Server {
             .append(true)
             .open(path)
             .expect("a log file");
-        let ended = self.home.ended.load(Ordering::SeqCst);
-        assert!(!ended, "the watchdog has ended this test");
+        self.home.assert_not_ended();
         let mut environment = self.options.environment.clone();
         let clock = self.options.clock.iter();
         environment.extend(clock.flat_map(|clock| clock.install(self.directory())));
@@ -416,7 +404,7 @@ impl Server {
 
     /// A place for files that go away with the server.
     pub fn directory(&self) -> &Path {
-        &self.home.directory
+        self.home.directory()
     }
 
     /// Everything that the server has logged.
@@ -440,43 +428,6 @@ impl Server {
     /// Where its databases are.
     pub fn data(&self) -> PathBuf {
         self.home.data()
-    }
-}
-
-impl Home {
-    fn data(&self) -> PathBuf {
-        self.directory.join("data")
-    }
-
-    fn log(&self) -> PathBuf {
-        self.directory.join("log")
-    }
-
-    fn end_of_log(&self, lines: usize) -> String {
-        let log = fs::read(self.log()).unwrap_or_default();
-        let log = String::from_utf8_lossy(&log);
-        let all: Vec<_> = log.lines().collect();
-        all[all.len().saturating_sub(lines)..].join("\n")
-    }
-}
-
-impl Resource for Home {
-    fn describe(&self) -> String {
-        format!(
-            "the server in {}:\n{}end of its log:\n{}",
-            self.directory.display(),
-            processes::stacks(&self.data()),
-            self.end_of_log(60)
-        )
-    }
-
-    fn end(&self) {
-        self.ended.store(true, Ordering::SeqCst);
-        processes::end(&self.data());
-    }
-
-    fn discard(&self) {
-        let _ = fs::remove_dir_all(&self.directory);
     }
 }
 
@@ -504,8 +455,7 @@ impl Drop for Server {
         self.home.discard();
         if !std::thread::panicking() {
             assert!(ended, "killed, and there all the same");
-            let by_watchdog = self.home.ended.load(Ordering::SeqCst);
-            assert!(!by_watchdog, "the watchdog has ended this test");
+            self.home.assert_not_ended();
         }
     }
 }
