@@ -7,6 +7,7 @@ use crate::append::head::{Head, Mark};
 use crate::append::heads::{with_heads, Heads};
 use crate::append::identity;
 use crate::ledger;
+use crate::memory;
 use crate::receive;
 use crate::report::{self, Failure};
 use crate::settings::{self, Announcing};
@@ -74,7 +75,7 @@ fn queue(mode: Announcing, only_own: bool) -> Result<(), Failure> {
                 head.now.lamport,
             ))
         };
-        heads.changed().filter_map(range).collect::<Vec<_>>()
+        memory::collect(heads.changed().filter_map(range))
     });
     let own = match ledger::ledger() {
         Ok(ledger) if only_own => identity::known_name(&ledger),

@@ -3,7 +3,8 @@
 //! Nothing else in this library begins a subtransaction: one that an error leaves open belongs to nobody, and PostgreSQL ends the session at the
 //! next ROLLBACK.
 
-use crate::report::Failure;
+use crate::memory;
+use crate::report::{self, Failure};
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::pg_sys::panic::CaughtError;
@@ -28,7 +29,8 @@ const PASSING: [Code; 4] = [
     Code::ERRCODE_OPERATOR_INTERVENTION,
 ];
 
-/// Does `work`; gives the message of the error if it fails or raises, and then nothing of it has happened.
+/// Does `work`; gives the message of the error if it fails or raises, and then nothing of it has happened. A shortage of memory is a reason
+/// like others: what comes next may be smaller.
 pub fn attempt<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, String> {
     attempt_unless(work, |code| FATAL.contains(&code))
 }
@@ -66,16 +68,19 @@ fn attempt_unless<T>(
         done.map_err(|caught| match caught {
             Caught::Failed(failure) => failure.reason(),
             Caught::Raised(cause) => {
-                let (code, message) = match &*cause {
-                    CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => {
-                        (report.sql_error_code(), report.message().to_owned())
-                    }
-                    CaughtError::RustPanic { ereport, .. } => {
-                        (ereport.sql_error_code(), ereport.message().to_owned())
-                    }
+                let report = match &*cause {
+                    CaughtError::PostgresError(report)
+                    | CaughtError::ErrorReport(report)
+                    | CaughtError::RustPanic {
+                        ereport: report, ..
+                    } => report,
                 };
+                let (code, message) = (report.sql_error_code(), report::short(report.message()));
                 if is_fatal(code) {
                     cause.rethrow();
+                }
+                if code == Code::ERRCODE_OUT_OF_MEMORY {
+                    memory::prepare_again();
                 }
                 message
             }

@@ -8,7 +8,9 @@
 //! Everything is read under the active snapshot. Rights are the business of the callers.
 
 use crate::append::lock;
+use crate::interrupts;
 use crate::ledger::{self, Ledger};
+use crate::memory;
 use crate::scratch::Scratch;
 use crate::store::digests::{self, Entry};
 use crate::store::entries::{self, Ends};
@@ -29,9 +31,9 @@ const SIGHT: Sight = Sight::Statement;
 /// one. One of which no entry is judged does not count. Cost: one index descent for each context, and the root of each that has changed since the cache was
 /// filled.
 pub fn own(ledger: &Ledger, buckets: Buckets) -> Vec<BucketDigest> {
-    let mut digests = Digests::new(buckets);
+    let mut digests = memory::have(Digests::new(buckets));
     each(ledger, |_| true, |found| found.count(&mut digests));
-    digests.finish().collect()
+    memory::collect(digests.finish())
 }
 
 /// Calls `with` on name, size and RFC 6962 root of each context, or of those in some buckets, in the order of the bytes of their
@@ -43,7 +45,7 @@ pub fn heads(
     mut with: impl FnMut(&str, i64, &Hash),
 ) {
     let wanted = wanted.map(|wanted| {
-        let mut of = vec![false; buckets.count() as usize];
+        let mut of = memory::filled(false, buckets.count() as usize);
         for bucket in wanted {
             if let Some(bucket) = of.get_mut(*bucket as usize) {
                 *bucket = true;
@@ -92,7 +94,7 @@ pub fn own_refreshed(ledger: &Ledger, buckets: Buckets, most: u64) -> (Vec<Bucke
     if !lock::try_fill_digests() {
         return (own(ledger, buckets), 0);
     }
-    let mut digests = Digests::new(buckets);
+    let mut digests = memory::have(Digests::new(buckets));
     let mut refreshed = 0;
     // With the lock held: whoever replaced entries has committed, and is seen, or waits.
     by_now(|| {
@@ -113,7 +115,7 @@ pub fn own_refreshed(ledger: &Ledger, buckets: Buckets, most: u64) -> (Vec<Bucke
             },
         );
     });
-    (digests.finish().collect(), refreshed)
+    (memory::collect(digests.finish()), refreshed)
 }
 
 /// Reads under a snapshot of what is committed by now, and of what this transaction has written, also in the running statement.
@@ -158,7 +160,7 @@ fn each(ledger: &Ledger, wanted: impl Fn(&str) -> bool, mut with: impl FnMut(&Fo
     let mut ends = Ends::open(ledger, SIGHT);
     let mut scratch = Scratch::new();
     while let Some(row) = contexts.next() {
-        pgrx::check_for_interrupts!();
+        interrupts::check();
         let (context, stored) = (row.text(1), row.datum(1));
         if !wanted(context) {
             continue;

@@ -36,7 +36,7 @@ macro_rules! sql_function {
                 // SAFETY: PostgreSQL calls this with a valid call structure. The guard turns panics into
                 // errors and is the outermost Rust frame, so an error leaves only through it.
                 unsafe {
-                    pgrx::pg_sys::panic::pgrx_extern_c_guard(move || match $name(fcinfo) {
+                    $crate::memory::guard(move || match $name(fcinfo) {
                         Ok(answer) => answer,
                         Err(failure) => failure.raise(),
                     })

@@ -3,10 +3,12 @@
 //!
 //! Reads the stored form itself (src/include/utils/jsonb.h): PostgreSQL's iterator costs more than hashing the entry.
 
+use crate::interrupts;
+use crate::memory;
 use crate::report::{self, Failure};
 use crate::store::scan::{is_toasted, varlena_bytes};
 use pgrx::pg_sys;
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 
 const HEADER_COUNT: u32 = 0x0fff_ffff;
 const HEADER_SCALAR: u32 = 0x1000_0000;
@@ -38,16 +40,17 @@ pub fn empty_object() -> pg_sys::Datum {
 
 /// A new jsonb value. Raises where the text is none that PostgreSQL takes.
 pub fn parse(text: &str) -> Result<pg_sys::Datum, Failure> {
-    let text = CString::new(text).map_err(|_| report::internal("metadata contains a NUL"))?;
-    // SAFETY: as in `empty_object`; if it raises, the text is freed on the way out.
-    Ok(unsafe {
-        pg_sys::OidInputFunctionCall(
-            pg_sys::F_JSONB_IN.into(),
-            text.as_ptr().cast_mut(),
-            pg_sys::InvalidOid,
-            -1,
-        )
-    })
+    if text.contains('\0') {
+        return Err(report::internal("a JSON text contains a NUL"));
+    }
+    // SAFETY: as in `empty_object`; the copy ends with a NUL and has no other.
+    unsafe {
+        let copy = pg_sys::pnstrdup(text.as_ptr().cast(), text.len());
+        let value =
+            pg_sys::OidInputFunctionCall(pg_sys::F_JSONB_IN.into(), copy, pg_sys::InvalidOid, -1);
+        pg_sys::pfree(copy.cast());
+        Ok(value)
+    }
 }
 
 /// A jsonb value: its root container.
@@ -72,7 +75,7 @@ impl<'a> Jsonb<'a> {
     /// The text of the value, none if it has more than `limit` bytes or is damaged beyond being jsonb.
     pub fn print(&self, limit: usize) -> Option<String> {
         let mut printer = Printer {
-            text: Vec::with_capacity(self.0.len().min(limit)),
+            text: memory::vec(self.0.len().min(limit)),
             limit,
         };
         printer.container(self.0)?;
@@ -193,7 +196,7 @@ impl Printer {
         if self.text.len() + bytes.len() > self.limit {
             return None;
         }
-        self.text.extend_from_slice(bytes);
+        memory::extend(&mut self.text, bytes);
         Some(())
     }
 
@@ -203,7 +206,7 @@ impl Printer {
         let mut level = Level::open(root)?;
         self.put(level.brackets().0)?;
         loop {
-            pgrx::check_for_interrupts!();
+            interrupts::check();
             if level.next == level.count {
                 self.put(level.brackets().1)?;
                 match outer.pop() {
@@ -226,7 +229,7 @@ impl Printer {
                 Value::Container(bytes) => {
                     let inner = Level::open(bytes)?;
                     self.put(inner.brackets().0)?;
-                    outer.push(std::mem::replace(&mut level, inner));
+                    memory::push(&mut outer, std::mem::replace(&mut level, inner));
                 }
             }
         }
@@ -263,7 +266,7 @@ impl Printer {
 
     fn number(&mut self, numeric: &[u8]) -> Option<()> {
         // numeric_out wants it aligned.
-        let mut copy = vec![0_u32; numeric.len().div_ceil(4)];
+        let mut copy = memory::filled(0_u32, numeric.len().div_ceil(4));
         for (to, from) in copy.iter_mut().zip(numeric.chunks(4)) {
             let mut bytes = [0; 4];
             bytes[..from.len()].copy_from_slice(from);

@@ -6,6 +6,7 @@
 //! the entry holds beside the numbers is the beginning of the context's name.
 
 use crate::ledger::{Ledger, Table};
+use crate::memory;
 use crate::store::entries;
 use crate::store::scan::Sight;
 use crate::store::size;
@@ -227,15 +228,14 @@ pub fn reports() -> Vec<Report> {
     // SAFETY: the functions copy the table into memory of this backend, which lives as long as the transaction, and the places
     // count from 1; the copy is read before anything else is called.
     unsafe {
-        (1..=pg_sys::pgstat_fetch_stat_numbackends())
-            .filter_map(|place| {
-                #[cfg(feature = "pg15")]
-                let local = pg_sys::pgstat_fetch_stat_local_beentry(place);
-                #[cfg(not(feature = "pg15"))]
-                let local = pg_sys::pgstat_get_local_beentry_by_index(place);
-                report(&local.as_ref()?.backendStatus)
-            })
-            .collect()
+        let places = 1..=pg_sys::pgstat_fetch_stat_numbackends();
+        memory::collect(places.filter_map(|place| {
+            #[cfg(feature = "pg15")]
+            let local = pg_sys::pgstat_fetch_stat_local_beentry(place);
+            #[cfg(not(feature = "pg15"))]
+            let local = pg_sys::pgstat_get_local_beentry_by_index(place);
+            report(&local.as_ref()?.backendStatus)
+        }))
     }
 }
 
@@ -254,7 +254,7 @@ fn report(backend: &pg_sys::PgBackendStatus) -> Option<Report> {
     let phase = Phase::ALL
         .into_iter()
         .find(|known| *known as i64 == phase)?;
-    let mut bytes: Vec<u8> = name.iter().flat_map(|eight| eight.to_ne_bytes()).collect();
+    let mut bytes = memory::collect(name.iter().flat_map(|eight| eight.to_ne_bytes()));
     bytes.truncate(usize::try_from(length).unwrap_or_default());
     let whole = match std::str::from_utf8(&bytes) {
         Ok(_) => bytes.len(),

@@ -5,9 +5,10 @@
 //! statement runs with settings of its own, at a nesting level that ends with it, as those of a function with SET clauses do.
 
 use crate::guard::{self, Written};
+use crate::memory;
 use crate::report::{self, Failure};
 use pgrx::pg_sys;
-use pgrx::spi::{Result as SpiResult, Spi, SpiClient};
+use pgrx::spi::{Result as SpiResult, Spi, SpiClient, SpiHeapTupleData};
 use std::ffi::{CStr, CString};
 
 /// A setting and its value.
@@ -42,6 +43,16 @@ pub fn write<T>(
     let run = || Spi::connect_mut(|client| work(client));
     with_settings(&MEANING, || guard::writing(tables, run))
         .map_err(|error| report::internal(&error.to_string()))
+}
+
+/// A text of a row, the first column being 1. A copy that PostgreSQL would make for Rust may be too large for it.
+pub fn text(row: &SpiHeapTupleData, column: usize) -> SpiResult<Option<String>> {
+    Ok(row.get::<&str>(column)?.map(memory::text))
+}
+
+/// As [`text`], of a bytea.
+pub fn bytes(row: &SpiHeapTupleData, column: usize) -> SpiResult<Option<Vec<u8>>> {
+    Ok(row.get::<&[u8]>(column)?.map(memory::copy))
 }
 
 /// Runs a utility statement in which PostgreSQL looks up no name.

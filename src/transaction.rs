@@ -6,12 +6,12 @@ use crate::append::heads::{self, with_heads};
 use crate::append::identity;
 use crate::guard::alter;
 use crate::incident;
+use crate::memory;
 use crate::receive;
 use crate::report::Failure;
 use crate::shared;
 use crate::utility;
 use pgrx::pg_sys;
-use pgrx::pg_sys::panic::pgrx_extern_c_guard;
 
 /// Registers for the ends of transactions. Called once, when the library is loaded.
 pub fn init() {
@@ -66,7 +66,7 @@ unsafe extern "C-unwind" fn transaction(
 fn raising(work: fn() -> Result<(), Failure>) {
     // SAFETY: the guard is the outermost Rust frame of the callback.
     unsafe {
-        pgrx_extern_c_guard(|| {
+        memory::guard(|| {
             if let Err(failure) = work() {
                 failure.raise();
             }
@@ -84,6 +84,7 @@ fn end(committed: bool) {
         // The name may come from a row that this transaction wrote.
         identity::forget();
     }
+    memory::forget();
 }
 
 unsafe extern "C-unwind" fn subtransaction(

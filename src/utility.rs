@@ -7,10 +7,10 @@
 mod databases;
 
 use crate::append::copy;
+use crate::memory;
 use crate::shared;
 use crate::waiters;
 use pgrx::pg_sys;
-use pgrx::pg_sys::panic::pgrx_extern_c_guard;
 use std::cell::Cell;
 use std::ffi::{c_char, CStr};
 
@@ -85,7 +85,7 @@ unsafe extern "C-unwind" fn utility(
     // command jumps over this frame, in which nothing has a destructor; what this library itself does is
     // guarded, so that no panic leaves it.
     unsafe {
-        let command = pgrx_extern_c_guard(|| {
+        let command = memory::guard(|| {
             let is_top_level = context == pg_sys::ProcessUtilityContext::PROCESS_UTILITY_TOPLEVEL;
             let command = Command::of((*statement).utilityStmt, is_top_level);
             command.before();
@@ -113,7 +113,7 @@ unsafe extern "C-unwind" fn utility(
             receiver,
             completion,
         );
-        pgrx_extern_c_guard(|| command.after());
+        memory::guard(|| command.after());
     }
 }
 

@@ -1,11 +1,12 @@
 //! `ledger_set_node`, `ledger_adopt_node`, `ledger_rebuild`.
 
-use super::tree::interrupts;
 use crate::append::heads::with_heads;
 use crate::append::{identity, lock};
 use crate::digest;
 use crate::function::{text, Answer, Arguments};
+use crate::interrupts;
 use crate::ledger::{self, entry, Ledger};
+use crate::memory;
 use crate::progress::{Phase, Progress};
 use crate::receive;
 use crate::report::{self, Failure};
@@ -64,7 +65,7 @@ fn ledger_set_node(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
         let former = node.map(|node| node.name);
         let mut scan = entries::all(&ledger, None, Sight::Latest);
         while let Some(row) = scan.next() {
-            interrupts();
+            interrupts::check();
             let origin = row.text(entry::ORIGIN);
             if origin == name || Some(origin) == former.as_deref() {
                 return Err(report::node_has_entries(origin));
@@ -123,13 +124,13 @@ fn ledger_rebuild(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     let mut scan = entries::all(&ledger, only, Sight::Latest);
     let mut more = scan.advance();
     while more {
-        let context = scan.row().text(entry::CONTEXT_ID).to_owned();
+        let context = memory::text(scan.row().text(entry::CONTEXT_ID));
         progress.begin_context(&context);
         scratch.during(|| contexts::register(&ledger, &context));
         let mut frontier = Frontier::new();
         let mut contiguous = true;
         while more && scratch.during(|| scan.row().text(entry::CONTEXT_ID) == context) {
-            interrupts();
+            interrupts::check();
             let expected = frontier.size() as i64 + 1;
             contiguous = contiguous && scan.row().int8(entry::SEQUENCE) == expected;
             if contiguous {

@@ -7,6 +7,7 @@ use crate::append::{Outcome, Terms};
 use crate::function::{text, Answer, Arguments, Rows};
 use crate::jsonb::{self, Jsonb};
 use crate::ledger;
+use crate::memory;
 use crate::report::{self, Failure};
 use crate::settings;
 use crate::store::write;
@@ -209,7 +210,7 @@ fn elements_or(
         if count == 0 {
             return Ok(Vec::new());
         }
-        let mut elements = std::slice::from_raw_parts(values, count as usize).to_vec();
+        let mut elements = memory::copy(std::slice::from_raw_parts(values, count as usize));
         let nulls = std::slice::from_raw_parts(nulls, count as usize);
         for (at, value) in elements.iter_mut().enumerate() {
             if nulls[at] {

@@ -1,8 +1,10 @@
 //! What `ledger_check` finds in entries and stored subtrees. The core judges; this feeds it, in one pass.
 
-use super::tree::{check_reader, interrupts};
+use super::tree::check_reader;
 use crate::function::{text, Answer, Arguments, Rows};
+use crate::interrupts;
 use crate::ledger::{self, entry, subtree, Ledger};
+use crate::memory;
 use crate::progress::{Phase, Progress};
 use crate::report::{self, Failure};
 use crate::scratch::Scratch;
@@ -52,17 +54,17 @@ fn entry_faults(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
         return Err(report::unknown_context(context, None));
     }
     while more {
-        let context = scan.row().text(entry::CONTEXT_ID).to_owned();
+        let context = memory::text(scan.row().text(entry::CONTEXT_ID));
         progress.begin_context(&context);
         let mut check = ContextCheck::new(&context);
         while more && scratch.during(|| scan.row().text(entry::CONTEXT_ID) == context) {
-            interrupts();
+            interrupts::check();
             scratch.during(|| check_row(&ledger, &context, &mut check, &scan.row(), &mut found))?;
             read += 1;
             progress.entry();
             more = scan.advance();
         }
-        let summary = check.finish(&mut found.faults);
+        let summary = memory::have(check.finish(&mut found.faults));
         premature(&ledger, &context, summary.size, &mut found.faults)?;
         scratch.during(|| found.report(&context));
         progress.end_context();
@@ -129,11 +131,13 @@ fn feed(
     completed: &mut Vec<(NodeId, NodeHashes)>,
 ) {
     with_stored(row, |stored, unreadable| {
-        let unreadable = unreadable.map(|why| (stored.sequence, why.to_owned()));
-        found.unreadable.extend(unreadable);
-        check.row(stored, &mut found.faults, &mut |node, hashes| {
-            completed.push((node, hashes))
+        if let Some(why) = unreadable {
+            memory::push(&mut found.unreadable, (stored.sequence, memory::text(why)));
+        }
+        let checked = check.row(stored, &mut found.faults, &mut |node, hashes| {
+            memory::push(completed, (node, hashes))
         });
+        memory::have(checked);
     });
 }
 
@@ -145,24 +149,25 @@ fn forgotten_subtrees(ledger: &Ledger, scratch: &mut Scratch, found: &mut Found)
     let mut scan = Scan::by_key(ledger.subtrees, Sight::Statement, &[]);
     let mut known = String::new();
     while let Some(row) = scan.next() {
-        interrupts();
+        interrupts::check();
         scratch.during(|| {
             let context = row.text(subtree::CONTEXT_ID);
             if context == known {
                 return;
             }
-            known = context.to_owned();
+            known = memory::text(context);
             let entries = [Key::Text(1, context)];
             if Scan::by_key(ledger.entries, Sight::Statement, &entries)
                 .next()
                 .is_none()
             {
                 let detail = String::from("subtrees are stored for a context without entries");
-                found.faults.push(Fault {
+                let fault = Fault {
                     sequence: None,
                     kind: FaultKind::Subtree,
                     detail,
-                });
+                };
+                memory::push(&mut found.faults, fault);
                 found.report(&known);
             }
         });
@@ -214,14 +219,16 @@ fn compare(
         node.level, node.index
     );
     if readable.is_err() {
-        faults.push(subtree_fault(last, format!("{what} has a damaged hash")));
+        let fault = subtree_fault(last, format!("{what} has a damaged hash"));
+        memory::push(faults, fault);
         return Ok(());
     }
     if stored.is_some_and(|stored| stored != *computed) {
-        faults.push(subtree_fault(
+        let fault = subtree_fault(
             last,
             format!("{what} is not what its leaves give; ledger_rebuild mends it"),
-        ));
+        );
+        memory::push(faults, fault);
     }
     Ok(())
 }
@@ -245,11 +252,12 @@ fn premature(
             count: (1 << (53 - u32::from(level))) - first.min(1 << (53 - u32::from(level))),
         };
         let _ = subtrees::read(ledger, context, run, Sight::Statement, |index, _| {
-            interrupts();
-            faults.push(subtree_fault(
+            interrupts::check();
+            let fault = subtree_fault(
                 (((index + 1) << level).min(1 << 53)) as i64,
                 format!("subtree of level {level} at index {index} is stored, but the context has only {size} entries without a gap"),
-            ));
+            );
+            memory::push(faults, fault);
         });
     }
     Ok(())

@@ -6,6 +6,7 @@ use super::tree::check_reader;
 use crate::digest;
 use crate::function::{bytea, text, Answer, Arguments, Rows};
 use crate::ledger;
+use crate::memory;
 use crate::report::{self, Failure};
 use converge_ledger_core::digest::Buckets;
 use pgrx::pg_sys;
@@ -74,14 +75,12 @@ fn buckets(arguments: Arguments) -> Result<Buckets, Failure> {
 }
 
 fn numbers(wanted: pg_sys::Datum, buckets: Buckets) -> Result<Vec<u32>, Failure> {
-    elements(wanted, pg_sys::INT4OID, "wanted", "a bucket")?
-        .into_iter()
-        .map(|bucket| {
-            let bucket = bucket.value() as i32;
-            u32::try_from(bucket)
-                .ok()
-                .filter(|number| *number < buckets.count())
-                .ok_or_else(|| report::unknown_bucket(bucket, buckets.count()))
-        })
-        .collect()
+    let wanted = elements(wanted, pg_sys::INT4OID, "wanted", "a bucket")?;
+    memory::try_all(wanted.into_iter().map(|bucket| {
+        let bucket = bucket.value() as i32;
+        u32::try_from(bucket)
+            .ok()
+            .filter(|number| *number < buckets.count())
+            .ok_or_else(|| report::unknown_bucket(bucket, buckets.count()))
+    }))
 }

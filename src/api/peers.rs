@@ -1,9 +1,11 @@
 //! What peers ask this node, and the peers that it has: `ledger_add_peer`, `ledger_drop_peer`, `ledger_peers`.
 
 use super::administration::begin_writing;
-use super::tree::{check_reader, interrupts, last};
+use super::tree::{check_reader, last};
 use crate::function::{text, Answer, Arguments, Rows};
+use crate::interrupts;
 use crate::ledger::{self, added_peer, entry, Ledger};
+use crate::memory;
 use crate::peer::list::{self, Among, Source};
 use crate::peer::{status, Problem};
 use crate::report;
@@ -56,7 +58,7 @@ fn peer_contexts_1(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     check_reader(&ledger)?;
     let mut scratch = Scratch::new();
     contexts::each(&ledger, Sight::Statement, |context| {
-        interrupts();
+        interrupts::check();
         scratch.during(|| {
             let Some(last) = last(&ledger, context, 0) else {
                 return;
@@ -64,7 +66,7 @@ fn peer_contexts_1(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
             let first = match last.sequence {
                 1 => None,
                 _ => entries::with_entry(&ledger, context, 1, Sight::Statement, |row| {
-                    row.text(entry::ORIGIN).to_owned()
+                    memory::text(row.text(entry::ORIGIN))
                 }),
             };
             let first = first.as_deref().unwrap_or(&last.origin);

@@ -2,8 +2,9 @@
 
 use super::tree::Tree;
 use crate::function::{Answer, Arguments};
-use crate::jsonb::Jsonb;
+use crate::jsonb::{self, Jsonb};
 use crate::ledger::{self, entry};
+use crate::memory;
 use crate::report::{self, Failure};
 use crate::store::scan::Row;
 use crate::store::unix_microseconds;
@@ -11,9 +12,8 @@ use converge_ledger_core::entry::{Content, Entry};
 use converge_ledger_core::hash::Hash;
 use converge_ledger_core::limits::MAX_METADATA_BYTES;
 use converge_ledger_core::merkle::{LeafIndex, Plan, TreeHead, TreeSize};
-use converge_ledger_core::proof::{ConsistencyProof, InclusionProof, OwnedEntry};
+use converge_ledger_core::proof::{ConsistencyProof, InclusionProof, OwnedEntry, ProofError};
 use pgrx::pg_sys;
-use std::ffi::CString;
 
 crate::sql_function!(ledger_proof);
 crate::sql_function!(ledger_verify_proof);
@@ -59,7 +59,7 @@ fn ledger_proof(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
         path: nodes.inclusion_path(name),
         entry: shown_entry,
     };
-    jsonb(proof.to_json())
+    jsonb::parse(&memory::have(proof.to_json()))
 }
 
 /// The entry for a proof. A proof of an entry that does not hash to its leaf would prove nothing: XX001.
@@ -113,13 +113,13 @@ fn read_entry(context: &str, row: &Row, leaf: Hash, shown: Shown) -> Result<Owne
         ));
     }
     Ok(match shown {
-        Shown::Content => OwnedEntry::from(stored),
+        Shown::Content => memory::have(OwnedEntry::try_from(stored)),
         Shown::Digest => {
             let digest = stored.content_digest();
-            OwnedEntry::from(Entry {
+            memory::have(OwnedEntry::try_from(Entry {
                 content: Content::Digest(digest),
                 ..stored
-            })
+            }))
         }
     })
 }
@@ -161,29 +161,35 @@ fn ledger_consistency(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     let nodes = tree.fetch(&plan)?;
     use converge_ledger_core::hash::Tree::Rfc6962;
     let proof = ConsistencyProof {
-        context: tree.context.to_owned(),
+        context: memory::text(tree.context),
         old_size: old_size.get(),
         old_root: nodes.old_root(Rfc6962),
         size: size.get(),
         root: nodes.root(Rfc6962),
         path: nodes.consistency_path(),
     };
-    jsonb(proof.to_json())
+    jsonb::parse(&memory::have(proof.to_json()))
 }
 
 /// Judges a consistency proof against two tree heads that the caller trusts.
 fn ledger_verify_consistency(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     let arguments = Arguments(fcinfo);
     let text = arguments.proof(0)?;
-    let proof = ConsistencyProof::from_json(&text)
-        .map_err(|error| report::malformed("consistency proof", error))?;
+    let proof = read("consistency proof", ConsistencyProof::from_json(&text))?;
     let old = head(arguments, 1, 2, ["old_size", "old_root"])?;
     let new = head(arguments, 3, 4, ["size", "root"])?;
     Ok(pg_sys::Datum::from(proof.verify(old, new).is_ok()))
 }
 
 fn inclusion(text: String) -> Result<InclusionProof, Failure> {
-    InclusionProof::from_json(&text).map_err(|error| report::malformed("inclusion proof", error))
+    read("inclusion proof", InclusionProof::from_json(&text))
+}
+
+fn read<T>(what: &str, proof: Result<T, ProofError>) -> Result<T, Failure> {
+    proof.map_err(|error| match error {
+        ProofError::OutOfMemory(error) => memory::raise(error),
+        error => report::malformed(what, error),
+    })
 }
 
 fn head(
@@ -199,19 +205,4 @@ fn head(
         size,
         root: arguments.hash(root, names[1])?,
     })
-}
-
-fn jsonb(json: String) -> Answer {
-    // Proofs escape what JSON must escape; a NUL cannot be in them.
-    let json = CString::new(json).map_err(|_| report::internal("a proof contains a NUL"))?;
-    // SAFETY: jsonb_in takes a C string and copies what it needs.
-    let value = unsafe {
-        pg_sys::OidInputFunctionCall(
-            pg_sys::F_JSONB_IN.into(),
-            json.as_ptr().cast_mut(),
-            pg_sys::JSONBOID,
-            -1,
-        )
-    };
-    Ok(value)
 }

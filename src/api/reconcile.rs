@@ -4,6 +4,7 @@ use super::administration::begin_writing;
 use super::tree::{check_reader, last};
 use crate::function::{bytea, text, Answer, Arguments, Rows};
 use crate::ledger;
+use crate::memory;
 use crate::receive;
 use crate::reconcile::answers::Own;
 use crate::reconcile::{self, Which};
@@ -83,9 +84,7 @@ fn peer_answer_1(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
 }
 
 fn join(hashes: impl Iterator<Item = Option<Hash>>) -> Vec<u8> {
-    hashes
-        .flat_map(|hash| hash.map_or([0; 32], |hash| *hash.as_bytes()))
-        .collect()
+    memory::collect(hashes.flat_map(|hash| hash.map_or([0; 32], |hash| *hash.as_bytes())))
 }
 
 fn push_hashes(rows: &mut Rows, hashes: Option<Vec<u8>>) {

@@ -110,8 +110,3 @@ impl<'a> Tree<'a> {
         entries::with_entry(self.ledger, self.context, sequence, Sight::Statement, with)
     }
 }
-
-/// Lets a cancel or a shutdown end a long computation.
-pub fn interrupts() {
-    pgrx::check_for_interrupts!();
-}

@@ -3,8 +3,9 @@
 //! Both look, wait and look again. What they look with is not kept while they wait: the function gives up its locks, the
 //! procedure its transaction. Where nobody wakes them they look again by themselves. docs/design/watch.md has the reasons.
 
-use super::tree::{check_reader, interrupts, last};
+use super::tree::{check_reader, last};
 use crate::function::{Answer, Arguments, Rows};
+use crate::interrupts;
 use crate::ledger::{self, entry};
 use crate::report::{self, Failure};
 use crate::sql::Transactions;
@@ -120,7 +121,7 @@ fn look(
         Sight::Statement,
     );
     while let Some(row) = scan.next() {
-        interrupts();
+        interrupts::check();
         *position = row.int8(entry::SEQUENCE);
         // SAFETY: what is allocated in it, a decompressed key, is not used afterwards.
         let wanted = key.is_none_or(|key| unsafe {
@@ -295,7 +296,7 @@ fn sleep_until(end: Instant) {
         );
         pg_sys::ResetLatch(pg_sys::MyLatch);
     }
-    interrupts();
+    interrupts::check();
 }
 
 /// Runs `look` under a new snapshot, and frees what it allocates.

@@ -6,9 +6,12 @@
 use super::blocks::BLOCK;
 use super::chunk;
 use super::stamp::{self, Given, Position, Stamp};
+use crate::interrupts;
+use crate::memory;
 use crate::report::{self, Failure};
 use converge_ledger_core::hash::{Hash, NodeHashes};
 use converge_ledger_core::limits::SALT_BYTES;
+use converge_ledger_core::memory::{try_collect, try_push, try_vec, OutOfMemory};
 use converge_ledger_core::merkle::block;
 use pgrx::pg_sys;
 use std::ffi::c_int;
@@ -46,8 +49,7 @@ impl<T> Values<T> {
         Ok(match self {
             Values::Same(value) => Values::Same(map(*value)?),
             Values::Each(values) => {
-                let mapped: Result<_, _> = values.iter().map(|value| map(*value)).collect();
-                Values::Each(mapped?)
+                Values::Each(memory::try_all(values.iter().map(|value| map(*value)))?)
             }
         })
     }
@@ -92,7 +94,7 @@ impl Stamper<'_> {
         let now = stamp::clock()?;
         let from = self.done;
         let room = (BLOCK - self.position.sequence % BLOCK) as usize;
-        let mut stamps = Vec::with_capacity(room.min(self.payloads.len() - from));
+        let mut stamps = try_vec(room.min(self.payloads.len() - from)).map_err(short)?;
         let mut bytes = 0;
         while stamps.len() < room && bytes < chunk::BYTES && self.done < self.payloads.len() {
             let at = self.done;
@@ -113,21 +115,23 @@ impl Stamper<'_> {
             if stamp.sequence % BLOCK == 1 {
                 self.leaves.clear();
             }
-            self.leaves.push(stamp.leaf);
-            stamps.push(stamp);
+            try_push(&mut self.leaves, stamp.leaf).map_err(short)?;
+            try_push(&mut stamps, stamp).map_err(short)?;
             bytes += given.payload.len();
             self.done += 1;
         }
         let complete = self.position.sequence % BLOCK == 0 && self.leaves.len() as i64 == BLOCK;
-        let block = complete.then(|| {
-            let leaves: Vec<NodeHashes> =
-                self.leaves.iter().copied().map(NodeHashes::leaf).collect();
-            block(&leaves)
-        });
+        let block = match complete {
+            true => {
+                let leaves = self.leaves.iter().copied().map(NodeHashes::leaf);
+                block(&try_collect(leaves).map_err(short)?)
+            }
+            false => None,
+        };
         Ok(Stamped {
             entries: from..self.done,
             stamps,
-            block: block.flatten(),
+            block,
         })
     }
 
@@ -142,13 +146,18 @@ impl Stamper<'_> {
     }
 }
 
+/// On the other core nothing can be raised.
+fn short(error: OutOfMemory) -> Failure {
+    report::out_of_memory(error.bytes)
+}
+
 /// Hands every chunk to `insert`, in order, and serves interrupts between chunks.
 pub fn for_each(
     mut stamper: Stamper,
     mut insert: impl FnMut(Stamped) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let mut insert = |stamped: Result<Stamped, Failure>| {
-        pgrx::check_for_interrupts!();
+        interrupts::check();
         insert(stamped?)
     };
     if stamper.pays() && in_parallel(&mut stamper, &mut insert)? {

@@ -5,6 +5,7 @@
 
 use super::head::Head;
 use crate::ledger::Ledger;
+use crate::memory;
 use crate::report::Failure;
 use crate::store::scan::Sight;
 use crate::store::{entries, subtrees};
@@ -63,7 +64,7 @@ fn id(level: u8, index: u64) -> NodeId {
 }
 
 fn store_block(ledger: &Ledger, context: &str, index: u64) -> Result<(), Failure> {
-    let mut leaves = Vec::with_capacity(BLOCK as usize);
+    let mut leaves = memory::vec(BLOCK as usize);
     let first = index << BLOCK_BITS;
     entries::leaves(
         ledger,
@@ -102,9 +103,9 @@ fn store(ledger: &Ledger, context: &str, node: NodeId, hashes: NodeHashes) {
 /// Stores a subtree of a higher level if all that is below it is stored; else it is left to `ledger_rebuild`. Says which.
 fn store_parent(ledger: &Ledger, context: &str, node: NodeId) -> Result<bool, Failure> {
     let run = Run::below(node);
-    let mut below = Vec::with_capacity(run.count as usize);
+    let mut below = memory::vec(run.count as usize);
     subtrees::read(ledger, context, run, Sight::Latest, |_, hashes| {
-        below.push(hashes)
+        memory::push(&mut below, hashes)
     })?;
     let all = below.len() as u64 == run.count;
     let hashes = above(&below).filter(|_| all);

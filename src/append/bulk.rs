@@ -13,6 +13,7 @@ use super::row::{utf8, Assigned, NewRow};
 use super::salt;
 use super::stamp::{self, Outcome, Position, Stamp, Terms};
 use crate::ledger::{entry, Ledger};
+use crate::memory;
 use crate::report::{self, Failure};
 use crate::store::scan::varlena_bytes;
 use crate::store::write;
@@ -106,7 +107,7 @@ fn append_chunks(
 ) -> Result<Option<Appended>, Failure> {
     // SAFETY: the datums have the types of their columns and live for the call.
     let (context, payloads) = unsafe {
-        let payloads: Vec<&[u8]> = batch.payloads.iter().map(|it| varlena_bytes(*it)).collect();
+        let payloads = memory::collect(batch.payloads.iter().map(|it| varlena_bytes(*it)));
         (utf8(varlena_bytes(batch.context))?, payloads)
     };
     check_text(TextField::Context, context).map_err(report::bad_text)?;
@@ -179,7 +180,7 @@ struct Chunks<'a> {
 impl Chunks<'_> {
     fn insert(&mut self, stamped: &Stamped, origin: &str) {
         let assign = |stamp| Assigned::new(stamp, origin);
-        let assigned: Vec<Assigned> = stamped.stamps.iter().map(assign).collect();
+        let assigned = memory::collect(stamped.stamps.iter().map(assign));
         // SAFETY: the slots belong to the table, which has the columns of crate::ledger and no others that are in
         // use; the datums have their types and live until the rows are copied into pages. An error of PostgreSQL's is
         // caught at the guard, behind which nothing has a destructor.

@@ -11,10 +11,10 @@ use super::heads::with_heads;
 use super::row::{Assigned, NewRow};
 use super::stamp::{self, Outcome, Terms};
 use crate::ledger::{self, entry, Ledger};
+use crate::memory;
 use crate::report::Failure;
 use crate::store::scan::varlena_bytes;
 use pgrx::pg_sys;
-use pgrx::pg_sys::panic::pgrx_extern_c_guard;
 use std::ffi::{c_char, c_int, c_void, CStr};
 
 extern "C-unwind" {
@@ -77,7 +77,7 @@ pub unsafe fn serve(tree: *mut pg_sys::Node, query: *const c_char) -> Option<u64
             return None;
         }
         let statement: *mut pg_sys::CopyStmt = tree.cast();
-        let (ledger, inserter) = pgrx_extern_c_guard(|| open(&*statement))?;
+        let (ledger, inserter) = memory::guard(|| open(&*statement))?;
         Some(run(&ledger, &inserter, statement, query))
     }
 }
@@ -239,14 +239,14 @@ unsafe fn run(
             if !NextCopyFrom(copy, expressions, (*slot).tts_values, (*slot).tts_isnull) {
                 break;
             }
-            let read = pgrx_extern_c_guard(|| Read::of(slot));
+            let read = memory::guard(|| Read::of(slot));
             rows += 1;
             bytes += read.bytes;
             if read.needs_stored && !chunk.is_empty() {
                 chunk.insert(inserter, false);
             }
             let slot = chunk.slot(inserter);
-            let goes_in = pgrx_extern_c_guard(|| match stamp_slot(ledger, slot) {
+            let goes_in = memory::guard(|| match stamp_slot(ledger, slot) {
                 Ok(goes_in) => goes_in,
                 Err(failure) => failure.raise(),
             });
@@ -270,7 +270,7 @@ unsafe fn run(
         pg_sys::error_context_stack = context.previous;
         EndCopyFrom(copy);
         free_parsestate(state);
-        pgrx_extern_c_guard(|| inserter.close());
+        memory::guard(|| inserter.close());
         appended as u64
     }
 }

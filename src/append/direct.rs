@@ -8,6 +8,7 @@ use super::row::{Assigned, NewRow};
 use super::stamp::{self, Outcome, Terms, Way};
 use super::trigger;
 use crate::ledger::{self, entry, Ledger, Open, BY_ID, BY_SEQUENCE};
+use crate::memory;
 use crate::report::{self, Failure};
 use pgrx::pg_sys;
 use std::cell::RefCell;
@@ -141,16 +142,15 @@ impl Inserter {
             );
             pg_sys::ExecBSInsertTriggers(self.state, self.result);
             let level = pg_sys::GetCurrentTransactionNestLevel();
-            RUNNING.with_borrow_mut(|running| {
-                running.push(Running {
-                    level,
-                    call: Call {
-                        slot: self.slot,
-                        terms: Terms::default(),
-                    },
-                    outcome: None,
-                });
-            });
+            let call = Running {
+                level,
+                call: Call {
+                    slot: self.slot,
+                    terms: Terms::default(),
+                },
+                outcome: None,
+            };
+            RUNNING.with_borrow_mut(|running| memory::push(running, call));
         }
     }
 

@@ -9,6 +9,7 @@ use super::head::{Head, Mark};
 use super::leaves::Leaves;
 use super::lock;
 use crate::ledger::Ledger;
+use crate::memory;
 use crate::report::{self, Failure};
 use crate::store::entries::{self, Located};
 use crate::store::scan::Sight;
@@ -133,11 +134,12 @@ impl Heads {
             head.settle(ledger);
         }
         if head.saved_at < level {
-            undo.push(Undo {
+            let undone = Undo {
                 level,
                 slot,
                 mark: Some((head.now.clone(), head.saved_at)),
-            });
+            };
+            memory::push(undo, undone);
             head.saved_at = level;
         }
         Ok(head)
@@ -242,6 +244,10 @@ impl Heads {
         level: i32,
         locked: bool,
     ) -> usize {
+        // Whatever can fail comes first, so that a head is there as a whole or not at all.
+        memory::make_room(&mut self.by_context);
+        memory::reserve(&mut self.heads, 1);
+        memory::reserve(&mut self.undo, 1);
         self.locked += usize::from(locked);
         let context: Rc<str> = context.into();
         let slot = self.heads.len();
@@ -297,7 +303,7 @@ impl Heads {
             self.hints.clear();
         }
         let owner = None;
-        self.hints.insert(context.into(), Hint { sequence, owner });
+        memory::insert(&mut self.hints, context.into(), Hint { sequence, owner });
     }
 
     /// The last sequence that this transaction gave to a context, if it appended to it.
@@ -355,7 +361,9 @@ impl Heads {
             if self.hints.len() + self.heads.len() > HINTS {
                 self.hints.clear();
             }
-            for head in self.heads.drain(..).flatten() {
+            // Hints are for speed; nothing may fail here.
+            let has_room = self.hints.try_reserve(self.heads.len()).is_ok();
+            for head in self.heads.drain(..).flatten().take_while(|_| has_room) {
                 let Mark {
                     sequence, owner, ..
                 } = head.now;

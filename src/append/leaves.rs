@@ -1,6 +1,7 @@
 //! The leaves of the block that a transaction is filling, so that they need not be read back when it is complete.
 
 use super::blocks::BLOCK;
+use crate::memory;
 use converge_ledger_core::hash::{Hash, NodeHashes};
 use converge_ledger_core::merkle::block;
 
@@ -33,7 +34,7 @@ impl Leaves {
         }
         // Otherwise one of the block was not kept.
         if self.kept && self.before + self.hashes.len() as i64 == sequence - 1 {
-            self.hashes.push(leaf);
+            memory::push(&mut self.hashes, leaf);
         }
     }
 
@@ -47,9 +48,8 @@ impl Leaves {
         match self.complete {
             Some((known, hashes)) if known == last => Some(hashes),
             _ if self.are_all(last) => {
-                let leaves: Vec<NodeHashes> =
-                    self.hashes.iter().copied().map(NodeHashes::leaf).collect();
-                block(&leaves)
+                let leaves = self.hashes.iter().copied().map(NodeHashes::leaf);
+                block(&memory::collect(leaves))
             }
             _ => None,
         }

@@ -8,6 +8,7 @@ use super::head::Head;
 use super::heads::with_heads;
 use super::stamp;
 use crate::ledger::Ledger;
+use crate::memory;
 use crate::report::Failure;
 use crate::store::scan::Sight;
 use crate::store::tree::StoredTree;
@@ -40,7 +41,8 @@ pub fn record(
                 rfc6962: tree.roots(head.now.sequence)?.rfc6962,
                 abandoned,
             };
-            Ok((resolve.to_payload(reason), control::greatest_seen(head)?))
+            let payload = memory::have(resolve.to_payload(reason));
+            Ok((payload, control::greatest_seen(head)?))
         })
     })
 }

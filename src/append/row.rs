@@ -2,6 +2,7 @@
 
 use super::stamp::Stamp;
 use crate::ledger::entry;
+use crate::memory;
 use crate::report::{self, Failure};
 use crate::store::scan::varlena_bytes;
 use crate::store::timestamp;
@@ -68,7 +69,8 @@ impl Columns {
         if count <= FEW {
             Columns::Few([pg_sys::Datum::from(0); FEW], [true; FEW])
         } else {
-            Columns::Many(vec![pg_sys::Datum::from(0); count], vec![true; count])
+            let values = memory::filled(pg_sys::Datum::from(0), count);
+            Columns::Many(values, memory::filled(true, count))
         }
     }
 }

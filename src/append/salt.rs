@@ -1,5 +1,6 @@
 //! Salts, drawn from the server's CSPRNG in batches: one call of it costs more than hashing an entry.
 
+use crate::memory;
 use crate::report::{self, Failure};
 use converge_ledger_core::limits::SALT_BYTES;
 use pgrx::pg_sys;
@@ -41,7 +42,7 @@ pub fn next() -> Result<[u8; SALT_BYTES], Failure> {
 
 /// Salts for a batch.
 pub fn many(count: usize) -> Result<Vec<[u8; SALT_BYTES]>, Failure> {
-    let mut salts = vec![[0; SALT_BYTES]; count];
+    let mut salts = memory::filled([0; SALT_BYTES], count);
     // SAFETY: writes exactly the given number of bytes into the vector.
     let filled = unsafe { pg_sys::pg_strong_random(salts.as_mut_ptr().cast(), count * SALT_BYTES) };
     filled.then_some(salts).ok_or_else(report::no_randomness)

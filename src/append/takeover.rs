@@ -9,6 +9,7 @@ use super::head::Head;
 use super::heads::with_heads;
 use super::{alarm, identity, stamp};
 use crate::ledger::Ledger;
+use crate::memory;
 use crate::report::{self, Failure};
 use crate::store::scan::Sight;
 use crate::store::tree::StoredTree;
@@ -34,7 +35,7 @@ pub fn take_over(ledger: &Ledger, context: &str, reason: &str) -> Result<i64, Fa
                 size: head.now.sequence.unsigned_abs(),
                 rfc6962: tree.roots(head.now.sequence)?.rfc6962,
             };
-            let payload = takeover.to_payload(&owner, reason);
+            let payload = memory::have(takeover.to_payload(&owner, reason));
             Ok((payload, control::greatest_seen(head)?))
         })
     })

@@ -8,11 +8,11 @@ pub use own_tables::{require, writing, Written};
 
 use crate::function::Answer;
 use crate::ledger::{self, entry};
+use crate::memory;
 use crate::receive;
 use crate::report::{self, Failure};
 use crate::settings;
 use pgrx::pg_sys;
-use pgrx::pg_sys::panic::pgrx_extern_c_guard;
 
 crate::sql_function!(entries_append_only);
 crate::sql_function!(drop_guard);
@@ -95,14 +95,14 @@ unsafe extern "C-unwind" fn object_accessed(
             next(access, class, object, part, argument);
         }
         if access == pg_sys::ObjectAccessType::OAT_DROP && !settings::allows_drop() {
-            pgrx_extern_c_guard(|| {
+            memory::guard(|| {
                 if let Err(failure) = object_dropped(class, object, part) {
                     failure.raise();
                 }
             });
         }
         if access == pg_sys::ObjectAccessType::OAT_POST_ALTER {
-            pgrx_extern_c_guard(|| alter::object_altered(class, object));
+            memory::guard(|| alter::object_altered(class, object));
         }
     }
 }

@@ -6,9 +6,10 @@ use super::library::{
 };
 use super::list::Peer;
 use super::Problem;
+use crate::memory;
 use converge_ledger_core::hash::Hash;
 use pgrx::pg_sys;
-use std::ffi::{c_char, c_int, c_void, CStr, CString};
+use std::ffi::{c_int, c_void, CStr, CString};
 use std::ptr::{null, null_mut, NonNull};
 
 /// An answer may have so many bytes. It is read row by row and never held as a whole.
@@ -145,7 +146,7 @@ impl Connection {
 
     /// Begins to send a statement with its parameters, as text. Its answer is to be [received](Self::receive) to the end.
     pub fn send(&mut self, statement: &CStr, parameters: &[CString]) -> Result<(), Problem> {
-        let values: Vec<*const c_char> = parameters.iter().map(|it| it.as_ptr()).collect();
+        let values = memory::collect(parameters.iter().map(|it| it.as_ptr()));
         let handle = self.handle.as_ptr();
         // SAFETY: as many values as are said, C strings that the library copies; types null: the peer infers them; no lengths
         // and formats: all are text.
@@ -316,7 +317,7 @@ impl Connection {
     fn failed(&self) -> Problem {
         // SAFETY: as above; the message lives as long as the connection, and is copied.
         let message = unsafe { CStr::from_ptr((self.library.error_message)(self.handle.as_ptr())) };
-        let message = one_line(&message.to_string_lossy());
+        let message = one_line(message);
         Problem::Connection(match message.is_empty() {
             true => "it does not keep to the protocol".to_owned(),
             false => message,
@@ -388,7 +389,7 @@ impl Row<'_> {
         if !rest.is_empty() {
             return Err(malformed());
         }
-        let mut bytes = Vec::with_capacity(pairs.len());
+        let mut bytes = memory::vec(pairs.len());
         for [high, low] in pairs {
             match (nibble(*high), nibble(*low)) {
                 (Some(high), Some(low)) => bytes.push(high << 4 | low),
@@ -413,7 +414,7 @@ impl Row<'_> {
             let name = (self.library.column_name)(self.result.as_ptr(), column as c_int);
             match name.is_null() {
                 true => String::new(),
-                false => one_line(&CStr::from_ptr(name).to_string_lossy()),
+                false => one_line(CStr::from_ptr(name)),
             }
         };
         Problem::Value { what, column: name }
@@ -437,11 +438,11 @@ impl Row<'_> {
         // SAFETY: a field is null or a C string that lives until the result is cleared.
         let field = |code| unsafe {
             let field = (self.library.result_error_field)(self.result.as_ptr(), code);
-            (!field.is_null()).then(|| CStr::from_ptr(field).to_string_lossy().into_owned())
+            (!field.is_null()).then(|| one_line(CStr::from_ptr(field)))
         };
         Some(Problem::Refused {
             sqlstate: field(SQLSTATE).filter(|code| is_sqlstate(code))?,
-            message: one_line(&field(MESSAGE_PRIMARY)?),
+            message: field(MESSAGE_PRIMARY)?,
         })
     }
 }
@@ -497,8 +498,14 @@ fn is_sqlstate(code: &str) -> bool {
     code.len() == 5 && code.bytes().all(may_stand)
 }
 
-/// A message fit to be shown: one line of bounded length, without what would steer a terminal.
-fn one_line(message: &str) -> String {
+/// A message fit to be shown: one line of bounded length, without what would steer a terminal. A peer decides how long it is.
+fn one_line(message: &CStr) -> String {
+    const LONGEST_CHARACTER: usize = 4;
+    let message = message.to_bytes();
+    let shown = message
+        .len()
+        .min(MAX_MESSAGE_CHARACTERS * LONGEST_CHARACTER);
+    let message = String::from_utf8_lossy(&message[..shown]);
     let words =
         message.split(|character: char| character.is_whitespace() || character.is_control());
     let mut line = String::new();

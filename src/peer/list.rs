@@ -1,7 +1,7 @@
 //! Which peers this database has, whoever asks: its subscriptions, and what `ledger_add_peer` added.
 
-use super::round::c_string;
 use crate::ledger::{self, added_peer, Ledger};
+use crate::memory;
 use crate::store::scan::{varlena_bytes, Scan, Sight};
 use pgrx::pg_sys;
 use std::ffi::{CStr, CString};
@@ -63,13 +63,14 @@ pub fn peers(ledger: &Ledger, among: Among) -> Vec<Peer> {
     let must_use_password = !owner_is_superuser(ledger);
     let mut scan = Scan::by_key(ledger.added_peers, Sight::Latest, &[]);
     while let Some(row) = scan.next() {
-        peers.push(Peer {
+        let peer = Peer {
             source: Source::Added {
-                node: row.text(added_peer::NAME).to_owned(),
+                node: memory::text(row.text(added_peer::NAME)),
             },
-            conninfo: c_string(row.text(added_peer::CONNINFO).to_owned()),
+            conninfo: memory::c_string(row.text(added_peer::CONNINFO).as_bytes()),
             must_use_password,
-        });
+        };
+        memory::push(&mut peers, peer);
     }
     peers
 }
@@ -80,7 +81,7 @@ pub fn named(ledger: &Ledger, conninfo: &str) -> Peer {
         source: Source::Added {
             node: String::new(),
         },
-        conninfo: c_string(conninfo.to_owned()),
+        conninfo: memory::c_string(conninfo.as_bytes()),
         must_use_password: !owner_is_superuser(ledger),
     }
 }
@@ -138,14 +139,15 @@ fn subscriptions(among: Among) -> Vec<Peer> {
                 || pg_sys::superuser_arg(value_oid(owner));
             let bytes = varlena_bytes(value(conninfo));
             let name = CStr::from_ptr(value(name).cast_mut_ptr());
-            peers.push(Peer {
+            let peer = Peer {
                 source: Source::Subscription {
                     oid: value_oid(oid),
                     name: name.to_string_lossy().into_owned(),
                 },
-                conninfo: c_string(String::from_utf8_lossy(bytes).into_owned()),
+                conninfo: memory::c_string(bytes),
                 must_use_password: !may_go_without,
-            });
+            };
+            memory::push(&mut peers, peer);
         }
         pg_sys::systable_endscan(scan);
         pg_sys::table_close(table, lock);

@@ -4,6 +4,7 @@ use super::list::{self, Among};
 use super::status::{self, Node};
 use super::{Conversation, Limits, Peer, Problem, Row, Statement};
 use crate::ledger::{entry, Ledger};
+use crate::memory;
 use crate::report::{self, Failure};
 use crate::scratch::Scratch;
 use crate::store::scan::Sight;
@@ -32,7 +33,7 @@ pub struct Answers {
 /// Warns of each peer that did not answer. Errors: 55000 when one holds such entries, or is itself a node of that name.
 pub fn ask(ledger: &Ledger, name: &str, among: Among) -> Result<Answers, Failure> {
     let peers = list::peers(ledger, among);
-    let mut questions: Vec<_> = peers.iter().map(|_| Question::new(ledger, name)).collect();
+    let mut questions = memory::collect(peers.iter().map(|_| Question::new(ledger, name)));
     let problems = match peers.is_empty() {
         true => Vec::new(),
         false => super::ask(&peers, &mut questions, LIMITS)?,
@@ -134,7 +135,7 @@ fn compare(ledger: &Ledger, name: &str, row: &Row) -> Result<Option<Lost>, Probl
     let last = entries::last(ledger, context, 0, end, Sight::Latest).last;
     let first = last.as_ref().and_then(|_| {
         entries::with_entry(ledger, context, 1, Sight::Latest, |row| {
-            row.text(entry::ORIGIN).to_owned()
+            memory::text(row.text(entry::ORIGIN))
         })
     });
     let own = last.as_ref().map(|last| Extent {
@@ -143,7 +144,7 @@ fn compare(ledger: &Ledger, name: &str, row: &Row) -> Result<Option<Lost>, Probl
         first_origin: first.as_deref().unwrap_or_default(),
     });
     Ok(has_lost(name, own, theirs).then(|| Lost {
-        context: context.to_owned(),
+        context: memory::text(context),
         own: own.map_or(0, |own| own.size),
         theirs: size,
     }))

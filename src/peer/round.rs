@@ -7,6 +7,8 @@ use super::connection::{Connection, Row, Step};
 use super::library::Library;
 use super::list::Peer;
 use super::{settings, Problem};
+use crate::interrupts;
+use crate::memory;
 use crate::report::{self, Failure};
 use pgrx::pg_sys;
 use std::ffi::{CStr, CString};
@@ -25,7 +27,7 @@ impl Statement {
         text: &'static CStr,
         parameters: [&str; PARAMETERS],
     ) -> Statement {
-        let parameters = parameters.map(|text| c_string(text.to_owned()));
+        let parameters = parameters.map(|text| memory::c_string(text.as_bytes()));
         Statement {
             text,
             parameters: parameters.into(),
@@ -67,7 +69,7 @@ pub fn ask<C: Conversation>(
     limits: Limits,
 ) -> Result<Vec<Option<Problem>>, Failure> {
     let mut round = Round::new()?;
-    let mut problems: Vec<Option<Problem>> = peers.iter().map(|_| None).collect();
+    let mut problems: Vec<Option<Problem>> = memory::collect(peers.iter().map(|_| None));
     for (number, (peer, conversation)) in peers.iter().zip(conversations).enumerate() {
         round.begin(number, peer, conversation, limits);
     }
@@ -119,22 +121,28 @@ impl<C: Conversation> Round<C> {
     pub fn begin(&mut self, number: usize, peer: &Peer, conversation: C, limits: Limits) {
         let begin = Instant::now();
         match Connection::begin(self.library, peer) {
-            Ok(connection) => self.talks.push(Talk {
-                number,
-                connection,
-                stage: Stage::Connect,
-                wait: Step::Write,
-                end: begin + limits.connect,
-                begin,
-                limits,
-                conversation,
-            }),
-            Err(problem) => self.stillborn.push(Ended {
-                number,
-                conversation,
-                received: 0,
-                problem: Some(problem),
-            }),
+            Ok(connection) => {
+                let talk = Talk {
+                    number,
+                    connection,
+                    stage: Stage::Connect,
+                    wait: Step::Write,
+                    end: begin + limits.connect,
+                    begin,
+                    limits,
+                    conversation,
+                };
+                memory::push(&mut self.talks, talk);
+            }
+            Err(problem) => {
+                let ended = Ended {
+                    number,
+                    conversation,
+                    received: 0,
+                    problem: Some(problem),
+                };
+                memory::push(&mut self.stillborn, ended);
+            }
         }
     }
 
@@ -152,14 +160,14 @@ impl<C: Conversation> Round<C> {
         }
         for (at, talk) in self.talks.iter().enumerate() {
             match talk.connection.socket() {
-                _ if talk.end <= now => over.push((at, Some(Problem::Late))),
+                _ if talk.end <= now => memory::push(&mut over, (at, Some(Problem::Late))),
                 None => {
                     let problem = Problem::Connection("it has no socket".to_owned());
-                    over.push((at, Some(problem)));
+                    memory::push(&mut over, (at, Some(problem)));
                 }
                 Some(socket) => {
                     left = left.min(talk.end - now);
-                    waiting.push((at, socket, talk.wait));
+                    memory::push(&mut waiting, (at, socket, talk.wait));
                 }
             }
         }
@@ -170,8 +178,8 @@ impl<C: Conversation> Round<C> {
             for at in ready {
                 let talk = &mut self.talks[at];
                 match talk.step() {
-                    Err(problem) => over.push((at, Some(problem))),
-                    Ok(()) if talk.wait == Step::Done => over.push((at, None)),
+                    Err(problem) => memory::push(&mut over, (at, Some(problem))),
+                    Ok(()) if talk.wait == Step::Done => memory::push(&mut over, (at, None)),
                     Ok(()) => {}
                 }
             }
@@ -179,12 +187,13 @@ impl<C: Conversation> Round<C> {
         over.sort_unstable_by_key(|(at, _)| std::cmp::Reverse(*at));
         for (at, problem) in over {
             let talk = self.talks.swap_remove(at);
-            ended.push(Ended {
+            let talk = Ended {
                 number: talk.number,
                 received: talk.connection.received_in_all(),
                 conversation: talk.conversation,
                 problem,
-            });
+            };
+            memory::push(&mut ended, talk);
         }
         ended
     }
@@ -272,7 +281,7 @@ impl Drop for WaitSet {
 
 /// Waits until some of the sockets are ready, at most for `limit`; gives the numbers of these.
 fn wait(waiting: &[(usize, pg_sys::pgsocket, Step)], limit: Duration) -> Vec<usize> {
-    let mut events = vec![pg_sys::WaitEvent::default(); waiting.len() + 2];
+    let mut events = memory::filled(pg_sys::WaitEvent::default(), waiting.len() + 2);
     let length = events.len() as i32;
     // SAFETY: the set has room for all that is added; sockets are open, the latch is this backend's. If PostgreSQL raises, the set is
     // freed on the way out. A cancel or a shutdown sets the latch, and is heard below, where nothing is half done.
@@ -308,18 +317,10 @@ fn wait(waiting: &[(usize, pg_sys::pgsocket, Step)], limit: Duration) -> Vec<usi
             pg_sys::ResetLatch(pg_sys::MyLatch);
         }
     }
-    pgrx::check_for_interrupts!();
+    interrupts::check();
     let sockets = pg_sys::WL_SOCKET_READABLE | pg_sys::WL_SOCKET_WRITEABLE;
     let ready = events.iter().filter(|event| event.events & sockets != 0);
-    ready.map(|event| event.user_data as usize).collect()
-}
-
-/// A C string of a text, which ends where a NUL stands; no text that PostgreSQL stores has one.
-pub fn c_string(text: String) -> CString {
-    let end = text.find('\0').unwrap_or(text.len());
-    let mut bytes = text.into_bytes();
-    bytes.truncate(end);
-    CString::new(bytes).unwrap_or_default()
+    memory::collect(ready.map(|event| event.user_data as usize))
 }
 
 /// Lets a conversation be lent.

@@ -3,6 +3,7 @@
 //! these and than the `options` of the connection string. They are no startup options because a pooler between the nodes may refuse those,
 //! and no function calls because a hot standby whose transactions are serializable would refuse the statement that calls them.
 
+use crate::memory;
 use std::ffi::{c_int, CString};
 use std::fmt::Write;
 use std::time::Duration;
@@ -49,5 +50,5 @@ pub fn set(version: c_int, limit: Duration) -> CString {
     for setting in SETTINGS.iter().copied().chain(since_17) {
         let _ = write!(statements, "; SET {setting}");
     }
-    super::round::c_string(statements)
+    memory::c_string(statements.as_bytes())
 }

@@ -2,6 +2,7 @@
 
 use super::{list, Among, Conversation, Limits, Peer, Problem, Row, Statement};
 use crate::ledger::Ledger;
+use crate::memory;
 use crate::report::Failure;
 use crate::scratch::Scratch;
 use crate::store::scan::Sight;
@@ -83,13 +84,12 @@ pub fn all(ledger: &Ledger) -> Result<Vec<Status>, Failure> {
     if peers.is_empty() {
         return Ok(Vec::new());
     }
-    let mut questions: Vec<_> = peers.iter().map(|_| Lacking::new(ledger)).collect();
+    let mut questions = memory::collect(peers.iter().map(|_| Lacking::new(ledger)));
     let problems = super::ask(&peers, &mut questions, LIMITS)?;
     let answers = questions.into_iter().zip(problems);
-    Ok(peers
-        .into_iter()
-        .zip(answers)
-        .map(|(peer, (answer, problem))| Status {
+    let peers = peers.into_iter().zip(answers);
+    Ok(memory::collect(peers.map(|(peer, (answer, problem))| {
+        Status {
             peer,
             name: answer.name,
             lag: problem.is_none().then_some(Lag {
@@ -97,8 +97,8 @@ pub fn all(ledger: &Ledger) -> Result<Vec<Status>, Failure> {
                 seconds: answer.seconds,
             }),
             problem,
-        })
-        .collect())
+        }
+    })))
 }
 
 /// Asks one peer who it is.
@@ -188,8 +188,8 @@ impl Lacking<'_> {
         if theirs > own {
             self.entries = self.entries.saturating_add(theirs - own);
             if self.contexts.len() < MAX_DATED {
-                self.contexts.push(context.to_owned());
-                self.sequences.push(own + 1);
+                memory::push(&mut self.contexts, memory::text(context));
+                memory::push(&mut self.sequences, own + 1);
             }
         }
         Ok(())
@@ -208,7 +208,10 @@ impl Lacking<'_> {
 
 /// An array as PostgreSQL reads it.
 pub fn array(elements: impl Iterator<Item = String>) -> String {
-    format!("{{{}}}", elements.collect::<Vec<_>>().join(","))
+    let mut array = String::from("{");
+    memory::push_str(&mut array, &memory::join(elements, ","));
+    memory::push_str(&mut array, "}");
+    array
 }
 
 /// An element of an array, whatever it contains.

@@ -9,6 +9,7 @@ use crate::append::place;
 use crate::append::row::{Columns, NewRow};
 use crate::incident::{Fields, Kind};
 use crate::ledger::{self, entry, Ledger};
+use crate::memory;
 use crate::report::{self, Failure};
 use crate::shared;
 use crate::store::scan::{Row, Sight};
@@ -380,7 +381,7 @@ impl<'a> Arrival<'a> {
             Some((_, forks)) => forks.clone(),
             None => {
                 let forks: Rc<[Branch]> = quarantine::forks(self.entry.context, origin)?.into();
-                delivery.forks.push((origin.into(), forks.clone()));
+                memory::push(&mut delivery.forks, (origin.into(), forks.clone()));
                 forks
             }
         };

@@ -7,8 +7,11 @@ use super::transaction;
 use crate::append::heads::with_heads;
 use crate::function::text;
 use crate::incident::{self, call, column, now, stored, Fields, Kind, New};
+use crate::interrupts;
 use crate::ledger::{self, entry, Ledger, Quarantine, Table};
+use crate::memory;
 use crate::report::Failure;
+use crate::sql;
 use crate::store::scan::{Key, Row, Scan, Sight};
 use crate::store::{entries, write};
 use converge_ledger_core::continuation::Successor;
@@ -144,7 +147,7 @@ pub fn greatest_lamport(context: &str, limit: i64) -> Result<Option<i64>, Failur
     ] {
         let mut scan = Scan::by_key(table, Sight::Latest, &[Key::Text(1, context)]);
         while let Some(row) = scan.next() {
-            pgrx::check_for_interrupts!();
+            interrupts::check();
             let lamport = row.datum(column).map(|datum| datum.value() as i64);
             greatest = greatest.max(lamport.filter(|it| (0..=limit).contains(it)));
         }
@@ -177,12 +180,13 @@ fn branches(tables: &Quarantine, context: &str, kind: Kind, origin: &str) -> Vec
     };
     while let Some(row) = scan.next() {
         if let Some(state) = State::of(&row) {
-            branches.push(Branch {
+            let branch = Branch {
                 number: row.int8(column::NUMBER),
                 sequence: row.int8(column::SEQUENCE),
-                leaf: row.bytes(column::LEAF_HASH).map(<[u8]>::to_vec),
+                leaf: row.bytes(column::LEAF_HASH).map(memory::copy),
                 state,
-            });
+            };
+            memory::push(&mut branches, branch);
         }
     }
     branches
@@ -404,14 +408,15 @@ pub fn take_back(
             &[context.into(), sequence.into()],
         )?;
         for row in rows {
-            candidates.push(Candidate {
+            let candidate = Candidate {
                 incident: row.get(1)?.unwrap_or_default(),
                 lamport: row.get(2)?.unwrap_or_default(),
-                origin: row.get(3)?.unwrap_or_default(),
-                key: row.get(4)?.unwrap_or_default(),
-                payload: row.get(5)?.unwrap_or_default(),
+                origin: sql::text(&row, 3)?.unwrap_or_default(),
+                key: sql::text(&row, 4)?.unwrap_or_default(),
+                payload: sql::bytes(&row, 5)?.unwrap_or_default(),
                 is_contested: row.get(6)?.unwrap_or(true),
-            });
+            };
+            memory::push(&mut candidates, candidate);
         }
         Ok(())
     })?;
@@ -504,7 +509,7 @@ pub fn abandon(
     write::make_deletable();
     let mut scan = entries::range(ledger, context, first, MAX_NUMBER, Sight::Latest);
     while let Some(row) = scan.next() {
-        pgrx::check_for_interrupts!();
+        interrupts::check();
         let origin = row.text(entry::ORIGIN);
         let fields = Fields::of_stored(&row);
         match moved.iter().find(|(of, _)| of == origin) {
@@ -520,14 +525,14 @@ pub fn abandon(
                 })?;
                 let hash = row.bytes(entry::LEAF_HASH).and_then(Hash::from_slice);
                 leaf = leaf.or(hash);
-                moved.push((origin.to_owned(), number));
+                memory::push(&mut moved, (memory::text(origin), number));
             }
         }
         write::delete_entry(ledger.entries, row.place());
     }
     drop(scan);
-    let numbers: Vec<i64> = moved.into_iter().map(|(_, number)| number).collect();
-    let incidents = numbers.clone();
+    let numbers = memory::collect(moved.into_iter().map(|(_, number)| number));
+    let incidents = memory::copy(&numbers);
     call(|client| {
         let close = "UPDATE converge_ledger.incidents
                         SET resolved_at = pg_catalog.clock_timestamp(), resolution = 'abandoned: ' || $2
@@ -547,8 +552,7 @@ pub fn recorded(context: &str, abandoned: &Hash, sequence: i64) -> Result<(), Fa
                          SET resolution = pg_catalog.regexp_replace(i.resolution, ':', ', recorded by entry ' || $3 || ':')
                        WHERE i.context_id = $1 AND i.kind = 'fork' AND i.leaf_hash = $2
                          AND i.resolution ~ '^(keep_mine|abandoned):'";
-        let leaf = abandoned.as_bytes().to_vec();
-        let arguments = [context.into(), leaf.into(), sequence.into()];
+        let arguments = [context.into(), abandoned.as_ref().into(), sequence.into()];
         client.update(record, None, &arguments).map(|_| ())
     })?;
     transaction::forget_forks(context);

@@ -6,7 +6,9 @@ use crate::append::blocks;
 use crate::append::head::{Certainty, Head, Mark};
 use crate::append::heads::with_heads;
 use crate::incident::{Fields, Kind};
+use crate::interrupts;
 use crate::ledger::{entry, Ledger};
+use crate::memory;
 use crate::report::{self, Failure};
 use crate::store::scan::{Row, Sight};
 use crate::store::{contexts, entries, unix_microseconds, unsettled, write};
@@ -182,7 +184,7 @@ fn walk(
     let from = head.now.sequence + 1;
     let mut scan = entries::range(ledger, &context, from, MAX_NUMBER, Sight::Latest);
     while let Some(row) = scan.next() {
-        pgrx::check_for_interrupts!();
+        interrupts::check();
         let sequence = row.int8(entry::SEQUENCE);
         if sequence != head.now.sequence + 1 {
             break;
@@ -206,7 +208,7 @@ fn walk(
         }
         let resolve = next.payload.filter(|_| next.is_resolve());
         if let Some(resolve) = resolve.and_then(Resolve::from_payload) {
-            resolves.push((sequence, resolve.abandoned));
+            memory::push(resolves, (sequence, resolve.abandoned));
         }
         let appended_at = unix_microseconds(row.int8(entry::APPENDED_AT));
         move_on(ledger, head, &next, appended_at, leaf)?;
@@ -238,7 +240,7 @@ fn evict(
     source: &str,
 ) -> Result<(), Failure> {
     write::make_deletable();
-    let origin = scan.row().text(entry::ORIGIN).to_owned();
+    let origin = memory::text(scan.row().text(entry::ORIGIN));
     let mut expected = scan.row().int8(entry::SEQUENCE);
     loop {
         let row = scan.row();
@@ -248,7 +250,7 @@ fn evict(
         quarantine::keep(&Fields::of_stored(&row), kind, reason, None, source)?;
         write::delete_entry(ledger.entries, row.place());
         expected += 1;
-        pgrx::check_for_interrupts!();
+        interrupts::check();
         if kind != Kind::Fork || !scan.advance() {
             return Ok(());
         }
@@ -286,7 +288,7 @@ fn sweep(
     let from = head.now.sequence + 1;
     let mut scan = entries::range(ledger, &head.context, from, MAX_NUMBER, Sight::Latest);
     for _ in 0..SLICE {
-        pgrx::check_for_interrupts!();
+        interrupts::check();
         let Some(row) = scan.next() else { break };
         let origin = row.text(entry::ORIGIN);
         if head.now.owner.as_deref() == Some(origin) {
@@ -297,7 +299,7 @@ fn sweep(
             Some((_, first)) => *first,
             None => {
                 let first = first_of_fork(&head.context, origin)?;
-                branches.push((origin.to_owned(), first));
+                memory::push(&mut branches, (memory::text(origin), first));
                 first
             }
         };

@@ -2,6 +2,7 @@
 
 use crate::append::identity;
 use crate::ledger::Ledger;
+use crate::memory;
 use crate::store::pins;
 use crate::store::scan::Sight;
 use pgrx::pg_sys;
@@ -92,8 +93,8 @@ impl Source {
     /// follow those that are here.
     pub fn named(ledger: &Ledger, name: &str, origins: Option<&[String]>) -> Source {
         Source {
-            subscription: name.to_owned(),
-            pins: origins.map(|origins| origins.iter().cloned().collect()),
+            subscription: memory::text(name),
+            pins: origins.map(|origins| memory::set(origins.iter().map(|it| memory::text(it)))),
             node: identity::known_name(ledger),
             catches_up: !identity::is_confirmed(ledger),
             continues: true,

@@ -5,6 +5,7 @@ use super::settle::{self, End};
 use super::source::Source;
 use crate::append::heads::with_heads;
 use crate::ledger::{self, Ledger};
+use crate::memory;
 use crate::report::Failure;
 use crate::shared::{self, Turn};
 use crate::store::unsettled;
@@ -119,7 +120,10 @@ pub fn take(context: &str) -> Option<Delivery> {
 /// Begins to deliver entries of a context.
 pub fn begin(context: &str) -> Delivery {
     let turn = shared::begin_delivery(context);
-    DELIVERIES.with_borrow_mut(|deliveries| deliveries.turns.extend(turn));
+    if let Some(turn) = turn {
+        // Counted before there is room to note it: a count that is lost costs others time.
+        DELIVERIES.with_borrow_mut(|deliveries| memory::push(&mut deliveries.turns, turn));
+    }
     Delivery {
         turn,
         highest: MAX_NUMBER,
@@ -131,7 +135,7 @@ pub fn put(context: &str, delivery: Delivery) {
     DELIVERIES.with_borrow_mut(|deliveries| match deliveries.contexts.get_mut(context) {
         Some(place) => *place = delivery,
         None => {
-            deliveries.contexts.insert(context.into(), delivery);
+            memory::insert(&mut deliveries.contexts, context.into(), delivery);
         }
     });
 }
@@ -160,13 +164,16 @@ pub fn forget_forks(context: &str) {
 pub fn at_commit() -> Result<(), Failure> {
     let deliveries =
         DELIVERIES.with_borrow_mut(|deliveries| std::mem::take(&mut deliveries.contexts));
-    let reaching: Vec<Rc<str>> =
-        with_heads(|heads| heads.reaching().map(|head| head.context.clone()).collect());
-    let mut left = deliveries
-        .into_iter()
-        .filter(|(_, delivery)| delivery.first.is_some() || delivery.forked)
-        .collect::<HashMap<_, _>>();
+    let reaching =
+        with_heads(|heads| memory::collect(heads.reaching().map(|head| head.context.clone())));
+    let mut left: HashMap<Box<str>, Delivery> = HashMap::new();
+    for (context, delivery) in deliveries {
+        if delivery.first.is_some() || delivery.forked {
+            memory::insert(&mut left, context, delivery);
+        }
+    }
     for context in reaching {
+        memory::make_room(&mut left);
         left.entry((*context).into()).or_default();
     }
     if left.is_empty() {
@@ -177,7 +184,7 @@ pub fn at_commit() -> Result<(), Failure> {
         return Ok(());
     };
     let source = source(&ledger);
-    let mut left: Vec<_> = left.into_iter().collect();
+    let mut left = memory::collect(left);
     // All transactions that wait for locks take them in this order.
     left.sort_unstable_by(|one, other| one.0.cmp(&other.0));
     with_snapshot(|| {

@@ -10,6 +10,7 @@ use super::restoration::Wanted;
 use super::work::{Fetch, Restore, Shows, Witness, Work};
 use super::{told, Line};
 use crate::incident::Kind;
+use crate::memory;
 use crate::report::Failure;
 use crate::settings::Repair;
 use converge_ledger_core::reconcile::{Finding, First, Outcome, OwnRow, Side, Unrestored};
@@ -47,9 +48,7 @@ pub fn conclude(
         match finding {
             Finding::MissingHere { first, last, fetch } => {
                 if may_repair && fetch && exchange.subscription.is_some() {
-                    exchange
-                        .works
-                        .push_back(Work::Fetch(Fetch::new(context, first, last)));
+                    exchange.add(Work::Fetch(Fetch::new(context, first, last)));
                 } else {
                     let action = match (may_repair, fetch) {
                         (false, _) => "reported",
@@ -64,21 +63,15 @@ pub fn conclude(
                 let may_come_back =
                     !exchange.local.confirmed || place::is_awaited(exchange, context);
                 if may_repair && may_come_back {
-                    exchange
-                        .works
-                        .push_back(Work::Fetch(Fetch::new(context, first, last)));
+                    exchange.add(Work::Fetch(Fetch::new(context, first, last)));
                 } else {
                     let reason = format!(
                         "a peer has entries {first} to {last} of this node, which this database has not"
                     );
                     let node = exchange.local.node.clone().unwrap_or_default();
                     let shows = Shows::Origin(node);
-                    exchange.works.push_back(Work::Witness(Witness::new(
-                        context,
-                        (first, last),
-                        shows,
-                        reason,
-                    )));
+                    let range = (first, last);
+                    exchange.add(Work::Witness(Witness::new(context, range, shows, reason)));
                 }
             }
             Finding::Restore {
@@ -86,12 +79,15 @@ pub fn conclude(
                 leaf,
                 mine,
                 with_content,
-            } => wanted.push_back(Wanted {
-                sequence,
-                leaf,
-                mine,
-                with_content,
-            }),
+            } => {
+                let row = Wanted {
+                    sequence,
+                    leaf,
+                    mine,
+                    with_content,
+                };
+                memory::push_back(&mut wanted, row);
+            }
             Finding::Unrestored {
                 sequence,
                 mine,
@@ -119,7 +115,7 @@ pub fn conclude(
                 );
             }
             Finding::PeerDamaged { sequence } => {
-                claims.push(Some(sequence));
+                memory::push(&mut claims, Some(sequence));
                 let reason = "the peer's row does not hash to its leaf, or breaks a limit";
                 told::claim(exchange, Kind::DamagedPeer, context, Some(sequence), reason)?;
                 exchange.tell(
@@ -136,12 +132,8 @@ pub fn conclude(
                 ref theirs,
             } => {
                 let reason = fork(sequence, mine, theirs, finding.designated());
-                exchange.works.push_back(Work::Witness(Witness::new(
-                    context,
-                    (sequence, sequence),
-                    Shows::Leaf(theirs.leaf),
-                    reason,
-                )));
+                let (range, shows) = ((sequence, sequence), Shows::Leaf(theirs.leaf));
+                exchange.add(Work::Witness(Witness::new(context, range, shows, reason)));
             }
             Finding::WrongSubtree(node) => {
                 let action = match may_repair {
@@ -159,7 +151,7 @@ pub fn conclude(
                 of: Side::Peer,
                 what,
             } => {
-                claims.push(None);
+                memory::push(&mut claims, None);
                 told::claim(
                     exchange,
                     Kind::Contradiction,
@@ -200,9 +192,7 @@ pub fn conclude(
         told::withdraw(exchange, context, &claims)?;
     }
     if may_repair && !wanted.is_empty() {
-        exchange
-            .works
-            .push_back(Work::Restore(Restore::new(context, wanted)));
+        exchange.add(Work::Restore(Restore::new(context, wanted)));
     } else {
         for it in wanted {
             exchange.tell(
@@ -245,7 +235,7 @@ impl Exchange {
         action: &str,
         detail: &str,
     ) {
-        self.report.lines.push(Line {
+        let line = Line {
             peer: self.source.clone(),
             context: context.to_owned(),
             first: Some(first),
@@ -253,7 +243,12 @@ impl Exchange {
             finding,
             action: action.to_owned(),
             detail: detail.to_owned(),
-        });
+        };
+        memory::push(&mut self.report.lines, line);
+    }
+
+    fn add(&mut self, work: Work) {
+        memory::push_back(&mut self.works, work);
     }
 
     /// As [`Exchange::tell`], of a context as a whole.

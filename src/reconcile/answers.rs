@@ -3,7 +3,9 @@
 //!
 //! Judges nothing: what is damaged is given as it is, what is missing as missing.
 
+use crate::interrupts;
 use crate::ledger::{entry, Ledger};
+use crate::memory;
 use crate::store::scan::Sight;
 use crate::store::stored::with_stored;
 use crate::store::tree::StoredTree;
@@ -47,7 +49,7 @@ impl Own<'_> {
 
     /// The RFC 6962 hashes of consecutive nodes; none for those that are missing or damaged.
     pub fn nodes(&self, run: Run) -> Vec<Option<Hash>> {
-        let mut hashes = vec![None; run.count as usize];
+        let mut hashes = memory::filled(None, run.count as usize);
         if run.level == 0 {
             let (from, to) = (run.first as i64 + 1, (run.first + run.count) as i64);
             let mut scan = entries::range(self.ledger, self.context, from, to, self.sight);
@@ -67,7 +69,7 @@ impl Own<'_> {
         });
         for (at, place) in hashes.iter_mut().enumerate() {
             if place.is_none() {
-                pgrx::check_for_interrupts!();
+                interrupts::check();
                 let node = self.tree().node(run.level, run.first + at as u64);
                 *place = node.map(|node| node.rfc6962).ok();
             }
@@ -79,7 +81,7 @@ impl Own<'_> {
     pub fn rows(&self, from: i64, to: i64, mut with: impl FnMut(&StoredRow) -> bool) {
         let mut scan = entries::range(self.ledger, self.context, from, to, self.sight);
         while let Some(row) = scan.next() {
-            pgrx::check_for_interrupts!();
+            interrupts::check();
             if !with_stored(&row, |stored, _| with(stored)) {
                 return;
             }
@@ -92,11 +94,12 @@ impl Own<'_> {
         let key = ControlKey::Erase.as_str();
         let mut scan = entries::range(self.ledger, self.context, 1, MAX_NUMBER, self.sight);
         while let Some(row) = scan.next() {
-            pgrx::check_for_interrupts!();
+            interrupts::check();
             if row.text(entry::KEY) == key {
                 let payload = row.bytes(entry::PAYLOAD).unwrap_or_default();
-                let names = erased_entries(payload).unwrap_or_default();
-                erased.extend(names.into_iter().map(|name| name.sequence));
+                for name in erased_entries(payload).into_iter().flatten() {
+                    memory::add(&mut erased, name.sequence);
+                }
             }
         }
         erased

@@ -5,6 +5,7 @@ use super::act;
 use super::answers::Own;
 use super::exchange::Exchange;
 use super::question::{self, PeerRow, Piece, Question, What};
+use crate::memory;
 use crate::peer::{Problem, Row, Statement};
 use crate::report::Failure;
 use crate::scratch::Scratch;
@@ -46,10 +47,8 @@ impl Exchange {
         let local = &self.local;
         let size = TreeSize::try_from(self.own_size(&context)).unwrap_or(TreeSize::EMPTY);
         let root = Scratch::new().during(|| self.own(&context).root(size));
-        let origins: Option<Vec<&str>> = self
-            .origins
-            .as_ref()
-            .map(|origins| origins.iter().map(String::as_str).collect());
+        let origins = self.origins.as_ref();
+        let origins = origins.map(|origins| memory::collect(origins.iter().map(String::as_str)));
         let policy = Policy {
             node: local.node.as_deref().unwrap_or_default(),
             deliverable: match &origins {
@@ -58,8 +57,8 @@ impl Exchange {
             },
         };
         let suspects = local.suspects.get(&*context).map_or(&[][..], Vec::as_slice);
-        let comparison =
-            Comparison::new(&context, OwnHead { size, root }, theirs, policy, suspects);
+        let mine = OwnHead { size, root };
+        let comparison = memory::have(Comparison::new(&context, mine, theirs, policy, suspects));
         Active {
             context,
             theirs,
@@ -77,7 +76,7 @@ impl Exchange {
                 break;
             };
             let active = self.begin(context, theirs, erased);
-            self.active.push(active);
+            memory::push(&mut self.active, active);
         }
         let mut questions = Vec::new();
         self.asked.clear();
@@ -91,17 +90,16 @@ impl Exchange {
                     comparison,
                     ..
                 } = self.active.swap_remove(at);
-                self.conclude(&context, theirs, &erased, comparison.finish())?;
+                let outcome = memory::have(comparison.finish());
+                self.conclude(&context, theirs, &erased, outcome)?;
                 continue;
             }
             let active = &self.active[at];
             for (number, request) in active.requests.iter().enumerate() {
                 if let Some(what) = ask_peer(request) {
-                    self.asked.push((at, number));
-                    questions.push(Question {
-                        context: Rc::clone(&active.context),
-                        what,
-                    });
+                    memory::push(&mut self.asked, (at, number));
+                    let context = Rc::clone(&active.context);
+                    memory::push(&mut questions, Question { context, what });
                 }
             }
             at += 1;
@@ -112,13 +110,13 @@ impl Exchange {
     /// Lets a comparison go on until it wants something of the peer; false at its end.
     fn step(&mut self, at: usize) -> bool {
         loop {
-            let requests = self.active[at].comparison.requests();
+            let requests = memory::have(self.active[at].comparison.requests());
             if requests.is_empty() {
                 return false;
             }
             if requests.iter().any(|request| request.side() == Side::Peer) {
                 let active = &mut self.active[at];
-                active.received = requests.iter().map(|_| Received::Nothing).collect();
+                active.received = memory::collect(requests.iter().map(|_| Received::Nothing));
                 active.requests = requests;
                 return true;
             }
@@ -141,23 +139,24 @@ impl Exchange {
             sight,
         };
         let comparison = &mut self.active[at].comparison;
+        let mut answer = |answer: Answer| memory::have(comparison.answer(answer));
         Scratch::new().during(|| match request {
-            Request::Root { size } => comparison.answer(Answer::Root(own.root(size))),
-            Request::Nodes { run, .. } => comparison.answer(Answer::Nodes(&own.nodes(run))),
+            Request::Root { size } => answer(Answer::Root(own.root(size))),
+            Request::Nodes { run, .. } => answer(Answer::Nodes(&own.nodes(run))),
             Request::Row { sequence, .. } => {
                 let erased = erased.is_some_and(|erased| erased.contains(&sequence));
                 let mut found = false;
                 own.rows(sequence, sequence, |row| {
                     found = true;
                     let row = Some(*row);
-                    comparison.answer(Answer::Row { row, erased });
+                    answer(Answer::Row { row, erased });
                     false
                 });
                 if !found {
-                    comparison.answer(Answer::Row { row: None, erased });
+                    answer(Answer::Row { row: None, erased });
                 }
             }
-            Request::Consistency { .. } => comparison.answer(Answer::Unusable),
+            Request::Consistency { .. } => answer(Answer::Unusable),
         });
     }
 
@@ -201,8 +200,7 @@ impl Exchange {
     ) -> Result<(), Failure> {
         if act::conclude(self, context, erased, outcome)? == act::Next::CompareAgain {
             let erased = Rc::new(self.own(context).erased());
-            self.todo
-                .push_back((Rc::clone(context), theirs, Some(erased)));
+            memory::push_back(&mut self.todo, (Rc::clone(context), theirs, Some(erased)));
         }
         Ok(())
     }
@@ -236,28 +234,27 @@ fn ask_peer(request: &Request) -> Option<What> {
 
 /// Gives a comparison the peer's answer to a request.
 fn answer(comparison: &mut Comparison, request: Request, received: Received) {
+    let mut answer = |answer: Answer| memory::have(comparison.answer(answer));
     match (request, received) {
         (Request::Consistency { .. }, Received::Hashes(hashes)) => {
-            let hashes: Option<Vec<Hash>> = hashes.into_iter().collect();
+            let hashes = memory::try_all(hashes.into_iter().map(|hash| hash.ok_or(())));
             match hashes.as_deref() {
-                Some([old_root, path @ ..]) => comparison.answer(Answer::Consistency {
+                Ok([old_root, path @ ..]) => answer(Answer::Consistency {
                     old_root: *old_root,
                     path,
                 }),
-                _ => comparison.answer(Answer::Unusable),
+                _ => answer(Answer::Unusable),
             }
         }
-        (Request::Nodes { .. }, Received::Hashes(hashes)) => {
-            comparison.answer(Answer::Nodes(&hashes));
-        }
-        (Request::Row { .. }, Received::Row(row)) => comparison.answer(Answer::Row {
+        (Request::Nodes { .. }, Received::Hashes(hashes)) => answer(Answer::Nodes(&hashes)),
+        (Request::Row { .. }, Received::Row(row)) => answer(Answer::Row {
             row: Some(row.stored()),
             erased: false,
         }),
-        (Request::Row { .. }, Received::Nothing) => comparison.answer(Answer::Row {
+        (Request::Row { .. }, Received::Nothing) => answer(Answer::Row {
             row: None,
             erased: false,
         }),
-        _ => comparison.answer(Answer::Unusable),
+        _ => answer(Answer::Unusable),
     }
 }

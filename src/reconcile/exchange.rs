@@ -6,7 +6,9 @@ use super::question;
 use super::work::{self, Work};
 use super::{Line, Local};
 use crate::digest;
+use crate::interrupts;
 use crate::ledger::entry;
+use crate::memory;
 use crate::peer::status::{who, Node};
 use crate::peer::{Conversation, Problem, Row, Statement};
 use crate::report::Failure;
@@ -120,7 +122,7 @@ impl Exchange {
     pub fn end(&mut self, problem: Option<&Problem>) {
         if problem.is_some() {
             for active in std::mem::take(&mut self.active) {
-                let outcome = active.comparison.finish();
+                let outcome = memory::have(active.comparison.finish());
                 let _ = self.conclude(&active.context, active.theirs, &active.erased, outcome);
             }
         }
@@ -185,7 +187,7 @@ impl Exchange {
             .ok_or(Problem::Answer("names another bucket"))?;
         let digest = row.hash(1)?;
         if self.local.digests.get(&bucket) != Some(&digest) {
-            self.differing.insert(bucket);
+            memory::add(&mut self.differing, bucket);
         }
         Ok(())
     }
@@ -197,7 +199,7 @@ impl Exchange {
         let local = &self.local;
         let known = local.suspects.keys().chain(local.halted.keys());
         for context in known.chain(claimed) {
-            self.differing.insert(self.local.buckets.of(context));
+            memory::add(&mut self.differing, local.buckets.of(context));
         }
         if self.differing.is_empty() {
             return None;
@@ -228,8 +230,8 @@ impl Exchange {
             .filter(|size| *size > TreeSize::EMPTY)
             .ok_or(Problem::Answer("has an impossible size"))?;
         if self.heads.len() < MAX_DIFFERING {
-            self.heads
-                .push((context.to_owned(), TreeHead { size, root }));
+            let theirs = TreeHead { size, root };
+            memory::push(&mut self.heads, (context.to_owned(), theirs));
         }
         Ok(())
     }
@@ -237,7 +239,7 @@ impl Exchange {
     /// Which contexts are to be compared.
     fn choose_contexts(&mut self) -> Result<(), Failure> {
         let local = Rc::clone(&self.local);
-        let wanted: Vec<u32> = self.differing.drain().collect();
+        let wanted = memory::collect(self.differing.drain());
         let mut own: HashMap<String, (i64, Hash)> = HashMap::new();
         // As its digests were, which a round of a session may have renewed since its statement began.
         digest::heads_by_now(
@@ -245,7 +247,7 @@ impl Exchange {
             local.buckets,
             Some(&wanted),
             |context, size, root| {
-                own.insert(context.to_owned(), (size, *root));
+                memory::insert(&mut own, context.to_owned(), (size, *root));
             },
         );
         let mut seen = HashSet::new();
@@ -257,11 +259,11 @@ impl Exchange {
             let is_asked_for = local.suspects.contains_key(&context)
                 || local.halted.contains_key(&context)
                 || local.claims.contains(&claim);
-            if (is_equal && !is_asked_for) || !seen.insert(context.clone()) {
+            if (is_equal && !is_asked_for) || !memory::add(&mut seen, context.clone()) {
                 continue;
             }
             self.report.differing += i64::from(!is_equal);
-            self.todo.push_back((context.into(), theirs, None));
+            memory::push_back(&mut self.todo, (context.into(), theirs, None));
         }
         Ok(())
     }
@@ -290,7 +292,7 @@ impl Exchange {
             let mut expected = from;
             let mut scan = entries::range(ledger, context, from, to, Sight::Latest);
             while let Some(row) = scan.next() {
-                pgrx::check_for_interrupts!();
+                interrupts::check();
                 let sequence = row.int8(entry::SEQUENCE);
                 if sequence > expected {
                     return Some((expected, sequence - 1));

@@ -23,6 +23,7 @@ mod work;
 use crate::append::identity;
 use crate::digest;
 use crate::ledger::{self, Ledger};
+use crate::memory;
 use crate::peer::{list, Among, Limits, Peer, Problem, Round};
 use crate::receive;
 use crate::report::{self, Failure};
@@ -125,13 +126,16 @@ impl Local {
             Which::Due(_) => digest::own_refreshed(&ledger, buckets, REFRESHED).0,
         };
         between();
-        let digests = digests.into_iter().map(|it| (it.bucket, it.digest));
+        let mut of_buckets = HashMap::new();
+        for it in digests {
+            memory::insert(&mut of_buckets, it.bucket, it.digest);
+        }
         Ok(Local {
             node: identity::known_name(&ledger).map(|name| name.to_string()),
             confirmed: identity::is_confirmed(&ledger),
             repair: settings::repair(),
             buckets,
-            digests: digests.collect(),
+            digests: of_buckets,
             suspects: suspects::open()?,
             halted: halted::all(&ledger, Sight::Latest),
             is_mesh,
@@ -203,19 +207,22 @@ pub fn run(which: Which) -> Result<Vec<Line>, Failure> {
             rounds::write(&ledger, &peer_round);
             between();
             if let Some(problem) = ended.problem {
-                lines.push(Line {
-                    peer: exchange.source().to_owned(),
-                    context: String::new(),
-                    first: None,
-                    last: None,
-                    finding: "no answer",
-                    action: "asked again later".to_owned(),
-                    detail: problem.to_string(),
-                });
+                memory::push(
+                    &mut lines,
+                    Line {
+                        peer: exchange.source().to_owned(),
+                        context: String::new(),
+                        first: None,
+                        last: None,
+                        finding: "no answer",
+                        action: "asked again later".to_owned(),
+                        detail: problem.to_string(),
+                    },
+                );
             }
-            lines.append(&mut exchange.report.lines);
-            if matches!(which, Which::Due(_)) {
-                lines.clear();
+            match which {
+                Which::Now(_) => memory::append(&mut lines, &mut exchange.report.lines),
+                Which::Due(_) => lines.clear(),
             }
         }
     }
@@ -270,27 +277,24 @@ fn begin_due(
     let peers = list::peers(ledger, Among::Enabled);
     let known = rounds::read(ledger);
     let now = now();
-    let due: Vec<(&Peer, String, PeerRound)> = peers
-        .iter()
-        .map(|peer| {
-            let (is_added, source) = peer.source.key();
-            let key = format!("{is_added} {source}");
-            let last = known
-                .iter()
-                .find(|round| round.is_added == is_added && round.source == source)
-                .cloned()
-                .unwrap_or_else(|| PeerRound::none_yet(is_added, source));
-            let is_due = match which {
-                Which::Now(None) => true,
-                Which::Now(Some(only)) => !is_added && only == source,
-                Which::Due(_) => {
-                    !talking.contains_key(&key) && (last.due_at() <= now || is_back(peer, &last)?)
-                }
-            };
-            Ok(is_due.then_some((peer, key, last)))
-        })
-        .filter_map(Result::transpose)
-        .collect::<Result<_, Failure>>()?;
+    let due = peers.iter().map(|peer| {
+        let (is_added, source) = peer.source.key();
+        let key = format!("{is_added} {source}");
+        let last = known
+            .iter()
+            .find(|round| round.is_added == is_added && round.source == source)
+            .cloned()
+            .unwrap_or_else(|| PeerRound::none_yet(is_added, source));
+        let is_due = match which {
+            Which::Now(None) => true,
+            Which::Now(Some(only)) => !is_added && only == source,
+            Which::Due(_) => {
+                !talking.contains_key(&key) && (last.due_at() <= now || is_back(peer, &last)?)
+            }
+        };
+        Ok::<_, Failure>(is_due.then_some((peer, key, last)))
+    });
+    let due: Vec<(&Peer, String, PeerRound)> = memory::try_all(due.filter_map(Result::transpose))?;
     if due.is_empty() {
         return Ok(0);
     }
@@ -311,10 +315,10 @@ fn begin_due(
         let (is_added, source) = peer.source.key();
         let origins = match is_added {
             // It delivers nothing. What this node has appended itself it may vouch for.
-            true => Some(local.node.clone().into_iter().collect()),
+            true => Some(memory::collect(local.node.clone())),
             false => {
                 let pins = pins::read(ledger, source, Sight::Latest);
-                (!pins.is_empty()).then(|| pins.into_iter().collect::<Vec<_>>())
+                (!pins.is_empty()).then(|| memory::collect(pins))
             }
         };
         let subscription = match &peer.source {
@@ -323,8 +327,8 @@ fn begin_due(
         };
         let exchange = Exchange::new(Rc::clone(&local), source, subscription, origins);
         round.begin(numbers.len(), peer, exchange, LIMITS);
-        numbers.push(key.clone());
-        talking.insert(key, peer_round);
+        memory::push(numbers, key.clone());
+        memory::insert(talking, key, peer_round);
     }
     Ok(begun)
 }

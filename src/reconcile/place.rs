@@ -9,6 +9,7 @@ use crate::append::lock;
 use crate::attempt::attempt;
 use crate::digest;
 use crate::incident::{self, Fields, Kind, New};
+use crate::interrupts;
 use crate::jsonb;
 use crate::ledger::entry;
 use crate::receive::{self, Fate};
@@ -92,7 +93,7 @@ pub fn deliver(
             let mut inserter = Inserter::open(&ledger)?;
             let mut placed = 0;
             for row in rows {
-                pgrx::check_for_interrupts!();
+                interrupts::check();
                 let stored = row.stored();
                 let content = stored.content();
                 let content = content.ok_or_else(|| report::internal("a row without content"))?;

@@ -1,5 +1,6 @@
 //! What a peer is asked about contexts, many questions in one statement, and what its rows say.
 
+use crate::memory;
 use crate::peer::{array, quote, Problem, Row, Statement};
 use converge_ledger_core::check::StoredRow;
 use converge_ledger_core::hash::Hash;
@@ -41,9 +42,21 @@ const ASK: &std::ffi::CStr = c"
 
 /// The statement that asks all of them. Answers say to which question they belong, counted from 1.
 pub fn ask(questions: &[Question]) -> Statement {
-    let parts: Vec<(&str, u8, u64, u64)> = questions
-        .iter()
-        .map(|question| match question.what {
+    let of_each = |part: fn((&str, u8, u64, u64)) -> String| {
+        array(questions.iter().map(|question| part(question.what.parts())))
+    };
+    let contexts = array(questions.iter().map(|question| quote(&question.context)));
+    let kinds = of_each(|(kind, ..)| kind.to_owned());
+    let levels = of_each(|(_, level, ..)| level.to_string());
+    let firsts = of_each(|(_, _, first, _)| first.to_string());
+    let seconds = of_each(|(_, _, _, second)| second.to_string());
+    Statement::new(ASK, [&contexts, &kinds, &levels, &firsts, &seconds])
+}
+
+impl What {
+    /// What the peer's function takes: kind, level, first and second number.
+    fn parts(self) -> (&'static str, u8, u64, u64) {
+        match self {
             What::Consistency { old, new } => ("consistency", 0, old, new),
             What::Nodes(run) => ("nodes", run.level, run.first, run.count),
             What::Entries { first, last } => {
@@ -52,14 +65,8 @@ pub fn ask(questions: &[Question]) -> Statement {
             What::Headers { first, last } => {
                 ("headers", 0, first.unsigned_abs(), last.unsigned_abs())
             }
-        })
-        .collect();
-    let contexts = array(questions.iter().map(|question| quote(&question.context)));
-    let kinds = array(parts.iter().map(|part| part.0.to_owned()));
-    let levels = array(parts.iter().map(|part| part.1.to_string()));
-    let firsts = array(parts.iter().map(|part| part.2.to_string()));
-    let seconds = array(parts.iter().map(|part| part.3.to_string()));
-    Statement::new(ASK, [&contexts, &kinds, &levels, &firsts, &seconds])
+        }
+    }
 }
 
 /// A row of the answer: to which question, counted from 0, and what it says.
@@ -82,11 +89,9 @@ pub fn read(row: &Row) -> Result<(usize, Piece), Problem> {
         return Err(row.malformed("a malformed hash", 1));
     }
     // No hash is known to be all zeros: it stands for one that the peer does not have.
-    let hashes = hashes
-        .iter()
-        .map(|hash| (*hash != [0; 32]).then(|| Hash::from_bytes(*hash)))
-        .collect();
-    Ok((number, Piece::Hashes(Some(hashes))))
+    let hashes = hashes.iter();
+    let hashes = hashes.map(|hash| (*hash != [0; 32]).then(|| Hash::from_bytes(*hash)));
+    Ok((number, Piece::Hashes(Some(memory::collect(hashes)))))
 }
 
 /// What one row of an answer says.
@@ -124,11 +129,11 @@ impl PeerRow {
             },
             format: i16::try_from(row.number(5)?)
                 .map_err(|_| row.malformed("a malformed number", 5))?,
-            origin: row.required(6)?.to_owned(),
-            key: row.required(7)?.to_owned(),
-            id: row.required(8)?.to_owned(),
+            origin: memory::text(row.required(6)?),
+            key: memory::text(row.required(7)?),
+            id: memory::text(row.required(8)?),
             payload: row.bytes(9)?,
-            metadata: row.text(10)?.map(str::to_owned),
+            metadata: row.text(10)?.map(memory::text),
             salt: row.bytes(11)?,
             leaf: row.bytes(12)?,
             digest: row.bytes(13)?,

@@ -10,7 +10,9 @@ use crate::append::lock;
 use crate::attempt::attempt;
 use crate::digest;
 use crate::incident::{self, Kind};
+use crate::interrupts;
 use crate::ledger::Ledger;
+use crate::memory;
 use crate::report::{self, Failure};
 use crate::scratch::Scratch;
 use crate::store::scan::Sight;
@@ -67,13 +69,10 @@ pub fn restore(
         Ok(done) => done,
         // One of them cannot be put back: the others shall not suffer.
         Err(why) if rows.len() == 1 => each(rows, &why),
-        Err(_) => rows
-            .iter()
-            .flat_map(|row| {
-                let one = std::slice::from_ref(row);
-                restore(one).unwrap_or_else(|why| each(one, &why))
-            })
-            .collect(),
+        Err(_) => memory::collect(rows.iter().flat_map(|row| {
+            let one = std::slice::from_ref(row);
+            restore(one).unwrap_or_else(|why| each(one, &why))
+        })),
     };
     attempt(|| resolve(exchange, context, &done)).map_err(|why| report::internal(&why))?;
     Ok(done)
@@ -81,7 +80,7 @@ pub fn restore(
 
 fn each(rows: &[(Wanted, PeerRow)], why: &str) -> Vec<Done> {
     let failed = |(wanted, _): &(Wanted, PeerRow)| (wanted.sequence, Err(why.to_owned()));
-    rows.iter().map(failed).collect()
+    memory::collect(rows.iter().map(failed))
 }
 
 fn restore_all(
@@ -93,10 +92,10 @@ fn restore_all(
     let ledger = exchange.local.ledger;
     write::make_deletable();
     let mut inserter = Inserter::open_quietly(&ledger)?;
-    let mut done = Vec::with_capacity(rows.len());
+    let mut done = memory::vec(rows.len());
     let mut kept = 0;
     for (wanted, row) in rows {
-        pgrx::check_for_interrupts!();
+        interrupts::check();
         let sequence = wanted.sequence;
         let result = match judge(&ledger, context, wanted, row, former) {
             Err(why) => Err(why),
@@ -126,7 +125,7 @@ fn restore_all(
                 Ok(Restored::Restored)
             }
         };
-        done.push((sequence, result));
+        memory::push(&mut done, (sequence, result));
     }
     inserter.close();
     forget_derived(&ledger, context, &done);
@@ -151,7 +150,7 @@ impl Former {
             open: HashSet::new(),
             decided: HashSet::new(),
         };
-        let wanted: Vec<i64> = rows.iter().map(|(wanted, _)| wanted.sequence).collect();
+        let wanted = memory::collect(rows.iter().map(|(wanted, _)| wanted.sequence));
         incident::call(|client| {
             let find = "SELECT i.sequence, i.resolved_at IS NULL, coalesce(i.resolution LIKE $4 || '%', false),
                                coalesce(i.evidence ->> 'decision' = 'keep_theirs', false)
@@ -164,12 +163,12 @@ impl Former {
                     continue;
                 };
                 if row.get(2)? == Some(true) {
-                    former.open.insert(sequence);
+                    memory::add(&mut former.open, sequence);
                     if row.get(4)? == Some(true) {
-                        former.decided.insert(sequence);
+                        memory::add(&mut former.decided, sequence);
                     }
                 } else if row.get(3)? == Some(true) {
-                    former.restored.insert(sequence);
+                    memory::add(&mut former.restored, sequence);
                 }
             }
             Ok(())
@@ -224,7 +223,9 @@ fn forget_derived(ledger: &Ledger, context: &str, done: &[Done]) {
     let mut nodes: HashSet<(u8, u64)> = HashSet::new();
     for (sequence, _) in restored {
         let leaf = sequence.unsigned_abs() - 1;
-        nodes.extend(STORED_LEVELS.map(|level| (level, leaf >> level)));
+        for level in STORED_LEVELS {
+            memory::add(&mut nodes, (level, leaf >> level));
+        }
     }
     if nodes.is_empty() {
         return;
@@ -251,8 +252,8 @@ fn resolve(exchange: &Exchange, context: &str, done: &[Done]) -> Result<(), Fail
     let (mut sound, mut failed) = (HashSet::new(), HashSet::new());
     for (sequence, result) in done {
         match result {
-            Ok(_) => sound.insert(*sequence),
-            Err(_) => failed.insert(*sequence),
+            Ok(_) => memory::add(&mut sound, *sequence),
+            Err(_) => memory::add(&mut failed, *sequence),
         };
     }
     let mut incidents = Vec::new();
@@ -265,7 +266,7 @@ fn resolve(exchange: &Exchange, context: &str, done: &[Done]) -> Result<(), Fail
             let (number, first, last): (Option<i64>, Option<i64>, Option<i64>) =
                 (row.get(1)?, row.get(2)?, row.get(3)?);
             if let (Some(number), Some(first), Some(last)) = (number, first, last) {
-                incidents.push((number, first, last));
+                memory::push(&mut incidents, (number, first, last));
             }
         }
         Ok(())
@@ -287,7 +288,7 @@ fn is_whole(ledger: &Ledger, context: &str, first: i64, last: i64) -> bool {
     let mut expected = first;
     let mut scan = entries::range(ledger, context, first, last, Sight::Latest);
     while let Some(row) = scan.next() {
-        pgrx::check_for_interrupts!();
+        interrupts::check();
         let is_sound = with_stored(&row, |stored, _| {
             stored.sequence == expected && stored.sound(context).is_some()
         });
@@ -306,11 +307,8 @@ pub fn set_aside_hidden(
     context: &str,
     wanted: &mut VecDeque<Wanted>,
 ) -> Result<(), Failure> {
-    let missing: HashSet<i64> = wanted
-        .iter()
-        .filter(|it| it.mine == OwnRow::Missing)
-        .map(|it| it.sequence)
-        .collect();
+    let missing = wanted.iter().filter(|it| it.mine == OwnRow::Missing);
+    let missing = memory::set(missing.map(|it| it.sequence));
     if missing.is_empty() {
         return Ok(());
     }
@@ -319,7 +317,7 @@ pub fn set_aside_hidden(
         return Ok(());
     }
     wanted.retain(|it| !found.contains(&it.sequence));
-    let mut found: Vec<i64> = found.into_iter().collect();
+    let mut found = memory::collect(found);
     found.sort_unstable();
     let why = "the row is there, but the primary key does not find it: REINDEX INDEX converge_ledger.entries_pkey";
     for sequence in found {

@@ -1,6 +1,7 @@
 //! Entries of this database that are known to be damaged: the open incidents of kind `corruption`.
 
 use crate::incident::{self, Kind};
+use crate::memory;
 use crate::report::Failure;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -18,7 +19,9 @@ pub fn open() -> Result<BTreeMap<String, Vec<RangeInclusive<i64>>>, Failure> {
             let context: Option<String> = row.get(1)?;
             let (first, last): (Option<i64>, Option<i64>) = (row.get(2)?, row.get(3)?);
             if let (Some(context), Some(first), Some(last)) = (context, first, last) {
-                suspects.entry(context).or_default().push(first..=last);
+                let of_context = suspects.entry(context).or_default();
+                memory::push(of_context, first..=last);
+                memory::check();
             }
         }
         Ok(())

@@ -5,6 +5,7 @@ use super::place::of_place;
 use crate::append::lock;
 use crate::incident::{self, Kind, New};
 use crate::ledger::entry;
+use crate::memory;
 use crate::report::Failure;
 use serde_json::Map;
 use std::collections::HashSet;
@@ -27,7 +28,9 @@ pub fn open() -> Result<Claims, Failure> {
         let kinds = KINDS.map(|kind| kind.as_str().to_owned()).to_vec();
         for row in client.update(find, None, &[kinds.into()])? {
             let (source, context): (Option<String>, Option<String>) = (row.get(1)?, row.get(2)?);
-            open.extend(source.zip(context));
+            if let Some(claim) = source.zip(context) {
+                memory::add(&mut open, claim);
+            }
         }
         Ok(())
     })?;
@@ -90,7 +93,7 @@ pub fn withdraw(exchange: &Exchange, context: &str, found: &[Option<i64>]) -> Re
         return Ok(());
     }
     let contradicts = found.contains(&None);
-    let found: Vec<i64> = found.iter().flatten().copied().collect();
+    let found = memory::collect(found.iter().flatten().copied());
     incident::call(|client| {
         let resolve = "UPDATE converge_ledger.incidents
                           SET resolved_at = pg_catalog.clock_timestamp(), resolution = 'not found any more'

@@ -1,6 +1,6 @@
 //! What stands against a decision about an incident, or waits for one.
 
-use super::{Code, Failure};
+use super::{short, Code, Failure};
 use crate::store::halted::Halted;
 
 /// Nothing is appended to a context of which this node has `size` entries.
@@ -47,7 +47,7 @@ pub fn already_resolved(number: i64, at: &str, how: &str) -> Failure {
 pub fn unknown_decision(decision: &str) -> Failure {
     Failure::new(
         Code::ERRCODE_INVALID_PARAMETER_VALUE,
-        format!("unknown decision \"{decision}\""),
+        format!("unknown decision \"{}\"", short(decision)),
     )
     .hint("The decisions are \"keep_mine\", what this node holds, and \"keep_theirs\", what the incident is about.")
 }

@@ -1,6 +1,6 @@
 //! What a caller gave that cannot be taken.
 
-use super::{Code, Failure};
+use super::{short, Code, Failure};
 use converge_ledger_core::digest::MOST_BUCKETS;
 use converge_ledger_core::lamport::LamportError;
 use converge_ledger_core::limits::{TextError, MAX_METADATA_BYTES};
@@ -144,7 +144,7 @@ pub fn array_lengths(name: &str, elements: usize, payloads: usize) -> Failure {
 pub fn unknown_tree(name: &str) -> Failure {
     Failure::new(
         Code::ERRCODE_INVALID_PARAMETER_VALUE,
-        format!("unknown tree \"{name}\""),
+        format!("unknown tree \"{}\"", short(name)),
     )
     .hint("The trees are \"bitcoin\" and \"rfc6962\".")
 }
@@ -270,7 +270,7 @@ pub fn context_full(context: &str) -> Failure {
 pub fn peer_question(kind: &str) -> Failure {
     Failure::new(
         Code::ERRCODE_INVALID_PARAMETER_VALUE,
-        format!("there is no answer to the question \"{kind}\""),
+        format!("there is no answer to the question \"{}\"", short(kind)),
     )
     .detail(
         "Kinds are consistency, nodes, entries and headers; nodes are 1 to 256 of a stored level.",
@@ -281,7 +281,10 @@ pub fn peer_question(kind: &str) -> Failure {
 pub fn unknown_subscription(subscription: &str) -> Failure {
     Failure::new(
         Code::ERRCODE_UNDEFINED_OBJECT,
-        format!("there is no enabled subscription \"{subscription}\" in this database"),
+        format!(
+            "there is no enabled subscription \"{}\" in this database",
+            short(subscription)
+        ),
     )
     .detail("A disabled subscription is no peer.")
     .hint("ledger_peers lists the peers of this database.")

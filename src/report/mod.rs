@@ -23,6 +23,19 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::PgLogLevel;
 
+/// So much is shown of a text that somebody else gave, and of an error that PostgreSQL raised.
+const MOST_SHOWN: usize = 500;
+
+/// A text as far as it is shown.
+pub fn short(text: &str) -> String {
+    let mut end = text.len().min(MOST_SHOWN);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    let more = if end < text.len() { "..." } else { "" };
+    format!("{}{more}", &text[..end])
+}
+
 /// An error on its way to the SQL boundary.
 pub struct Failure(Box<ErrorReport>);
 

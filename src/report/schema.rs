@@ -115,6 +115,15 @@ pub fn no_randomness() -> Failure {
     )
 }
 
+/// `bytes`: how many were asked for, 0 if they were few.
+pub fn out_of_memory(bytes: usize) -> Failure {
+    let failure = Failure::new(Code::ERRCODE_OUT_OF_MEMORY, "out of memory");
+    match bytes {
+        0 => failure,
+        _ => failure.detail(format!("Failed on request of size {bytes}.")),
+    }
+}
+
 pub fn internal(message: &str) -> Failure {
     Failure::new(Code::ERRCODE_INTERNAL_ERROR, message.to_owned())
 }

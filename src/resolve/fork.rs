@@ -5,6 +5,7 @@ use crate::append::heads::with_heads;
 use crate::digest;
 use crate::incident::{self, Fields, Kind, New};
 use crate::ledger::{entry, Ledger};
+use crate::memory;
 use crate::receive;
 use crate::report::{self, Failure};
 use crate::store::halted as store;
@@ -70,10 +71,9 @@ pub fn keep_theirs(ledger: &Ledger, case: &Case, reason: &str) -> Result<String,
     let mine = match last - first + 1 {
         0 => String::from("no entry of this node is abandoned"),
         _ => {
-            let incidents: Vec<_> = abandoned.incidents.iter().map(i64::to_string).collect();
+            let incidents = memory::join(abandoned.incidents.iter().map(i64::to_string), ", ");
             format!(
-                "entries {first} to {last} of this node are abandoned and kept as incident {}",
-                incidents.join(", ")
+                "entries {first} to {last} of this node are abandoned and kept as incident {incidents}"
             )
         }
     };

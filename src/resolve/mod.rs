@@ -14,6 +14,7 @@ use crate::incident::{call, Kind};
 use crate::ledger::Ledger;
 use crate::receive;
 use crate::report::{self, Failure};
+use crate::sql;
 use converge_ledger_core::hash::Hash;
 use converge_ledger_core::limits::MAX_NUMBER;
 use pgrx::pg_sys;
@@ -137,14 +138,14 @@ fn find(number: i64) -> Result<Case, Failure> {
         // As an update, so that it sees what is committed by now.
         for row in client.update(find, None, &[number.into()])? {
             let first = row.get(4)?.unwrap_or(0);
-            let resolved: Option<String> = row.get(11)?;
-            let resolution: Option<String> = row.get(12)?;
-            let leaf: Option<Vec<u8>> = row.get(6)?;
+            let resolved = sql::text(&row, 11)?;
+            let resolution = sql::text(&row, 12)?;
+            let leaf = sql::bytes(&row, 6)?;
             found = Some(Case {
                 number,
-                context: row.get(1)?.unwrap_or_default(),
-                kind: row.get(2)?.unwrap_or_default(),
-                origin: row.get(3)?.unwrap_or_default(),
+                context: sql::text(&row, 1)?.unwrap_or_default(),
+                kind: sql::text(&row, 2)?.unwrap_or_default(),
+                origin: sql::text(&row, 3)?.unwrap_or_default(),
                 first,
                 last: row
                     .get(5)?
@@ -152,8 +153,8 @@ fn find(number: i64) -> Result<Case, Failure> {
                     .max(leaf.as_ref().map_or(0, |_| first)),
                 leaf: leaf.as_deref().and_then(Hash::from_slice),
                 lamport: row.get(7)?.unwrap_or(0),
-                key: row.get(8)?.unwrap_or_default(),
-                payload: row.get(9)?,
+                key: sql::text(&row, 8)?.unwrap_or_default(),
+                payload: sql::bytes(&row, 9)?,
                 size: row.get(10)?.unwrap_or(0),
                 resolved: resolved.map(|at| (at, resolution.unwrap_or_default())),
             });

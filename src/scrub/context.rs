@@ -3,6 +3,7 @@
 use super::faults::{Copies, Faults};
 use super::trees::{self, Mends};
 use crate::ledger::Ledger;
+use crate::memory;
 use crate::report::Failure;
 use crate::store::scan::{Row, Sight};
 use crate::store::stored::with_stored;
@@ -46,7 +47,7 @@ impl<'a> Context<'a> {
             behind,
             judged: unsettled::end(ledger, name, Sight::Statement),
             rows: RowsInOrder::behind(name, behind),
-            leaves: Vec::with_capacity(BLOCK as usize),
+            leaves: memory::vec(BLOCK as usize),
             is_sound: true,
             faults: Faults::of(ledger, name)?,
         })
@@ -96,7 +97,9 @@ impl<'a> Context<'a> {
                     block_ends_at: None,
                 });
             }
-            self.leaves.extend(stored.leaf().map(NodeHashes::leaf));
+            if let Some(leaf) = stored.leaf() {
+                memory::push(&mut self.leaves, NodeHashes::leaf(leaf));
+            }
             let is_last = sequence % BLOCK as i64 == 0;
             if let Some(hashes) = block(&self.leaves).filter(|_| is_last && self.is_sound) {
                 let index = sequence as u64 / BLOCK - 1;

@@ -2,8 +2,10 @@
 //! or for a stored subtree. What is known already begins none, and what is found sound again resolves its own.
 
 use crate::incident::{self, column, Fields, Kind, New};
+use crate::interrupts;
 use crate::jsonb::Jsonb;
 use crate::ledger::{self, entry, Ledger};
+use crate::memory;
 use crate::report::Failure;
 use crate::store::entries;
 use crate::store::scan::{Key, Scan, Sight};
@@ -22,8 +24,8 @@ const MOST_OPEN: usize = 1_000;
 /// How much content of damaged rows a slice copies. The rows stay where they are until they are restored.
 const MOST_COPIED: usize = 64 << 20;
 
-/// The longest evidence that is read back.
-const MOST_EVIDENCE: usize = 1 << 20;
+/// The longest evidence that is read back: what is written is shorter, and its parser cannot run short of memory.
+const MOST_EVIDENCE: usize = 16 << 10;
 
 /// Resolutions that begin so keep a fault from becoming an incident again, as long as row and leaf stay as they are.
 const ACCEPTED: &str = "keep_mine";
@@ -81,7 +83,7 @@ impl<'a> Faults<'a> {
         let keys = [Key::Text(1, context), Key::Text(2, kind)];
         if let Some(mut scan) = Scan::by_key_if_any(tables.incidents, Sight::Latest, &keys) {
             while let Some(row) = scan.next() {
-                pgrx::check_for_interrupts!();
+                interrupts::check();
                 // SAFETY: the column has type jsonb.
                 let evidence = row
                     .datum(column::EVIDENCE)
@@ -96,12 +98,13 @@ impl<'a> Faults<'a> {
                 if is_open {
                     faults.know(number, first, last, &evidence);
                 } else if row.text(column::RESOLUTION).starts_with(ACCEPTED) {
-                    faults.accepted.push(Accepted {
+                    let accepted = Accepted {
                         first,
                         last,
-                        leaf: row.bytes(column::LEAF_HASH).map(<[u8]>::to_vec),
+                        leaf: row.bytes(column::LEAF_HASH).map(memory::copy),
                         computed: evidence["computed"].as_str().map(str::to_owned),
-                    });
+                    };
+                    memory::push(&mut faults.accepted, accepted);
                 }
             }
         }

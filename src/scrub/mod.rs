@@ -10,7 +10,9 @@ mod faults;
 mod trees;
 
 use crate::attempt::attempt_to_read;
+use crate::interrupts;
 use crate::ledger::{entry, Ledger};
+use crate::memory;
 use crate::progress::{Phase, Progress};
 use crate::report::Failure;
 use crate::scratch::Scratch;
@@ -164,7 +166,7 @@ impl Slice<'_> {
             let context = match more {
                 true => self
                     .scratch
-                    .during(|| scan.row().text(entry::CONTEXT_ID).to_owned()),
+                    .during(|| memory::text(scan.row().text(entry::CONTEXT_ID))),
                 false => String::new(),
             };
             while let Some(gone) = next_known.take_if(|it| !more || it.context < context) {
@@ -183,7 +185,7 @@ impl Slice<'_> {
             }
             // A name that is no text, or stands where it must not, belongs to no context.
             if context <= pass.context {
-                pgrx::check_for_interrupts!();
+                interrupts::check();
                 more = scan.advance();
                 continue;
             }
@@ -227,7 +229,7 @@ impl Slice<'_> {
         let mut context = self.scratch.during(begin)?;
         let mut end = End::Reached;
         while *more {
-            pgrx::check_for_interrupts!();
+            interrupts::check();
             let (mends, copies) = (&mut self.mends, &mut self.copies);
             let step = self.scratch.during(|| {
                 let row = scan.row();
@@ -326,7 +328,7 @@ impl Slice<'_> {
         if pass.sequence == 0 {
             let keys = [Key::Beyond(1, &pass.context)];
             let mut registry = Scan::by_key(ledger.contexts, Sight::Statement, &keys);
-            let Some(next) = registry.next().map(|row| row.text(1).to_owned()) else {
+            let Some(next) = registry.next().map(|row| memory::text(row.text(1))) else {
                 return Ok(true);
             };
             pass.context = next;
@@ -337,7 +339,7 @@ impl Slice<'_> {
         let mut context = Context::begin(ledger, &name, behind)?;
         let last = behind + BLOCK as i64;
         for sequence in behind + 1..=last.min(context.judged()) {
-            pgrx::check_for_interrupts!();
+            interrupts::check();
             let (mends, copies) = (&mut self.mends, &mut self.copies);
             let read = attempt_to_read(|| {
                 let take = |row: &Row| context.row(row, mends, copies).map(|_| ());

@@ -6,7 +6,9 @@
 
 use super::faults::Faults;
 use crate::append::{blocks, lock};
+use crate::interrupts;
 use crate::ledger::Ledger;
+use crate::memory;
 use crate::report::{self, Failure};
 use crate::settings::{self, Repair};
 use crate::store::scan::Sight;
@@ -139,7 +141,7 @@ fn below_is_sound(ledger: &Ledger, context: &str, node: NodeId) -> bool {
 }
 
 fn leaves(ledger: &Ledger, context: &str, index: u64) -> Option<NodeHashes> {
-    let mut leaves = Vec::with_capacity(BLOCK as usize);
+    let mut leaves = memory::vec(BLOCK as usize);
     let first = index * BLOCK;
     crate::store::entries::leaves(ledger, context, first, BLOCK, Sight::Statement, &mut leaves)
         .ok()?;
@@ -149,9 +151,9 @@ fn leaves(ledger: &Ledger, context: &str, index: u64) -> Option<NodeHashes> {
 /// What the stored children of a node of a higher level combine to, and they themselves; none unless all are stored.
 fn children(ledger: &Ledger, context: &str, node: NodeId) -> Option<(NodeHashes, Vec<NodeHashes>)> {
     let run = Run::below(node);
-    let mut stored = Vec::with_capacity(run.count as usize);
+    let mut stored = memory::vec(run.count as usize);
     subtrees::read(ledger, context, run, Sight::Statement, |_, hashes| {
-        stored.push(hashes)
+        memory::push(&mut stored, hashes)
     })
     .ok()?;
     (stored.len() as u64 == run.count).then_some(())?;
@@ -236,12 +238,12 @@ impl Mends {
             return;
         }
         self.contexts += usize::from(!same);
-        self.nodes.push((context.to_owned(), node, mend));
+        memory::push(&mut self.nodes, (context.to_owned(), node, mend));
     }
 
     pub fn add_digest(&mut self, context: &str) {
         if self.digests.len() < MOST_MENDED && settings::repair() == Repair::on {
-            self.digests.push(context.to_owned());
+            memory::push(&mut self.digests, context.to_owned());
         }
     }
 
@@ -264,7 +266,7 @@ impl Mends {
                 continue;
             }
             for (_, node, mend) in nodes {
-                pgrx::check_for_interrupts!();
+                interrupts::check();
                 blocks::mend(ledger, context, *node)?;
                 if *mend == Mend::Replace {
                     report::mended_subtree(context, node.level, node.index).warn();

@@ -7,6 +7,7 @@ use super::area::{locked, own_database, own_latch, own_pid, wake, Area};
 use super::databases::Database;
 use super::marks::{Mark, Stage, MARKS};
 use super::spill::Page;
+use crate::memory;
 use pgrx::pg_sys;
 use std::ptr::null_mut;
 
@@ -141,12 +142,13 @@ pub fn take(now: pg_sys::TimestampTz) -> Work {
     if work.leave {
         return work;
     }
-    let mut taken = Vec::with_capacity(BATCH);
+    let mut taken = memory::vec(BATCH);
     let mut from = 0;
     while from < MARKS {
         locked(|area| from = area.take_from(oid, from, &mut taken));
-        work.ranges
-            .extend(taken.drain(..).map(|mark: Mark| Announcement::from(&mark)));
+        for mark in taken.drain(..) {
+            memory::push(&mut work.ranges, Announcement::from(&mark));
+        }
     }
     // After the marks: when a range is taken, it is known whether others of its context, committed before, are elsewhere.
     locked(|area| {
@@ -177,13 +179,14 @@ pub fn take_spilled() -> Vec<Announcement> {
     loop {
         next = locked(|area| area.taken_page(slot, next, &mut page)).unwrap_or(0);
         page.read(|context, origin, [first, last, lamport]| {
-            ranges.push(Announcement {
+            let range = Announcement {
                 context: context.to_owned(),
                 origin: origin.to_owned(),
                 first,
                 last,
                 lamport,
-            });
+            };
+            memory::push(&mut ranges, range);
         });
         if next == 0 {
             return ranges;

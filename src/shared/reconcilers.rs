@@ -5,6 +5,7 @@
 
 use super::area::{locked, own_database, own_pid, wake, Area};
 use super::text::Text;
+use crate::memory;
 use pgrx::pg_sys;
 use std::cell::Cell;
 use std::ptr::null_mut;
@@ -209,7 +210,7 @@ pub fn take_news() -> bool {
 
 /// The databases that have places.
 pub fn reconciled_databases() -> Vec<pg_sys::Oid> {
-    let mut databases = Vec::with_capacity(RECONCILED);
+    let mut databases = memory::vec(RECONCILED);
     locked(|area| databases.extend(area.reconcilers().map(|(oid, _)| oid)));
     databases
 }
@@ -386,14 +387,14 @@ pub struct ReconcilerStatus {
 
 /// The databases that have a ledger, and those in which something is under way or has failed.
 pub fn reconcilers() -> Vec<ReconcilerStatus> {
-    let mut all: Vec<(pg_sys::Oid, Reconciler)> = Vec::with_capacity(RECONCILED);
+    let mut all: Vec<(pg_sys::Oid, Reconciler)> = memory::vec(RECONCILED);
     let is_shown =
         |one: &Reconciler| one.ledger == Knowledge::Present || one.is_busy() || one.failures > 0;
     locked(|area| {
         let shown = area.reconcilers().filter(|(_, one)| is_shown(one));
         all.extend(shown.map(|(oid, one)| (oid, *one)));
     });
-    all.iter().map(|(oid, one)| row(*oid, one)).collect()
+    memory::collect(all.iter().map(|(oid, one)| row(*oid, one)))
 }
 
 fn row(database: pg_sys::Oid, one: &Reconciler) -> ReconcilerStatus {

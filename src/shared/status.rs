@@ -2,6 +2,7 @@
 
 use super::area::locked;
 use super::databases::{Database, DATABASES};
+use crate::memory;
 use pgrx::pg_sys;
 
 /// One row of `ledger_status`.
@@ -18,13 +19,13 @@ pub struct Status {
 
 /// The launcher's process and the databases that have had, or wait for, a notifier; none if the library was not preloaded.
 pub fn status() -> Option<(i32, Vec<Status>)> {
-    let mut databases = Vec::with_capacity(DATABASES);
+    let mut databases = memory::vec(DATABASES);
     let launcher = locked(|area| {
         let used = area.databases.iter();
         databases.extend(used.filter(|database| database.oid != pg_sys::InvalidOid));
         area.launcher_pid
     })?;
-    Some((launcher, databases.iter().map(row).collect()))
+    Some((launcher, memory::collect(databases.iter().map(row))))
 }
 
 fn row(database: &Database) -> Status {

@@ -6,6 +6,7 @@
 
 use super::scan::{Key, Row, Scan, Sight};
 use crate::ledger::{entry, Ledger, BY_ID};
+use crate::memory;
 use crate::report::{self, Failure};
 use converge_ledger_core::hash::{Hash, NodeHashes};
 use converge_ledger_core::limits::MAX_NUMBER;
@@ -98,7 +99,7 @@ fn look(ledger: &Ledger, context: &str, from: i64, end: i64, sight: Sight) -> Lo
         last.lamport = row.int8(entry::LAMPORT);
         last.appended_at = super::unix_microseconds(row.int8(entry::APPENDED_AT));
         last.origin.clear();
-        last.origin.push_str(row.text(entry::ORIGIN));
+        memory::push_str(&mut last.origin, row.text(entry::ORIGIN));
         expected += 1;
     }
     Located { last, beyond }
@@ -209,7 +210,7 @@ pub fn leaves(
             .bytes(entry::LEAF_HASH)
             .and_then(Hash::from_slice)
             .ok_or_else(|| report::damaged_hash(context, "entry", sequence))?;
-        into.push(NodeHashes::leaf(leaf));
+        memory::push(into, NodeHashes::leaf(leaf));
         expected += 1;
     }
     if expected != to + 1 {

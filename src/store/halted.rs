@@ -3,6 +3,7 @@
 use super::scan::{Key, Row, Scan, Sight};
 use super::write;
 use crate::ledger::{halted, Ledger};
+use crate::memory;
 use converge_ledger_core::hash::Hash;
 use pgrx::pg_sys;
 use std::collections::HashMap;
@@ -34,7 +35,8 @@ pub fn all(ledger: &Ledger, sight: Sight) -> HashMap<String, Halted> {
     let mut all = HashMap::new();
     if let Some(mut scan) = Scan::by_key_if_any(ledger.halted, sight, &[]) {
         while let Some(row) = scan.next() {
-            all.insert(row.text(halted::CONTEXT_ID).to_owned(), of_row(&row));
+            let context = memory::text(row.text(halted::CONTEXT_ID));
+            memory::insert(&mut all, context, of_row(&row));
         }
     }
     all
@@ -43,7 +45,7 @@ pub fn all(ledger: &Ledger, sight: Sight) -> HashMap<String, Halted> {
 fn of_row(row: &Row) -> Halted {
     let abandoned = row.bytes(halted::ABANDONED).and_then(Hash::from_slice);
     let decision = row.datum(halted::REASON).map(|_| Decision {
-        reason: row.text(halted::REASON).to_owned(),
+        reason: memory::text(row.text(halted::REASON)),
         abandoned,
     });
     Halted {

@@ -1,7 +1,9 @@
 //! Rows of `entries` that are in the table, but that its primary key does not find.
 
 use super::scan::{begin_heap_scan, Row, Sight, FORWARD, NO_LOCK, SHARE};
+use crate::interrupts;
 use crate::ledger::{self, entry, Ledger};
+use crate::memory;
 use pgrx::pg_sys;
 use std::collections::HashSet;
 
@@ -14,11 +16,11 @@ pub fn among(ledger: &Ledger, context: &str, sequences: &HashSet<i64>) -> HashSe
         let slot = pg_sys::table_slot_create(heap, std::ptr::null_mut());
         let scan = begin_heap_scan(heap, Sight::Latest);
         while pg_sys::heap_getnextslot(scan, FORWARD, slot) {
-            pgrx::check_for_interrupts!();
+            interrupts::check();
             let row = Row::of_slot(slot);
             let sequence = row.int8(entry::SEQUENCE);
             if sequences.contains(&sequence) && row.text(entry::CONTEXT_ID) == context {
-                found.insert(sequence);
+                memory::add(&mut found, sequence);
             }
         }
         pg_sys::heap_endscan(scan);

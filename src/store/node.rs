@@ -3,6 +3,7 @@
 use super::scan::{Scan, Sight};
 use super::write;
 use crate::ledger::{node, Ledger};
+use crate::memory;
 use crate::report::{self, Failure};
 use pgrx::pg_sys;
 use std::fs::File;
@@ -73,12 +74,12 @@ pub fn read(ledger: &Ledger) -> Option<Node> {
     let mut scan = Scan::by_key_if_any(ledger.node, Sight::Latest, &[])?;
     let row = scan.next()?;
     Some(Node {
-        name: row.text(node::NAME).to_owned(),
+        name: memory::text(row.text(node::NAME)),
         identity: Identity {
             system_identifier: row.int8(node::SYSTEM_IDENTIFIER),
             database_oid: pg_sys::Oid::from(row.int4(node::DATABASE_OID) as u32),
             timeline: row.int4(node::TIMELINE) as u32,
-            backup: row.text(node::BACKUP).to_owned(),
+            backup: memory::text(row.text(node::BACKUP)),
         },
     })
 }

@@ -2,6 +2,7 @@
 
 use super::scan::{Key, Scan, Sight};
 use crate::ledger::Ledger;
+use crate::memory;
 use std::collections::HashSet;
 
 /// The origins that a subscription is pinned to; empty if it is not.
@@ -12,7 +13,7 @@ pub fn read(ledger: &Ledger, subscription: &str, sight: Sight) -> HashSet<String
         return origins;
     };
     while let Some(row) = scan.next() {
-        origins.insert(row.text(2).to_owned());
+        memory::add(&mut origins, memory::text(row.text(2)));
     }
     origins
 }

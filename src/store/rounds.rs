@@ -3,6 +3,7 @@
 use super::scan::{Key, Row, Scan, Sight};
 use super::write;
 use crate::ledger::{peer_round, Ledger};
+use crate::memory;
 use crate::settings;
 use converge_ledger_core::schedule;
 use pgrx::pg_sys;
@@ -40,7 +41,7 @@ impl PeerRound {
     pub fn none_yet(is_added: bool, source: &str) -> PeerRound {
         PeerRound {
             is_added,
-            source: source.to_owned(),
+            source: memory::text(source),
             node: None,
             began_at: 0,
             duration_ms: 0.0,
@@ -87,7 +88,7 @@ impl PeerRound {
             Some(_) => self.failures.saturating_add(1),
             None => 0,
         };
-        self.last_error = error.map(|error| shortened(error).to_owned());
+        self.last_error = error.map(|error| memory::text(shortened(error)));
         self.rounds = self.rounds.saturating_add(1);
         self.total_repaired = self.total_repaired.saturating_add(self.repaired);
         // All peers without failures are to be asked in one round, which the launcher begins somewhat later than this.
@@ -103,11 +104,11 @@ impl PeerRound {
 
     fn of(row: &Row) -> PeerRound {
         use peer_round as at;
-        let text = |column| row.datum(column).map(|_| row.text(column).to_owned());
+        let text = |column| row.datum(column).map(|_| memory::text(row.text(column)));
         let real = row.datum(at::DURATION_MS);
         PeerRound {
             is_added: row.datum(at::IS_ADDED).is_some_and(|is| is.value() != 0),
-            source: row.text(at::SOURCE).to_owned(),
+            source: memory::text(row.text(at::SOURCE)),
             node: text(at::NODE),
             began_at: row.int8(at::BEGAN_AT),
             duration_ms: real.map_or(0.0, |bits| f32::from_bits(bits.value() as u32)),
@@ -156,7 +157,7 @@ pub fn read(ledger: &Ledger) -> Vec<PeerRound> {
     let mut rounds = Vec::new();
     if let Some(mut scan) = Scan::by_key_if_any(ledger.peer_rounds, Sight::Latest, &[]) {
         while let Some(row) = scan.next() {
-            rounds.push(PeerRound::of(&row));
+            memory::push(&mut rounds, PeerRound::of(&row));
         }
     }
     rounds

@@ -3,6 +3,7 @@
 //! Keeps the invariant that whatever it opened is closed when it is dropped, except while an error is
 //! on its way out: then PostgreSQL's resource owner closes it with the (sub)transaction.
 
+use crate::interrupts;
 use crate::ledger::{self, columns, Open, Table};
 use pgrx::pg_sys;
 use std::marker::PhantomData;
@@ -175,7 +176,7 @@ impl Scan {
             );
             let scan = begin_heap_scan(heap, sight);
             while pg_sys::heap_getnextslot(scan, FORWARD, slot) {
-                pgrx::check_for_interrupts!();
+                interrupts::check();
                 pg_sys::tuplesort_puttupleslot(sort, slot);
             }
             pg_sys::heap_endscan(scan);

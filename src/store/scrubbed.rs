@@ -3,6 +3,7 @@
 use super::scan::{Key, Scan, Sight};
 use super::write;
 use crate::ledger::{scrub_pass, scrubbed, Ledger};
+use crate::memory;
 use pgrx::pg_sys;
 
 /// What is remembered of a context.
@@ -42,7 +43,7 @@ impl Contexts {
     pub fn next(&mut self) -> Option<State> {
         let row = self.0.as_mut()?.next()?;
         Some(State {
-            context: row.text(scrubbed::CONTEXT_ID).to_owned(),
+            context: memory::text(row.text(scrubbed::CONTEXT_ID)),
             known: row.int8(scrubbed::KNOWN),
             faults: row.int8(scrubbed::FAULTS),
         })
@@ -120,7 +121,7 @@ pub fn take(ledger: &Ledger) -> Option<Pass> {
         Pass {
             entries: row.int8(scrub_pass::ENTRIES),
             faults: row.int8(scrub_pass::FAULTS),
-            context: row.text(scrub_pass::CONTEXT_ID).to_owned(),
+            context: memory::text(row.text(scrub_pass::CONTEXT_ID)),
             sequence: row.int8(scrub_pass::SEQUENCE),
             context_faults: row.int8(scrub_pass::CONTEXT_FAULTS),
             began_at: time(scrub_pass::BEGAN_AT),

@@ -1,6 +1,7 @@
 //! How many rows a table has, counted or estimated. Looks at no index.
 
 use super::scan::{begin_heap_scan, Sight, FORWARD, NO_LOCK, SHARE};
+use crate::interrupts;
 use crate::ledger::{self, Table};
 use pgrx::pg_sys;
 
@@ -13,7 +14,7 @@ pub fn count(table: Table, sight: Sight) -> u64 {
         let scan = begin_heap_scan(heap, sight);
         let mut rows = 0;
         while pg_sys::heap_getnextslot(scan, FORWARD, slot) {
-            pgrx::check_for_interrupts!();
+            interrupts::check();
             rows += 1;
         }
         pg_sys::heap_endscan(scan);

@@ -4,7 +4,9 @@
 
 use super::scan::Sight;
 use super::{entries, subtrees};
+use crate::interrupts;
 use crate::ledger::Ledger;
+use crate::memory;
 use crate::report::{self, Failure};
 use converge_ledger_core::hash::NodeHashes;
 use converge_ledger_core::merkle::{
@@ -24,6 +26,7 @@ impl StoredTree<'_> {
     pub fn fetch<Goal: Copy>(mut self, plan: &Plan<Goal>) -> Result<Nodes<Goal>, Failure> {
         plan.fetch(&mut self).map_err(|error| match error {
             FetchError::Source(failure) => failure,
+            FetchError::OutOfMemory(error) => memory::raise(error),
             FetchError::WrongCount { .. } | FetchError::Unplanned(_) => {
                 report::internal("the nodes of a tree did not fit its plan")
             }
@@ -39,7 +42,7 @@ impl StoredTree<'_> {
 
     /// One node of a stored level: as it is stored, else computed. Errors: XX001 when an entry that it needs is missing.
     pub fn node(mut self, level: u8, index: u64) -> Result<NodeHashes, Failure> {
-        let mut hashes = Vec::with_capacity(1);
+        let mut hashes = memory::vec(1);
         let run = Run {
             level,
             first: index,
@@ -52,9 +55,9 @@ impl StoredTree<'_> {
     }
 
     fn compute(&mut self, level: u8, index: u64) -> Result<NodeHashes, Failure> {
-        pgrx::check_for_interrupts!();
+        interrupts::check();
         let below = Run::below(NodeId { level, index });
-        let mut hashes = Vec::with_capacity(below.count as usize);
+        let mut hashes = memory::vec(below.count as usize);
         self.read(below, &mut hashes)?;
         above(&hashes).ok_or_else(|| {
             let first = (index << level) as i64 + 1;
@@ -76,16 +79,17 @@ impl NodeSource for StoredTree<'_> {
         if run.level == 0 {
             return entries::leaves(ledger, context, run.first, run.count, sight, into);
         }
-        let mut stored = vec![None; run.count as usize];
+        let mut stored = memory::filled(None, run.count as usize);
         subtrees::read(ledger, context, run, sight, |index, hashes| {
             stored[(index - run.first) as usize] = Some(hashes);
         })?;
         for (at, hashes) in stored.into_iter().enumerate() {
             let index = run.first + at as u64;
-            into.push(match hashes {
+            let hashes = match hashes {
                 Some(hashes) => hashes,
                 None => self.compute(run.level, index)?,
-            });
+            };
+            memory::push(into, hashes);
         }
         Ok(())
     }

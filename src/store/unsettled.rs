@@ -3,6 +3,7 @@
 use super::scan::{Key, Scan, Sight};
 use super::write;
 use crate::ledger::{unsettled, Ledger};
+use crate::memory;
 use converge_ledger_core::limits::MAX_NUMBER;
 use pgrx::pg_sys;
 
@@ -49,10 +50,11 @@ pub fn notes(ledger: &Ledger, context: &str) -> Vec<Note> {
     let mut scan = Scan::by_key(ledger.unsettled, Sight::Latest, &keys);
     let mut notes = Vec::new();
     while let Some(row) = scan.next() {
-        notes.push(Note {
+        let note = Note {
             first: row.int8(unsettled::FIRST),
             place: row.place(),
-        });
+        };
+        memory::push(&mut notes, note);
     }
     notes
 }
@@ -67,7 +69,7 @@ pub fn next(ledger: &Ledger, after: &str, sight: Sight) -> Option<(String, Strin
     let mut scan = Scan::by_key(ledger.unsettled, sight, &[Key::Beyond(1, after)]);
     let row = scan.next()?;
     Some((
-        row.text(unsettled::CONTEXT_ID).to_owned(),
-        row.text(unsettled::SOURCE).to_owned(),
+        memory::text(row.text(unsettled::CONTEXT_ID)),
+        memory::text(row.text(unsettled::SOURCE)),
     ))
 }

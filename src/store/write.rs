@@ -2,6 +2,7 @@
 //!
 //! Inserts nothing into `entries`, whose rows pass its trigger.
 
+use crate::interrupts;
 use crate::ledger::{self, Table};
 use pgrx::pg_sys;
 
@@ -153,7 +154,7 @@ pub fn delete_entry(entries: Table, mut place: pg_sys::ItemPointerData) {
 /// Deletes all rows that a scan finds.
 pub fn delete_all(table: Table, mut scan: super::scan::Scan) {
     while let Some(row) = scan.next() {
-        pgrx::check_for_interrupts!();
+        interrupts::check();
         delete(table, row.place());
     }
 }

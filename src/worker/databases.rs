@@ -1,5 +1,6 @@
 //! Which databases the cluster has. Read without SQL, because the launcher is in none of them.
 
+use crate::memory;
 use pgrx::pg_sys;
 
 /// Connects this process to the cluster, to no database of it.
@@ -33,7 +34,7 @@ pub fn list() -> Vec<pg_sys::Oid> {
                 && !(*database).datistemplate
                 && (*database).datconnlimit >= -1
             {
-                databases.push((*database).oid);
+                memory::push(&mut databases, (*database).oid);
             }
         }
         pg_sys::heap_endscan(scan);

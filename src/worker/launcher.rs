@@ -2,12 +2,13 @@
 //! announced, and by the catalogue which databases there are.
 
 use super::{databases, describe, now, retry_at, take_signals, wait, CONNECTED};
+use crate::memory;
 use crate::report;
 use crate::settings;
 use crate::shared;
 use crate::store::rounds;
 use pgrx::pg_sys;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ffi::CStr;
 use std::time::{Duration, Instant};
 
@@ -24,9 +25,13 @@ const NO_SLOT: &str = "no free worker slot";
 
 type Handle = *mut pg_sys::BackgroundWorkerHandle;
 
-#[pgrx::pg_guard]
 #[no_mangle]
 pub extern "C-unwind" fn converge_ledger_launcher(_argument: pg_sys::Datum) {
+    // SAFETY: the one frame of Rust's in this process.
+    unsafe { memory::guard(launch) };
+}
+
+fn launch() {
     // SAFETY: registers a function of this library for the end of this process.
     unsafe { pg_sys::before_shmem_exit(Some(left), pg_sys::Datum::from(0)) };
     take_signals();
@@ -116,7 +121,7 @@ impl Rounds {
     /// Reads which databases there are.
     fn list(&mut self, interval: Duration) {
         self.listed = Some(Instant::now());
-        let mut gone: HashSet<_> = shared::reconciled_databases().into_iter().collect();
+        let mut gone = memory::set(shared::reconciled_databases());
         for database in databases::list() {
             if !gone.remove(&database) {
                 // Not all at once.
@@ -162,7 +167,7 @@ impl Processes {
             pg_sys::RegisterDynamicBackgroundWorker(&mut worker, &mut handle)
         };
         if registered {
-            if let Some(former) = self.started.insert(database, handle) {
+            if let Some(former) = memory::insert(&mut self.started, database, handle) {
                 forget(former);
             }
         }

@@ -177,7 +177,7 @@ fn wait(milliseconds: i64) {
             pg_sys::PG_WAIT_EXTENSION,
         );
         pg_sys::ResetLatch(pg_sys::MyLatch);
-        pgrx::check_for_interrupts!();
+        crate::interrupts::check();
     }
     reload();
 }
@@ -228,5 +228,5 @@ fn commit() {
         pg_sys::PopActiveSnapshot();
         pg_sys::CommitTransactionCommand();
     }
-    pgrx::check_for_interrupts!();
+    crate::interrupts::check();
 }

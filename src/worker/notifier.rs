@@ -6,6 +6,7 @@ use super::spilled::Spilled;
 use super::sweeper::Sweeper;
 use super::{connect, in_transaction, now, reporting, retry_at, take_signals, wait};
 use crate::announce;
+use crate::memory;
 use crate::shared::{self, Announcement};
 use pgrx::pg_sys;
 use std::time::{Duration, Instant};
@@ -29,9 +30,13 @@ extern "C-unwind" {
     fn pg_notification_queue_usage(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum;
 }
 
-#[pgrx::pg_guard]
 #[no_mangle]
 pub extern "C-unwind" fn converge_ledger_notifier(database: pg_sys::Datum) {
+    // SAFETY: the one frame of Rust's in this process.
+    unsafe { memory::guard(|| begin(database)) };
+}
+
+fn begin(database: pg_sys::Datum) {
     let oid = pg_sys::Oid::from(database.value() as u32);
     // SAFETY: registers a function of this library for the end of this process.
     unsafe { pg_sys::before_shmem_exit(Some(left), database) };

@@ -5,6 +5,7 @@ use super::{
     begin_transaction, commit, connect, in_transaction, now, reload, reporting, take_signals,
 };
 use crate::ledger::{self, Ledger};
+use crate::memory;
 use crate::peer::list::{self, Among};
 use crate::reconcile::{self, Which};
 use crate::settings::{self, ScrubRate};
@@ -16,9 +17,13 @@ use std::time::Duration;
 /// How long a database is left alone in which there is nothing to reconcile.
 const NOTHING_TO_DO: Duration = Duration::from_secs(600);
 
-#[pgrx::pg_guard]
 #[no_mangle]
 pub extern "C-unwind" fn converge_ledger_reconciler(database: pg_sys::Datum) {
+    // SAFETY: the one frame of Rust's in this process.
+    unsafe { memory::guard(|| begin(database)) };
+}
+
+fn begin(database: pg_sys::Datum) {
     let oid = pg_sys::Oid::from(database.value() as u32);
     // SAFETY: registers a function of this library for the end of this process.
     unsafe { pg_sys::before_shmem_exit(Some(left), database) };
@@ -36,6 +41,7 @@ pub extern "C-unwind" fn converge_ledger_reconciler(database: pg_sys::Datum) {
 fn failed(error: &str) -> bool {
     // SAFETY: ends the transaction that the error broke off, as the main loop of a backend does.
     unsafe { pg_sys::AbortCurrentTransaction() };
+    memory::prepare_again();
     if in_transaction(|_| has_extension()) {
         return shared::reconciler_failed(error, after);
     }

@@ -2,6 +2,7 @@
 //! announcements do not wait for it.
 
 use super::in_transaction;
+use crate::memory;
 use crate::receive;
 use crate::report;
 use crate::shared;
@@ -123,6 +124,7 @@ fn settle(context: &str, source: &str) -> Outcome {
         report::not_settled(context, error.message()).warn();
         // SAFETY: ends the transaction that the error broke off, as the main loop of a backend does.
         unsafe { pg_sys::AbortCurrentTransaction() };
+        memory::prepare_again();
         Outcome::Retry
     })
     .execute()

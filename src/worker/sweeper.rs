@@ -4,7 +4,9 @@
 use super::announced::Announced;
 use super::in_transaction;
 use super::notifier::notify;
+use crate::interrupts;
 use crate::ledger::Ledger;
+use crate::memory;
 use crate::shared::{self, Announcement};
 use crate::store::scan::Sight;
 use crate::store::{contexts, entries, unsettled};
@@ -69,15 +71,15 @@ impl Sweeper {
         let looked_at = in_transaction(|ledger| {
             let Some(ledger) = ledger else { return 0 };
             announced.belongs_to(ledger);
-            let mut names = Vec::with_capacity(SLICE);
+            let mut names = memory::vec(SLICE);
             let count = contexts::some(ledger, Sight::Statement, &behind, SLICE, |context| {
-                names.push(context.to_owned());
+                memory::push(&mut names, context.to_owned());
             });
             for context in &names {
-                pgrx::check_for_interrupts!();
+                interrupts::check();
                 if let Some(grown) = grown(ledger, context, announced) {
                     notify(&grown);
-                    found.push(grown);
+                    memory::push(&mut found, grown);
                 }
             }
             if let Some(last) = names.pop() {

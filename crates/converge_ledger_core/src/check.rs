@@ -27,6 +27,7 @@ use crate::control::{erased_entries, ControlKey};
 use crate::entry::{Content, Entry, EntryError, NumberField};
 use crate::hash::{Hash, NodeHashes, Tree};
 use crate::limits::{FORMAT, MAX_NUMBER, SALT_BYTES};
+use crate::memory::{try_push, OutOfMemory};
 use crate::merkle::{Frontier, NodeId};
 
 /// A row as it is stored, which may be anything.
@@ -183,19 +184,19 @@ impl<'a> ContextCheck<'a> {
         row: &StoredRow<'_>,
         faults: &mut Vec<Fault>,
         completed: &mut impl FnMut(NodeId, NodeHashes),
-    ) {
-        self.settle(Some(row), faults);
+    ) -> Result<(), OutOfMemory> {
+        self.settle(Some(row), faults)?;
         self.rows += 1;
-        let content = stored_content(row, faults);
-        let leaf = stored_leaf(row, faults);
+        let content = stored_content(row, faults)?;
+        let leaf = stored_leaf(row, faults)?;
         let mut entry = row.entry(self.context, content.unwrap_or(NO_CONTENT));
         let mut holds = content.is_some() && leaf == Some(entry.leaf_hash());
-        if !check_format(row, holds, faults) || content.is_none() {
+        if !check_format(row, holds, faults)? || content.is_none() {
             // Nothing to compare the leaf with; it still has its place in the tree.
-            if self.place(row.sequence, faults) {
+            if self.place(row.sequence, faults)? {
                 self.grow(leaf, completed);
             }
-            return;
+            return Ok(());
         }
         if let (false, Some(leaf)) = (holds || row.sequence == self.next_sequence, leaf) {
             // A row whose number was changed is one fault, not also a gap before it.
@@ -205,22 +206,22 @@ impl<'a> ContextCheck<'a> {
                 .original_sequence(&entry, leaf, expected, &mut self.tries);
             if let Some(original) = original {
                 let detail = changed("sequence", row.sequence, original);
-                faults.push(Fault::at(row.sequence, FaultKind::Order, detail));
+                try_push(faults, Fault::at(row.sequence, FaultKind::Order, detail))?;
                 if original != expected {
-                    return;
+                    return Ok(());
                 }
                 entry.sequence = original;
                 holds = true;
             }
         }
-        let in_order = self.place(entry.sequence, faults);
+        let in_order = self.place(entry.sequence, faults)?;
         if let (true, Some(leaf)) = (holds, leaf) {
-            check_limits(&entry, faults);
+            check_limits(&entry, faults)?;
             if in_order {
                 let takeover = entry.key == ControlKey::Takeover.as_str();
                 let history = takeover.then(|| self.history()).flatten();
-                self.judge(&entry, leaf, history, faults);
-                self.recent.remember(&entry);
+                self.judge(&entry, leaf, history, faults)?;
+                self.recent.remember(&entry)?;
             }
         } else if let Some(leaf) = leaf {
             let place = match in_order {
@@ -229,32 +230,34 @@ impl<'a> ContextCheck<'a> {
                 },
                 false => Place::OutOfOrder,
             };
-            self.suspect = Some(Suspect::new(&entry, row.appended_at, leaf, place));
+            self.suspect = Some(Suspect::new(&entry, row.appended_at, leaf, place)?);
         }
         if in_order {
             self.grow(leaf, completed);
         }
+        Ok(())
     }
 
     /// Ends the check: adds the faults that only the end makes certain.
-    pub fn finish(mut self, faults: &mut Vec<Fault>) -> Summary {
-        self.settle(None, faults);
-        self.ownership.end_run(faults);
+    pub fn finish(mut self, faults: &mut Vec<Fault>) -> Result<Summary, OutOfMemory> {
+        self.settle(None, faults)?;
+        self.ownership.end_run(faults)?;
         for (sequence, leaf) in &self.unexplained {
-            faults.push(Fault::at(
+            let fault = Fault::at(
                 *sequence,
                 FaultKind::Erasure,
                 format!("content is missing, but no later $erase names leaf {leaf}"),
-            ));
+            );
+            try_push(faults, fault)?;
         }
-        Summary {
+        Ok(Summary {
             rows: self.rows,
             size: self.frontier.size(),
             roots: self.frontier.roots(),
             last_sequence: self.next_sequence - 1,
             last_lamport: self.latest.map(|latest| latest.lamport),
             owner: self.ownership.into_owner(),
-        }
+        })
     }
 
     /// The root over all entries so far, unless some are missing.
@@ -270,12 +273,12 @@ impl<'a> ContextCheck<'a> {
     }
 
     /// Whether a row stands after all rows before it, where the next one is then expected.
-    fn place(&mut self, sequence: i64, faults: &mut Vec<Fault>) -> bool {
+    fn place(&mut self, sequence: i64, faults: &mut Vec<Fault>) -> Result<bool, OutOfMemory> {
         let expected = self.next_sequence;
         if !(1..=MAX_NUMBER).contains(&sequence) {
             let detail = format!("sequence is outside 1 to {MAX_NUMBER}");
-            faults.push(Fault::at(sequence, FaultKind::Order, detail));
-            return false;
+            try_push(faults, Fault::at(sequence, FaultKind::Order, detail))?;
+            return Ok(false);
         }
         if sequence < expected {
             let (kind, detail) = if sequence == expected - 1 {
@@ -289,8 +292,8 @@ impl<'a> ContextCheck<'a> {
                     format!("follows sequence {}", expected - 1),
                 )
             };
-            faults.push(Fault::at(sequence, kind, detail));
-            return false;
+            try_push(faults, Fault::at(sequence, kind, detail))?;
+            return Ok(false);
         }
         if sequence > expected {
             let last = sequence - 1;
@@ -298,12 +301,12 @@ impl<'a> ContextCheck<'a> {
                 1 => format!("entry {expected} is missing"),
                 count => format!("entries {expected} to {last} are missing, {count} in all"),
             };
-            faults.push(Fault::at(expected, FaultKind::Gap, detail));
+            try_push(faults, Fault::at(expected, FaultKind::Gap, detail))?;
             self.recent.remember_missing(expected, last);
             self.whole = false;
         }
         self.next_sequence = sequence + 1;
-        true
+        Ok(true)
     }
 
     /// What an entry that holds says about the order of things. `history` is the root over all
@@ -314,7 +317,7 @@ impl<'a> ContextCheck<'a> {
         leaf: Hash,
         history: Option<Hash>,
         faults: &mut Vec<Fault>,
-    ) {
+    ) -> Result<(), OutOfMemory> {
         let Entry {
             sequence,
             lamport,
@@ -327,7 +330,7 @@ impl<'a> ContextCheck<'a> {
                     "Lamport time {lamport} does not follow {} of entry {}",
                     latest.lamport, latest.sequence
                 );
-                faults.push(Fault::at(sequence, FaultKind::Clock, detail));
+                try_push(faults, Fault::at(sequence, FaultKind::Clock, detail))?;
             }
             if appended_at < latest.appended_at {
                 let detail = format!(
@@ -335,7 +338,7 @@ impl<'a> ContextCheck<'a> {
                     latest.appended_at.saturating_sub(appended_at),
                     latest.sequence
                 );
-                faults.push(Fault::at(sequence, FaultKind::Time, detail));
+                try_push(faults, Fault::at(sequence, FaultKind::Time, detail))?;
             }
         }
         self.latest = Some(Moment {
@@ -343,11 +346,16 @@ impl<'a> ContextCheck<'a> {
             lamport,
             appended_at,
         });
-        self.ownership.judge(entry, history, faults);
-        self.judge_erasure(entry, leaf, faults);
+        self.ownership.judge(entry, history, faults)?;
+        self.judge_erasure(entry, leaf, faults)
     }
 
-    fn judge_erasure(&mut self, entry: &Entry<'_>, leaf: Hash, faults: &mut Vec<Fault>) {
+    fn judge_erasure(
+        &mut self,
+        entry: &Entry<'_>,
+        leaf: Hash,
+        faults: &mut Vec<Fault>,
+    ) -> Result<(), OutOfMemory> {
         let sequence = entry.sequence;
         match (ControlKey::from_key(entry.key), entry.content) {
             (None, Content::Digest(_)) => {
@@ -355,13 +363,12 @@ impl<'a> ContextCheck<'a> {
             }
             (Some(_), Content::Digest(_)) => {
                 let detail = String::from("content of a control entry is missing");
-                faults.push(Fault::at(sequence, FaultKind::Erasure, detail));
+                try_push(faults, Fault::at(sequence, FaultKind::Erasure, detail))?;
             }
             (Some(ControlKey::Erase), Content::Whole { payload, .. }) => {
                 let Some(erased) = erased_entries(payload) else {
                     let detail = String::from("payload does not list erased entries");
-                    faults.push(Fault::at(sequence, FaultKind::Erasure, detail));
-                    return;
+                    return try_push(faults, Fault::at(sequence, FaultKind::Erasure, detail));
                 };
                 for erased in erased {
                     if self.unexplained.get(&erased.sequence) == Some(&erased.leaf) {
@@ -371,12 +378,17 @@ impl<'a> ContextCheck<'a> {
             }
             _ => {}
         }
+        Ok(())
     }
 
     /// Reports the row that is held back, if any, now that the next one is known.
-    fn settle(&mut self, next: Option<&StoredRow<'_>>, faults: &mut Vec<Fault>) {
+    fn settle(
+        &mut self,
+        next: Option<&StoredRow<'_>>,
+        faults: &mut Vec<Fault>,
+    ) -> Result<(), OutOfMemory> {
         let Some(mut suspect) = self.suspect.take() else {
-            return;
+            return Ok(());
         };
         let around = Neighbours {
             before: self.latest,
@@ -384,50 +396,54 @@ impl<'a> ContextCheck<'a> {
             owner: self.ownership.owner(),
             recent: &self.recent,
         };
-        let verdict = suspect.explain(&around, &mut self.tries);
-        faults.push(verdict.fault);
+        let verdict = suspect.explain(&around, &mut self.tries)?;
+        try_push(faults, verdict.fault)?;
         let Place::InOrder { history } = suspect.place() else {
-            return;
+            return Ok(());
         };
         let (entry, leaf) = (suspect.entry(), suspect.leaf());
         if verdict.explained == Explained::Restored {
-            self.judge(&entry, leaf, history, faults);
-            self.recent.remember(&entry);
+            self.judge(&entry, leaf, history, faults)?;
+            self.recent.remember(&entry)?;
         } else {
-            self.ownership.accept_claim(&entry, history);
+            self.ownership.accept_claim(&entry, history)?;
             let erased = matches!(entry.content, Content::Digest(_));
             if erased && ControlKey::from_key(entry.key).is_none() {
                 self.unexplained.insert(entry.sequence, leaf);
             }
         }
+        Ok(())
     }
 }
 
 /// Stands in where a row has neither content nor digest; such a row is never hashed.
 const NO_CONTENT: Content<'static> = Content::Digest(Hash::from_bytes([0; 32]));
 
-fn stored_leaf(row: &StoredRow<'_>, faults: &mut Vec<Fault>) -> Option<Hash> {
+fn stored_leaf(row: &StoredRow<'_>, faults: &mut Vec<Fault>) -> Result<Option<Hash>, OutOfMemory> {
     let leaf = row.leaf();
     if leaf.is_none() {
         let detail = match row.leaf_hash {
             None => String::from("leaf hash is missing"),
             Some(bytes) => format!("leaf hash has {} bytes, not 32", bytes.len()),
         };
-        faults.push(Fault::at(row.sequence, FaultKind::Leaf, detail));
+        try_push(faults, Fault::at(row.sequence, FaultKind::Leaf, detail))?;
     }
-    leaf
+    Ok(leaf)
 }
 
 /// What to hash for the content; nothing where neither content nor digest is there.
-fn stored_content<'a>(row: &StoredRow<'a>, faults: &mut Vec<Fault>) -> Option<Content<'a>> {
+fn stored_content<'a>(
+    row: &StoredRow<'a>,
+    faults: &mut Vec<Fault>,
+) -> Result<Option<Content<'a>>, OutOfMemory> {
     let content = row.content();
-    let mut fault = |kind, detail| faults.push(Fault::at(row.sequence, kind, detail));
+    let mut fault = |kind, detail| try_push(faults, Fault::at(row.sequence, kind, detail));
     if let Some(Content::Whole { .. }) = content {
         if row.content_digest.is_some() {
             let detail = String::from("a content digest is stored although the content is there");
-            fault(FaultKind::Erasure, detail);
+            fault(FaultKind::Erasure, detail)?;
         }
-        return content;
+        return Ok(content);
     }
     let parts = [
         ("payload", row.payload.is_some()),
@@ -444,26 +460,30 @@ fn stored_content<'a>(row: &StoredRow<'a>, faults: &mut Vec<Fault>) -> Option<Co
         fault(
             FaultKind::Content,
             format!("salt has {bytes} bytes, not {SALT_BYTES}"),
-        );
+        )?;
     } else if absent.len() < parts.len() {
         let detail = format!(
             "content is there in part only, without {}",
             absent.join(" and ")
         );
-        fault(FaultKind::Erasure, detail);
+        fault(FaultKind::Erasure, detail)?;
     } else if content.is_none() {
         fault(
             FaultKind::Erasure,
             String::from("content and content digest are missing"),
-        );
+        )?;
     }
-    content
+    Ok(content)
 }
 
 /// Whether the row can be judged as one of format 1.
-fn check_format(row: &StoredRow<'_>, holds: bool, faults: &mut Vec<Fault>) -> bool {
+fn check_format(
+    row: &StoredRow<'_>,
+    holds: bool,
+    faults: &mut Vec<Fault>,
+) -> Result<bool, OutOfMemory> {
     if row.format == i16::from(FORMAT) {
-        return true;
+        return Ok(true);
     }
     let detail = if holds {
         format!(
@@ -473,12 +493,12 @@ fn check_format(row: &StoredRow<'_>, holds: bool, faults: &mut Vec<Fault>) -> bo
     } else {
         format!("format {} is not known", row.format)
     };
-    faults.push(Fault::at(row.sequence, FaultKind::Format, detail));
-    holds
+    try_push(faults, Fault::at(row.sequence, FaultKind::Format, detail))?;
+    Ok(holds)
 }
 
 /// Limits that a row breaks although it hashes to its leaf: it was written so.
-fn check_limits(entry: &Entry<'_>, faults: &mut Vec<Fault>) {
+fn check_limits(entry: &Entry<'_>, faults: &mut Vec<Fault>) -> Result<(), OutOfMemory> {
     if let Err(error) = entry.check() {
         let kind = match error {
             EntryError::UnknownControlKey => FaultKind::Key,
@@ -499,6 +519,7 @@ fn check_limits(entry: &Entry<'_>, faults: &mut Vec<Fault>) {
             | EntryError::MetadataTooLong { .. }
             | EntryError::MetadataNotObject => FaultKind::Limit,
         };
-        faults.push(Fault::at(entry.sequence, kind, format!("{error}")));
+        try_push(faults, Fault::at(entry.sequence, kind, format!("{error}")))?;
     }
+    Ok(())
 }

@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use sha2::{Digest, Sha256};
 
 use crate::hash::{finish, Hash};
+use crate::memory::{try_collect, OutOfMemory};
 
 /// Over how many buckets contexts are spread at most.
 pub const MOST_BUCKETS: u32 = 8_192;
@@ -79,9 +80,9 @@ pub struct Digests {
 
 impl Digests {
     /// Of no context. Holds about 100 bytes for each bucket.
-    pub fn new(buckets: Buckets) -> Self {
-        let open = (0..buckets.count()).map(|_| None).collect();
-        Self { buckets, open }
+    pub fn new(buckets: Buckets) -> Result<Self, OutOfMemory> {
+        let open = try_collect((0..buckets.count()).map(|_| None))?;
+        Ok(Self { buckets, open })
     }
 
     /// Adds a context. The caller adds each once, in the order of the bytes of their names.

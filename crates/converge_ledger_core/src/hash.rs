@@ -9,6 +9,8 @@ use core::str::FromStr;
 
 use sha2::{Digest, Sha256};
 
+use crate::memory::{out_of, OutOfMemory};
+
 /// A SHA-256 value: of a leaf, of an inner node, of a tree, or of an entry's content.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Hash([u8; 32]);
@@ -213,7 +215,9 @@ pub(crate) fn decode_hex(text: &str, into: &mut [u8]) -> bool {
 }
 
 /// Appends lower-case hexadecimal digits.
-pub(crate) fn push_hex(bytes: &[u8], into: &mut String) {
+pub(crate) fn push_hex(bytes: &[u8], into: &mut String) -> Result<(), OutOfMemory> {
+    let length = bytes.len().saturating_mul(2);
+    into.try_reserve(length).map_err(|_| out_of::<u8>(length))?;
     let digit = |value: u8| {
         char::from(if value < 10 {
             b'0' + value
@@ -225,6 +229,7 @@ pub(crate) fn push_hex(bytes: &[u8], into: &mut String) {
         into.push(digit(byte >> 4));
         into.push(digit(byte & 0x0f));
     }
+    Ok(())
 }
 
 fn hex_value(digit: u8) -> Option<u8> {

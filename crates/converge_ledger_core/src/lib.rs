@@ -45,12 +45,12 @@
 //!     root: nodes.root(Tree::Rfc6962),
 //!     leaf_hash: nodes.leaf(),
 //!     path: nodes.inclusion_path(Tree::Rfc6962),
-//!     entry: entry(3).into(),
+//!     entry: entry(3).try_into()?,
 //! };
 //!
 //! // The auditor has size and root from elsewhere, and only the JSON text from the prover.
 //! let trusted = TreeHead { size, root: nodes.root(Tree::Rfc6962) };
-//! let received = InclusionProof::from_json(&proof.to_json())?;
+//! let received = InclusionProof::from_json(&proof.to_json()?)?;
 //! assert_eq!(received.verify(trusted), Ok(()));
 //! let other = TreeHead { size, root: Hash::from_bytes([0; 32]) };
 //! assert!(received.verify(other).is_err());
@@ -70,9 +70,10 @@ mod encoding;
 pub mod entry;
 pub mod hash;
 pub mod identity;
+pub mod json;
 pub mod lamport;
 pub mod limits;
-mod members;
+pub mod memory;
 pub mod merkle;
 pub mod proof;
 pub mod reconcile;

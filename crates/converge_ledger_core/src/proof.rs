@@ -12,7 +12,9 @@ use core::fmt;
 
 use crate::entry::{Content, Entry};
 use crate::hash::{Hash, Tree};
+use crate::json::JsonError;
 use crate::limits::SALT_BYTES;
+use crate::memory::{try_copy, try_text, OutOfMemory};
 use crate::merkle::TreeHead;
 use crate::verify::{verify_consistency, verify_inclusion, Refusal};
 
@@ -80,29 +82,31 @@ impl OwnedEntry {
     }
 }
 
-impl From<Entry<'_>> for OwnedEntry {
-    fn from(entry: Entry<'_>) -> Self {
-        Self {
-            context: entry.context.into(),
+impl TryFrom<Entry<'_>> for OwnedEntry {
+    type Error = OutOfMemory;
+
+    fn try_from(entry: Entry<'_>) -> Result<Self, OutOfMemory> {
+        Ok(Self {
+            context: try_text(entry.context)?,
             sequence: entry.sequence,
             lamport: entry.lamport,
-            origin: entry.origin.into(),
+            origin: try_text(entry.origin)?,
             appended_at: entry.appended_at,
-            key: entry.key.into(),
-            id: entry.id.into(),
+            key: try_text(entry.key)?,
+            id: try_text(entry.id)?,
             content: match entry.content {
                 Content::Whole {
                     payload,
                     metadata,
                     salt,
                 } => OwnedContent::Whole {
-                    payload: payload.into(),
-                    metadata: metadata.into(),
+                    payload: try_copy(payload)?,
+                    metadata: try_text(metadata)?,
                     salt: *salt,
                 },
                 Content::Digest(digest) => OwnedContent::Digest(digest),
             },
-        }
+        })
     }
 }
 
@@ -125,7 +129,7 @@ pub struct InclusionProof {
 
 impl InclusionProof {
     /// Its JSON text, on one line. Cost: one allocation of about twice the payload.
-    pub fn to_json(&self) -> String {
+    pub fn to_json(&self) -> Result<String, OutOfMemory> {
         json::write_inclusion(self)
     }
 
@@ -170,7 +174,7 @@ pub struct ConsistencyProof {
 
 impl ConsistencyProof {
     /// Its JSON text, on one line.
-    pub fn to_json(&self) -> String {
+    pub fn to_json(&self) -> Result<String, OutOfMemory> {
         json::write_consistency(self)
     }
 
@@ -187,13 +191,12 @@ impl ConsistencyProof {
 }
 
 /// Why a text is no proof of the kind that was asked for.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ProofError {
-    /// Not JSON, or members that are missing, unknown, doubled or of another type.
-    Malformed {
-        /// What is wrong, on one line. Holds nothing of the payload.
-        reason: String,
-    },
+    /// Not JSON, or members that are missing, unknown, doubled or of another type. Holds nothing of the payload.
+    Malformed(JsonError),
+    /// It may be one, but memory ran short.
+    OutOfMemory(OutOfMemory),
     /// A format that this crate does not know.
     UnknownFormat {
         /// The format that is stated.
@@ -210,10 +213,20 @@ pub enum ProofError {
     MixedContent,
 }
 
+impl From<JsonError> for ProofError {
+    fn from(error: JsonError) -> Self {
+        match error {
+            JsonError::OutOfMemory(error) => ProofError::OutOfMemory(error),
+            error => ProofError::Malformed(error),
+        }
+    }
+}
+
 impl fmt::Display for ProofError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ProofError::Malformed { reason } => formatter.write_str(reason),
+            ProofError::Malformed(error) => error.fmt(formatter),
+            ProofError::OutOfMemory(error) => error.fmt(formatter),
             ProofError::UnknownFormat { format } => {
                 write!(formatter, "format {format} is not known, only format 1 is")
             }

@@ -6,6 +6,7 @@ use super::super::place;
 use super::super::question::{self, PeerRow, Question, What};
 use super::super::Position;
 use super::{MAX_BYTES, MAX_ROWS};
+use crate::memory;
 use crate::peer::Statement;
 use crate::report::Failure;
 use std::rc::Rc;
@@ -183,7 +184,7 @@ impl Fetch {
         }
         self.next += 1;
         self.weight += row.weight();
-        self.rows.push(row);
+        memory::push(&mut self.rows, row);
         if self.rows.len() >= MAX_ROWS || self.weight >= MAX_BYTES {
             self.place(exchange)?;
         }

@@ -10,6 +10,7 @@ pub use witness::{Shows, Witness};
 
 use super::exchange::{is_sequence, Exchange};
 use super::question::Piece;
+use crate::memory;
 use crate::peer::{Problem, Statement};
 use crate::report::Failure;
 
@@ -91,7 +92,7 @@ fn runs(sequences: impl Iterator<Item = i64>) -> Vec<(i64, i64)> {
     for sequence in sequences {
         match runs.last_mut() {
             Some((_, last)) if *last + 1 == sequence => *last = sequence,
-            _ => runs.push((sequence, sequence)),
+            _ => memory::push(&mut runs, (sequence, sequence)),
         }
     }
     runs

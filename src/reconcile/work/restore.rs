@@ -4,6 +4,7 @@ use super::super::exchange::Exchange;
 use super::super::question::{self, PeerRow, Question, What};
 use super::super::restoration::{self, Wanted};
 use super::{runs, MAX_BYTES, MAX_ROWS};
+use crate::memory;
 use crate::peer::Statement;
 use crate::report::Failure;
 use std::collections::VecDeque;
@@ -17,8 +18,8 @@ const MAX_RUNS: usize = 64;
 pub struct Restore {
     context: Rc<str>,
     wanted: VecDeque<Wanted>,
-    /// What the peer is being asked for, in order.
-    asked: VecDeque<Wanted>,
+    /// For so many of them, the first ones, the peer is being asked.
+    asked: usize,
     rows: Vec<(Wanted, PeerRow)>,
     weight: usize,
     begun: bool,
@@ -32,7 +33,7 @@ impl Restore {
         Restore {
             context: Rc::clone(context),
             wanted,
-            asked: VecDeque::new(),
+            asked: 0,
             rows: Vec::new(),
             weight: 0,
             begun: false,
@@ -48,17 +49,11 @@ impl Restore {
         }
         // Large rows come only so many at a time.
         let missed = std::mem::take(&mut self.asked);
-        if std::mem::take(&mut self.received) {
-            missed
-                .into_iter()
-                .rev()
-                .for_each(|it| self.wanted.push_front(it));
-        } else {
+        if !std::mem::take(&mut self.received) {
             let why = "the peer does not give it any more";
-            let failed = missed
-                .into_iter()
-                .map(|it| (it.sequence, Err(why.to_owned())));
-            self.done.extend(failed);
+            for it in self.wanted.drain(..missed) {
+                memory::push(&mut self.done, (it.sequence, Err(why.to_owned())));
+            }
         }
         if self.wanted.is_empty() {
             self.place(exchange)?;
@@ -67,29 +62,26 @@ impl Restore {
         }
         let mut questions = Vec::new();
         for (first, last) in runs(self.wanted.iter().map(|it| it.sequence)) {
-            if questions.len() == MAX_RUNS || self.asked.len() >= MAX_ROWS {
+            if questions.len() == MAX_RUNS || self.asked >= MAX_ROWS {
                 break;
             }
-            let count = (last - first + 1) as usize;
-            self.asked.extend(self.wanted.drain(..count));
-            questions.push(Question {
-                context: Rc::clone(&self.context),
-                what: What::Entries { first, last },
-            });
+            self.asked += (last - first + 1) as usize;
+            let (context, what) = (Rc::clone(&self.context), What::Entries { first, last });
+            memory::push(&mut questions, Question { context, what });
         }
         Ok(Some(question::ask(&questions)))
     }
 
     pub fn take(&mut self, exchange: &mut Exchange, row: PeerRow) -> Result<(), Failure> {
-        let Some(at) = self.asked.iter().position(|it| it.sequence == row.sequence) else {
+        let mut asked = self.wanted.iter().take(self.asked);
+        let at = asked.position(|it| it.sequence == row.sequence);
+        let Some(wanted) = at.and_then(|at| self.wanted.remove(at)) else {
             return Ok(());
         };
-        let Some(wanted) = self.asked.remove(at) else {
-            return Ok(());
-        };
+        self.asked -= 1;
         self.received = true;
         self.weight += row.weight();
-        self.rows.push((wanted, row));
+        memory::push(&mut self.rows, (wanted, row));
         if self.weight >= MAX_BYTES {
             self.place(exchange)?;
         }
@@ -107,7 +99,9 @@ impl Restore {
             .iter()
             .filter(|(_, done)| matches!(done, Ok(restoration::Restored::Restored)));
         exchange.report.repaired += count.count() as i64;
-        self.done.extend(restored);
+        for done in restored {
+            memory::push(&mut self.done, done);
+        }
         (exchange.local.between)();
         Ok(())
     }
@@ -117,9 +111,9 @@ impl Restore {
         let (mut restored, mut others) = (Vec::new(), Vec::new());
         for (sequence, result) in done {
             match result {
-                Ok(restoration::Restored::Restored) => restored.push(sequence),
+                Ok(restoration::Restored::Restored) => memory::push(&mut restored, sequence),
                 Ok(restoration::Restored::SoundAlready) => {}
-                Err(why) => others.push((sequence, why)),
+                Err(why) => memory::push(&mut others, (sequence, why)),
             }
         }
         restored.sort_unstable();

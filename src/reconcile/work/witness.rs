@@ -4,6 +4,7 @@ use super::super::exchange::Exchange;
 use super::super::place;
 use super::super::question::{self, PeerRow, Question, What};
 use crate::incident::Kind;
+use crate::memory;
 use crate::peer::Statement;
 use crate::report::Failure;
 use converge_ledger_core::hash::Hash;
@@ -77,7 +78,7 @@ impl Witness {
                 last: sequence,
             },
         });
-        Ok(Some(question::ask(&questions.collect::<Vec<_>>())))
+        Ok(Some(question::ask(&memory::collect(questions))))
     }
 
     pub fn take(&mut self, row: PeerRow) {

@@ -73,6 +73,7 @@ impl History {
         let size = self.rows.len() as u64;
         let rfc6962 = self.root();
         let payload = Takeover { size, rfc6962 }.to_payload(previous, "test");
+        let payload = payload.expect("memory");
         self.add(context, origin, "$takeover", payload.as_bytes());
     }
 

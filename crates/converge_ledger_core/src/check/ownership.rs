@@ -11,6 +11,7 @@ use super::fault::{Fault, FaultKind, Quoted};
 use crate::continuation::{Discontinuity, Successor};
 use crate::entry::Entry;
 use crate::hash::Hash;
+use crate::memory::{try_push, try_text, OutOfMemory};
 
 #[derive(Debug, Default)]
 pub(super) struct Ownership {
@@ -44,40 +45,50 @@ impl Ownership {
         entry: &Entry<'_>,
         history: Option<Hash>,
         faults: &mut Vec<Fault>,
-    ) {
+    ) -> Result<(), OutOfMemory> {
         let takeover = Successor::from(entry).takeover(history);
         let untrue = |reason: Discontinuity| {
             Fault::at(entry.sequence, FaultKind::Origin, reason.to_string())
         };
         match (&self.owner, takeover) {
             (None, Some(Err(reason))) => {
-                faults.push(untrue(reason));
-                self.owner = Some(entry.origin.into());
+                try_push(faults, untrue(reason))?;
+                self.owner = Some(try_text(entry.origin)?);
             }
-            (None, _) => self.owner = Some(entry.origin.into()),
-            (_, Some(Ok(()))) => self.pass_to(entry.origin, faults),
+            (None, _) => self.owner = Some(try_text(entry.origin)?),
+            (_, Some(Ok(()))) => self.pass_to(entry.origin, faults)?,
             (Some(owner), takeover) if owner == entry.origin => {
                 if let Some(Err(reason)) = takeover {
-                    faults.push(untrue(reason));
+                    try_push(faults, untrue(reason))?;
                 }
-                self.end_run(faults);
+                self.end_run(faults)?;
             }
-            (Some(_), takeover) => self.extend_run(entry, takeover.and_then(Result::err), faults),
+            (Some(_), takeover) => {
+                self.extend_run(entry, takeover.and_then(Result::err), faults)?;
+            }
         }
+        Ok(())
     }
 
     /// Lets an entry that does not hold take over if what it states about the history is true, so
     /// that entries after it are not also faults.
-    pub(super) fn accept_claim(&mut self, entry: &Entry<'_>, history: Option<Hash>) {
+    pub(super) fn accept_claim(
+        &mut self,
+        entry: &Entry<'_>,
+        history: Option<Hash>,
+    ) -> Result<(), OutOfMemory> {
         let holds = matches!(Successor::from(entry).takeover(history), Some(Ok(())));
         if self.owner.is_none() || holds {
-            self.owner = Some(entry.origin.into());
+            self.owner = Some(try_text(entry.origin)?);
         }
+        Ok(())
     }
 
     /// Reports the run of a foreign origin, if there is one.
-    pub(super) fn end_run(&mut self, faults: &mut Vec<Fault>) {
-        let Some(run) = self.run.take() else { return };
+    pub(super) fn end_run(&mut self, faults: &mut Vec<Fault>) -> Result<(), OutOfMemory> {
+        let Some(run) = self.run.take() else {
+            return Ok(());
+        };
         let ForeignRun {
             origin,
             first,
@@ -94,12 +105,13 @@ impl Ownership {
             .map(|reason| format!(": {reason}"))
             .unwrap_or_default();
         let detail = format!("{entries} of origin {origin}, but {owner} owns the context{reason}");
-        faults.push(Fault::at(first, FaultKind::Origin, detail));
+        try_push(faults, Fault::at(first, FaultKind::Origin, detail))
     }
 
-    fn pass_to(&mut self, origin: &str, faults: &mut Vec<Fault>) {
-        self.end_run(faults);
-        self.owner = Some(origin.into());
+    fn pass_to(&mut self, origin: &str, faults: &mut Vec<Fault>) -> Result<(), OutOfMemory> {
+        self.end_run(faults)?;
+        self.owner = Some(try_text(origin)?);
+        Ok(())
     }
 
     fn extend_run(
@@ -107,20 +119,21 @@ impl Ownership {
         entry: &Entry<'_>,
         takeover: Option<Discontinuity>,
         faults: &mut Vec<Fault>,
-    ) {
+    ) -> Result<(), OutOfMemory> {
         match &mut self.run {
             Some(run) if run.origin == entry.origin && takeover.is_none() => {
                 run.last = entry.sequence;
             }
             _ => {
-                self.end_run(faults);
+                self.end_run(faults)?;
                 self.run = Some(ForeignRun {
-                    origin: entry.origin.into(),
+                    origin: try_text(entry.origin)?,
                     first: entry.sequence,
                     last: entry.sequence,
                     takeover,
                 });
             }
         }
+        Ok(())
     }
 }

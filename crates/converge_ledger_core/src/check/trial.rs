@@ -15,6 +15,7 @@ use super::{Moment, StoredRow};
 use crate::control::ControlKey;
 use crate::entry::{Content, Entry};
 use crate::hash::Hash;
+use crate::memory::{try_push_str, try_text, OutOfMemory};
 use crate::proof::{OwnedContent, OwnedEntry};
 
 /// Leaf hashes tried for one context, in all: well under a second.
@@ -51,15 +52,16 @@ pub(super) struct Recent {
 }
 
 impl Recent {
-    pub(super) fn remember(&mut self, entry: &Entry<'_>) {
-        remember_text(&mut self.keys, entry.key);
-        remember_text(&mut self.origins, entry.origin);
+    pub(super) fn remember(&mut self, entry: &Entry<'_>) -> Result<(), OutOfMemory> {
+        remember_text(&mut self.keys, entry.key)?;
+        remember_text(&mut self.origins, entry.origin)?;
         if let Content::Whole { metadata, .. } = entry.content {
             if metadata.len() <= REMEMBERED_METADATA_BYTES && metadata != self.metadata {
                 self.metadata.clear();
-                self.metadata.push_str(metadata);
+                try_push_str(&mut self.metadata, metadata)?;
             }
         }
+        Ok(())
     }
 
     pub(super) fn remember_missing(&mut self, first: i64, last: i64) {
@@ -89,14 +91,15 @@ impl Recent {
 }
 
 /// Moves nothing and allocates nothing where the text is there already.
-fn remember_text(texts: &mut VecDeque<String>, text: &str) {
+fn remember_text(texts: &mut VecDeque<String>, text: &str) -> Result<(), OutOfMemory> {
     if texts.iter().any(|known| known == text) {
-        return;
+        return Ok(());
     }
     if texts.len() == REMEMBERED_TEXTS {
         texts.pop_back();
     }
-    texts.push_front(text.into());
+    texts.push_front(try_text(text)?);
+    Ok(())
 }
 
 /// What is known around a suspect.
@@ -132,14 +135,14 @@ impl Suspect {
         appended_at: Option<i64>,
         leaf: Hash,
         place: Place,
-    ) -> Self {
-        Self {
-            entry: OwnedEntry::from(*entry),
+    ) -> Result<Self, OutOfMemory> {
+        Ok(Self {
+            entry: OwnedEntry::try_from(*entry)?,
             content_digest: entry.content_digest(),
             leaf,
             time_in_format: appended_at.is_some(),
             place,
-        }
+        })
     }
 
     pub(super) fn entry(&self) -> Entry<'_> {
@@ -155,10 +158,14 @@ impl Suspect {
     }
 
     /// Finds what was changed and, where that succeeds, puts the original value back.
-    pub(super) fn explain(&mut self, around: &Neighbours<'_>, tries: &mut u32) -> Verdict {
+    pub(super) fn explain(
+        &mut self,
+        around: &Neighbours<'_>,
+        tries: &mut u32,
+    ) -> Result<Verdict, OutOfMemory> {
         let entry = self.entry();
         let mut trials = Trials::new(self.content_digest, self.leaf, tries);
-        let original = trials.find(&entry, around);
+        let original = trials.find(&entry, around)?;
         let exhausted = trials.left == 0;
         let fault = match &original {
             Some(original) => original.fault(&entry),
@@ -173,7 +180,7 @@ impl Suspect {
         if let Some(original) = original {
             original.restore(&mut self.entry);
         }
-        Verdict { fault, explained }
+        Ok(Verdict { fault, explained })
     }
 
     /// The fault of a row that no trial explains. Where its neighbours contradict a field, that
@@ -377,37 +384,46 @@ impl<'a> Trials<'a> {
     }
 
     /// Tries one field after the other, those with few candidates first.
-    fn find(&mut self, entry: &Entry<'_>, around: &Neighbours<'_>) -> Option<Original> {
-        self.find_origin(entry, around)
-            .or_else(|| self.find_key(entry, around))
-            .or_else(|| {
-                self.holds(&Entry { id: "", ..*entry })
-                    .then_some(Original::NoId)
-            })
-            .or_else(|| self.find_sequence(entry, around))
-            .or_else(|| self.find_metadata(entry, around))
-            .or_else(|| self.find_time(entry, around))
-            .or_else(|| self.find_lamport(entry, around))
+    fn find(
+        &mut self,
+        entry: &Entry<'_>,
+        around: &Neighbours<'_>,
+    ) -> Result<Option<Original>, OutOfMemory> {
+        if let Some(origin) = self.find_origin(entry, around) {
+            return Ok(Some(Original::Origin(try_text(origin)?)));
+        }
+        if let Some(key) = self.find_key(entry, around) {
+            return Ok(Some(Original::Key(try_text(key)?)));
+        }
+        if self.holds(&Entry { id: "", ..*entry }) {
+            return Ok(Some(Original::NoId));
+        }
+        if let Some(sequence) = self.find_sequence(entry, around) {
+            return Ok(Some(Original::Sequence(sequence)));
+        }
+        if let Some(metadata) = self.find_metadata(entry, around) {
+            return Ok(Some(Original::Metadata(try_text(metadata)?)));
+        }
+        let time = self.find_time(entry, around).map(Original::Time);
+        Ok(time.or_else(|| self.find_lamport(entry, around).map(Original::Lamport)))
     }
 
-    fn find_origin(&mut self, entry: &Entry<'_>, around: &Neighbours<'_>) -> Option<Original> {
+    fn find_origin<'n>(&mut self, entry: &Entry<'_>, around: &Neighbours<'n>) -> Option<&'n str> {
         let next = around.next.map(|next| next.origin);
         let recent = around.recent.origins.iter().map(String::as_str);
         let origins = around.owner.into_iter().chain(next).chain(recent);
         self.first(origins, |origin| Entry { origin, ..*entry })
-            .map(|origin| Original::Origin(origin.into()))
     }
 
-    fn find_key(&mut self, entry: &Entry<'_>, around: &Neighbours<'_>) -> Option<Original> {
+    fn find_key<'n>(&mut self, entry: &Entry<'_>, around: &Neighbours<'n>) -> Option<&'n str> {
         let control = ControlKey::ALL.iter().map(|control| control.as_str());
         let recent = around.recent.keys.iter().map(String::as_str);
         let next = around.next.map(|next| next.key);
         let keys = next.into_iter().chain(recent).chain(control).chain([""]);
         self.first(keys, |key| Entry { key, ..*entry })
-            .map(|key| Original::Key(key.into()))
     }
 
-    fn find_sequence(&mut self, entry: &Entry<'_>, around: &Neighbours<'_>) -> Option<Original> {
+    fn find_sequence(&mut self, entry: &Entry<'_>, around: &Neighbours<'_>) -> Option<i64> {
         let candidates = around
             .recent
             .missing
@@ -415,15 +431,15 @@ impl<'a> Trials<'a> {
             .copied()
             .chain(near(entry.sequence));
         self.first(candidates, |sequence| Entry { sequence, ..*entry })
-            .map(Original::Sequence)
     }
 
-    fn find_metadata(&mut self, entry: &Entry<'_>, around: &Neighbours<'_>) -> Option<Original> {
+    fn find_metadata<'n>(&mut self, entry: &Entry<'_>, around: &Neighbours<'n>) -> Option<&'n str> {
         let Content::Whole { payload, salt, .. } = entry.content else {
             return None;
         };
         let next = around.next.and_then(|next| next.metadata);
-        let candidates = ["{}", &around.recent.metadata].into_iter().chain(next);
+        let recent: &'n str = &around.recent.metadata;
+        let candidates = ["{}", recent].into_iter().chain(next);
         for metadata in candidates {
             let bytes = payload.len() + metadata.len();
             let cost = u32::try_from(bytes / BYTES_PER_TRY).unwrap_or(u32::MAX);
@@ -437,13 +453,13 @@ impl<'a> Trials<'a> {
             };
             let content_digest = Entry { content, ..*entry }.content_digest();
             if self.spend(1) && entry.leaf_hash_with(content_digest) == self.leaf {
-                return Some(Original::Metadata(metadata.into()));
+                return Some(metadata);
             }
         }
         None
     }
 
-    fn find_time(&mut self, entry: &Entry<'_>, around: &Neighbours<'_>) -> Option<Original> {
+    fn find_time(&mut self, entry: &Entry<'_>, around: &Neighbours<'_>) -> Option<i64> {
         let before = around.before.map(|before| before.appended_at);
         let next = around.next.and_then(|next| next.appended_at);
         let moved = TIME_STEPS.into_iter().flat_map(|(step, count)| {
@@ -456,10 +472,9 @@ impl<'a> Trials<'a> {
                 ..*entry
             }
         })
-        .map(Original::Time)
     }
 
-    fn find_lamport(&mut self, entry: &Entry<'_>, around: &Neighbours<'_>) -> Option<Original> {
+    fn find_lamport(&mut self, entry: &Entry<'_>, around: &Neighbours<'_>) -> Option<i64> {
         let low = around
             .before
             .map_or(1, |before| before.lamport.saturating_add(1));
@@ -470,7 +485,6 @@ impl<'a> Trials<'a> {
             lamport,
             ..*entry
         })
-        .map(Original::Lamport)
     }
 }
 

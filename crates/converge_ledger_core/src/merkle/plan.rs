@@ -10,6 +10,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::hash::{Hash, NodeHashes, Tree};
+use crate::memory::{try_reserve, OutOfMemory};
 use crate::merkle::climb::{climb, last_peak, Beside};
 use crate::merkle::node::{NodeId, BLOCK};
 use crate::merkle::size::{LeafIndex, TreeSize};
@@ -195,6 +196,7 @@ impl<Goal: Copy> Plan<Goal> {
                 level: run.level,
                 index,
             });
+            try_reserve(&mut nodes, hashes.len()).map_err(FetchError::OutOfMemory)?;
             nodes.extend(ids.zip(hashes.iter().copied()));
         }
         Ok(Stored { nodes })
@@ -413,6 +415,8 @@ pub enum FetchError<E> {
     },
     /// A leaf is needed that the plan does not name: a defect of this crate.
     Unplanned(NodeId),
+    /// Memory ran short.
+    OutOfMemory(OutOfMemory),
 }
 
 impl<E: fmt::Display> fmt::Display for FetchError<E> {
@@ -431,6 +435,7 @@ impl<E: fmt::Display> fmt::Display for FetchError<E> {
                 formatter,
                 "{received} hashes were read, not the {count} from node {first} of level {level}"
             ),
+            FetchError::OutOfMemory(error) => error.fmt(formatter),
             FetchError::Unplanned(node) => {
                 write!(formatter, "internal error: the plan does not name {node}")
             }

@@ -1,262 +1,230 @@
-//! The JSON text of proofs: strict reading with serde, and writing in one pass.
+//! The JSON text of proofs: strict reading, and writing in one pass.
 //!
-//! Writing is by hand because hexadecimal digits go straight from the payload into the one
-//! buffer, and because nothing in it can fail.
+//! Both take memory for what a proof is made of, and fail where there is not enough.
 
 use alloc::borrow::Cow;
-use alloc::format;
-use alloc::string::{String, ToString};
-use alloc::vec;
+use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt;
-use core::marker::PhantomData;
-
-use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
-
-use crate::members::Members;
 
 use super::{ConsistencyProof, InclusionProof, OwnedContent, OwnedEntry, ProofError};
-use crate::hash::{decode_hex, push_hex, Hash, Tree};
+use crate::hash::{decode_hex, Hash, Tree};
+use crate::json::{required, set, JsonError, Object, Reader};
 use crate::limits::{FORMAT, MAX_NUMBER, SALT_BYTES};
+use crate::memory::{try_push, try_text, try_vec, OutOfMemory};
 
 const INCLUSION: &str = "inclusion";
 const CONSISTENCY: &str = "consistency";
 
 // ---- reading ----
 
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Inclusion<'a> {
-    format: Number,
-    #[serde(borrow)]
-    kind: Cow<'a, str>,
-    tree: Tree,
-    size: Number,
-    root: Hash,
-    leaf_hash: Hash,
-    path: Vec<Hash>,
-    entry: Members<InclusionEntry>,
+/// The members that both kinds of proofs have.
+#[derive(Default)]
+struct Heading<'a> {
+    format: Option<i64>,
+    kind: Option<Cow<'a, str>>,
+    tree: Option<Tree>,
+    size: Option<i64>,
+    root: Option<Hash>,
+    path: Option<Vec<Hash>>,
 }
 
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct InclusionEntry {
-    context: String,
-    sequence: Number,
-    lamport: Number,
-    origin: String,
-    appended_at: Number,
-    key: String,
-    id: String,
-    #[serde(default, deserialize_with = "present")]
-    payload: Option<Payload>,
-    #[serde(default, deserialize_with = "present")]
-    metadata: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    salt: Option<Salt>,
-    #[serde(default, deserialize_with = "present")]
-    content_digest: Option<Hash>,
-}
+impl<'a> Heading<'a> {
+    /// Reads a member, if it is one of these.
+    fn read(&mut self, reader: &mut Reader<'a>, name: &str) -> Result<bool, JsonError> {
+        match name {
+            "format" => set(&mut self.format, "format", number(reader)?)?,
+            "kind" => {
+                let kind = reader.string("a kind of proof")?;
+                set(&mut self.kind, "kind", kind.get()?)?;
+            }
+            "tree" => set(&mut self.tree, "tree", tree(reader)?)?,
+            "size" => set(&mut self.size, "size", number(reader)?)?,
+            "root" => set(&mut self.root, "root", reader.hash()?)?,
+            "path" => set(&mut self.path, "path", hashes(reader)?)?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
 
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Consistency<'a> {
-    format: Number,
-    #[serde(borrow)]
-    kind: Cow<'a, str>,
-    tree: Tree,
-    context: String,
-    old_size: Number,
-    old_root: Hash,
-    size: Number,
-    root: Hash,
-    path: Vec<Hash>,
+    fn check(&self, expected: &'static str) -> Result<(), ProofError> {
+        let format = required(self.format, "format")?;
+        if format != i64::from(FORMAT) {
+            let format = format.unsigned_abs();
+            return Err(ProofError::UnknownFormat { format });
+        }
+        match required(self.kind.as_deref(), "kind")? == expected {
+            true => Ok(()),
+            false => Err(ProofError::OtherKind { expected }),
+        }
+    }
 }
 
 pub(super) fn read_inclusion(text: &str) -> Result<InclusionProof, ProofError> {
-    let proof: Inclusion<'_> = read(text)?;
-    check_heading(proof.format, &proof.kind, INCLUSION)?;
-    let Members(entry) = proof.entry;
-    let content = match (
-        entry.payload,
-        entry.metadata,
-        entry.salt,
-        entry.content_digest,
-    ) {
-        (Some(Payload(payload)), Some(metadata), Some(Salt(salt)), None) => OwnedContent::Whole {
-            payload,
-            metadata,
-            salt,
-        },
-        (None, None, None, Some(digest)) => OwnedContent::Digest(digest),
-        _ => return Err(ProofError::MixedContent),
-    };
+    let mut heading = Heading::default();
+    let (mut leaf_hash, mut entry) = (None, None);
+    let mut reader = Reader::new(text);
+    reader.object(|reader, name| {
+        if heading.read(reader, &name.get()?)? {
+            return Ok(());
+        }
+        match &*name.get()? {
+            "leaf_hash" => set(&mut leaf_hash, "leaf_hash", reader.hash()?),
+            "entry" => set(&mut entry, "entry", InclusionEntry::read(reader)?),
+            _ => Err(Reader::unknown(name)),
+        }
+    })?;
+    reader.end()?;
+    heading.check(INCLUSION)?;
     Ok(InclusionProof {
-        tree: proof.tree,
-        size: proof.size.unsigned(),
-        root: proof.root,
-        leaf_hash: proof.leaf_hash,
-        path: proof.path,
-        entry: OwnedEntry {
-            context: entry.context,
-            sequence: entry.sequence.0,
-            lamport: entry.lamport.0,
-            origin: entry.origin,
-            appended_at: entry.appended_at.0,
-            key: entry.key,
-            id: entry.id,
-            content,
-        },
+        tree: required(heading.tree, "tree")?,
+        size: required(heading.size, "size")?.unsigned_abs(),
+        root: required(heading.root, "root")?,
+        leaf_hash: required(leaf_hash, "leaf_hash")?,
+        path: required(heading.path, "path")?,
+        entry: required(entry, "entry")?.into_entry()?,
     })
 }
 
 pub(super) fn read_consistency(text: &str) -> Result<ConsistencyProof, ProofError> {
-    let proof: Consistency<'_> = read(text)?;
-    check_heading(proof.format, &proof.kind, CONSISTENCY)?;
-    if proof.tree != Tree::Rfc6962 {
+    let mut heading = Heading::default();
+    let (mut context, mut old_size, mut old_root) = (None, None, None);
+    let mut reader = Reader::new(text);
+    reader.object(|reader, name| {
+        if heading.read(reader, &name.get()?)? {
+            return Ok(());
+        }
+        match &*name.get()? {
+            "context" => set(&mut context, "context", owned_text(reader)?),
+            "old_size" => set(&mut old_size, "old_size", number(reader)?),
+            "old_root" => set(&mut old_root, "old_root", reader.hash()?),
+            _ => Err(Reader::unknown(name)),
+        }
+    })?;
+    reader.end()?;
+    heading.check(CONSISTENCY)?;
+    if required(heading.tree, "tree")? != Tree::Rfc6962 {
         return Err(ProofError::OtherTree);
     }
     Ok(ConsistencyProof {
-        context: proof.context,
-        old_size: proof.old_size.unsigned(),
-        old_root: proof.old_root,
-        size: proof.size.unsigned(),
-        root: proof.root,
-        path: proof.path,
+        context: required(context, "context")?,
+        old_size: required(old_size, "old_size")?.unsigned_abs(),
+        old_root: required(old_root, "old_root")?,
+        size: required(heading.size, "size")?.unsigned_abs(),
+        root: required(heading.root, "root")?,
+        path: required(heading.path, "path")?,
     })
 }
 
-fn read<'a, T: serde::Deserialize<'a>>(text: &'a str) -> Result<T, ProofError> {
-    let Members(proof) = serde_json::from_str(text).map_err(|error| {
-        // serde quotes values of a wrong type, and a value may be large.
-        let reason = error.to_string().chars().take(200).collect();
-        ProofError::Malformed { reason }
-    })?;
-    Ok(proof)
+/// The members of an entry, as far as they have come.
+#[derive(Default)]
+struct InclusionEntry {
+    context: Option<String>,
+    sequence: Option<i64>,
+    lamport: Option<i64>,
+    origin: Option<String>,
+    appended_at: Option<i64>,
+    key: Option<String>,
+    id: Option<String>,
+    payload: Option<Vec<u8>>,
+    metadata: Option<String>,
+    salt: Option<[u8; SALT_BYTES]>,
+    content_digest: Option<Hash>,
 }
 
-fn check_heading(format: Number, kind: &str, expected: &'static str) -> Result<(), ProofError> {
-    if format.0 != i64::from(FORMAT) {
-        return Err(ProofError::UnknownFormat {
-            format: format.unsigned(),
-        });
+impl InclusionEntry {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, JsonError> {
+        let mut entry = Self::default();
+        reader.object(|reader, name| match &*name.get()? {
+            "context" => set(&mut entry.context, "context", owned_text(reader)?),
+            "sequence" => set(&mut entry.sequence, "sequence", number(reader)?),
+            "lamport" => set(&mut entry.lamport, "lamport", number(reader)?),
+            "origin" => set(&mut entry.origin, "origin", owned_text(reader)?),
+            "appended_at" => set(&mut entry.appended_at, "appended_at", number(reader)?),
+            "key" => set(&mut entry.key, "key", owned_text(reader)?),
+            "id" => set(&mut entry.id, "id", owned_text(reader)?),
+            "payload" => set(&mut entry.payload, "payload", payload(reader)?),
+            "metadata" => set(&mut entry.metadata, "metadata", owned_text(reader)?),
+            "salt" => set(&mut entry.salt, "salt", salt(reader)?),
+            "content_digest" => {
+                let digest = reader.hash()?;
+                set(&mut entry.content_digest, "content_digest", digest)
+            }
+            _ => Err(Reader::unknown(name)),
+        })?;
+        Ok(entry)
     }
-    if kind != expected {
-        return Err(ProofError::OtherKind { expected });
-    }
-    Ok(())
-}
 
-/// A member that may be absent but not null.
-fn present<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Deserialize<'de>,
-{
-    T::deserialize(deserializer).map(Some)
+    fn into_entry(self) -> Result<OwnedEntry, ProofError> {
+        let content = match (self.payload, self.metadata, self.salt, self.content_digest) {
+            (Some(payload), Some(metadata), Some(salt), None) => OwnedContent::Whole {
+                payload,
+                metadata,
+                salt,
+            },
+            (None, None, None, Some(digest)) => OwnedContent::Digest(digest),
+            _ => return Err(ProofError::MixedContent),
+        };
+        Ok(OwnedEntry {
+            context: required(self.context, "context")?,
+            sequence: required(self.sequence, "sequence")?,
+            lamport: required(self.lamport, "lamport")?,
+            origin: required(self.origin, "origin")?,
+            appended_at: required(self.appended_at, "appended_at")?,
+            key: required(self.key, "key")?,
+            id: required(self.id, "id")?,
+            content,
+        })
+    }
 }
 
 /// A whole number from 0 to 2^53 − 1.
-#[derive(Clone, Copy)]
-struct Number(i64);
-
-impl Number {
-    fn unsigned(self) -> u64 {
-        self.0.unsigned_abs()
-    }
+fn number(reader: &mut Reader<'_>) -> Result<i64, JsonError> {
+    reader.integer("a whole number below 9007199254740992", 0..=MAX_NUMBER)
 }
 
-impl<'de> Deserialize<'de> for Number {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let number = u64::deserialize(deserializer)?;
-        match i64::try_from(number) {
-            Ok(value) if value <= MAX_NUMBER => Ok(Number(value)),
-            _ => Err(D::Error::invalid_value(
-                Unexpected::Unsigned(number),
-                &"a number below 9007199254740992",
-            )),
-        }
-    }
+fn owned_text(reader: &mut Reader<'_>) -> Result<String, JsonError> {
+    Ok(match reader.string("a string")?.get()? {
+        Cow::Borrowed(text) => try_text(text)?,
+        Cow::Owned(text) => text,
+    })
 }
 
-/// The bytes of a payload, from lower-case hexadecimal digits.
-struct Payload(Vec<u8>);
-
-/// The bytes of a salt, from lower-case hexadecimal digits.
-struct Salt([u8; SALT_BYTES]);
-
-/// What can be read from a JSON string without a copy of the string.
-trait FromText: Sized {
-    /// What the string should be.
-    const EXPECTED: &'static str;
-
-    fn from_text(text: &str) -> Option<Self>;
+fn tree(reader: &mut Reader<'_>) -> Result<Tree, JsonError> {
+    let trees = [Tree::Bitcoin, Tree::Rfc6962];
+    reader.parse("the name of a tree, bitcoin or rfc6962", |name| {
+        Ok(trees.into_iter().find(|tree| name.is(tree.as_str())))
+    })
 }
 
-impl FromText for Hash {
-    const EXPECTED: &'static str = "a hash of 64 lower-case hexadecimal digits";
-
-    fn from_text(text: &str) -> Option<Self> {
-        Hash::from_hex(text)
-    }
+fn hashes(reader: &mut Reader<'_>) -> Result<Vec<Hash>, JsonError> {
+    let mut hashes = Vec::new();
+    reader.array(|reader| {
+        let hash = reader.hash()?;
+        Ok(try_push(&mut hashes, hash)?)
+    })?;
+    Ok(hashes)
 }
 
-impl FromText for Payload {
-    const EXPECTED: &'static str = "pairs of lower-case hexadecimal digits";
-
-    fn from_text(text: &str) -> Option<Self> {
-        let mut bytes = vec![0; text.len() / 2];
-        decode_hex(text, &mut bytes).then_some(Payload(bytes))
-    }
+/// Bytes, from lower-case hexadecimal digits.
+fn payload(reader: &mut Reader<'_>) -> Result<Vec<u8>, JsonError> {
+    reader.parse("pairs of lower-case hexadecimal digits", |digits| {
+        let digits = digits.get()?;
+        let mut bytes = try_vec(digits.len() / 2)?;
+        bytes.resize(digits.len() / 2, 0);
+        Ok(decode_hex(&digits, &mut bytes).then_some(bytes))
+    })
 }
 
-impl FromText for Salt {
-    const EXPECTED: &'static str = "a salt of 32 lower-case hexadecimal digits";
-
-    fn from_text(text: &str) -> Option<Self> {
+fn salt(reader: &mut Reader<'_>) -> Result<[u8; SALT_BYTES], JsonError> {
+    reader.parse("a salt of 32 lower-case hexadecimal digits", |digits| {
         let mut bytes = [0; SALT_BYTES];
-        decode_hex(text, &mut bytes).then_some(Salt(bytes))
-    }
+        Ok(decode_hex(&digits.get()?, &mut bytes).then_some(bytes))
+    })
 }
-
-impl FromText for Tree {
-    const EXPECTED: &'static str = "the name of a tree, bitcoin or rfc6962";
-
-    fn from_text(text: &str) -> Option<Self> {
-        text.parse().ok()
-    }
-}
-
-struct TextVisitor<T>(PhantomData<T>);
-
-impl<T: FromText> Visitor<'_> for TextVisitor<T> {
-    type Value = T;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(T::EXPECTED)
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
-        // The message leaves the text out: it may be a payload.
-        T::from_text(text).ok_or_else(|| E::custom(format_args!("expected {}", T::EXPECTED)))
-    }
-}
-
-macro_rules! deserialize_from_text {
-    ($($type:ty),*) => {$(
-        impl<'de> Deserialize<'de> for $type {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                deserializer.deserialize_str(TextVisitor(PhantomData))
-            }
-        }
-    )*};
-}
-
-deserialize_from_text!(Hash, Payload, Salt, Tree);
 
 // ---- writing ----
 
-pub(super) fn write_inclusion(proof: &InclusionProof) -> String {
+pub(super) fn write_inclusion(proof: &InclusionProof) -> Result<String, OutOfMemory> {
     let entry = &proof.entry;
     let content_length = match &entry.content {
         OwnedContent::Whole {
@@ -265,132 +233,48 @@ pub(super) fn write_inclusion(proof: &InclusionProof) -> String {
         OwnedContent::Digest(_) => 64,
     };
     let texts = entry.context.len() + entry.origin.len() + entry.key.len() + entry.id.len();
-    let mut object = Object::new(1024 + 67 * proof.path.len() + texts + content_length);
-    object.number("format", i64::from(FORMAT));
-    object.text("kind", INCLUSION);
-    object.text("tree", proof.tree.as_str());
-    object.number("size", proof.size);
-    object.hex("root", proof.root.as_bytes());
-    object.hex("leaf_hash", proof.leaf_hash.as_bytes());
-    object.path(&proof.path);
-    object.open("entry");
-    object.text("context", &entry.context);
-    object.number("sequence", entry.sequence);
-    object.number("lamport", entry.lamport);
-    object.text("origin", &entry.origin);
-    object.number("appended_at", entry.appended_at);
-    object.text("key", &entry.key);
-    object.text("id", &entry.id);
+    let mut object = Object::new(1024 + 67 * proof.path.len() + texts + content_length)?;
+    object.number("format", u64::from(FORMAT))?;
+    object.text("kind", INCLUSION)?;
+    object.text("tree", proof.tree.as_str())?;
+    object.number("size", proof.size)?;
+    object.hex("root", proof.root.as_bytes())?;
+    object.hex("leaf_hash", proof.leaf_hash.as_bytes())?;
+    object.hexes("path", proof.path.iter().map(AsRef::as_ref))?;
+    object.open("entry")?;
+    object.text("context", &entry.context)?;
+    object.number("sequence", entry.sequence)?;
+    object.number("lamport", entry.lamport)?;
+    object.text("origin", &entry.origin)?;
+    object.number("appended_at", entry.appended_at)?;
+    object.text("key", &entry.key)?;
+    object.text("id", &entry.id)?;
     match &entry.content {
         OwnedContent::Whole {
             payload,
             metadata,
             salt,
         } => {
-            object.hex("payload", payload);
-            object.text("metadata", metadata);
-            object.hex("salt", salt);
+            object.hex("payload", payload)?;
+            object.text("metadata", metadata)?;
+            object.hex("salt", salt)?;
         }
-        OwnedContent::Digest(digest) => object.hex("content_digest", digest.as_bytes()),
+        OwnedContent::Digest(digest) => object.hex("content_digest", digest.as_bytes())?,
     }
-    object.close();
+    object.close()?;
     object.finish()
 }
 
-pub(super) fn write_consistency(proof: &ConsistencyProof) -> String {
-    let mut object = Object::new(512 + 67 * proof.path.len() + proof.context.len());
-    object.number("format", i64::from(FORMAT));
-    object.text("kind", CONSISTENCY);
-    object.text("tree", Tree::Rfc6962.as_str());
-    object.text("context", &proof.context);
-    object.number("old_size", proof.old_size);
-    object.hex("old_root", proof.old_root.as_bytes());
-    object.number("size", proof.size);
-    object.hex("root", proof.root.as_bytes());
-    object.path(&proof.path);
+pub(super) fn write_consistency(proof: &ConsistencyProof) -> Result<String, OutOfMemory> {
+    let mut object = Object::new(512 + 67 * proof.path.len() + proof.context.len())?;
+    object.number("format", u64::from(FORMAT))?;
+    object.text("kind", CONSISTENCY)?;
+    object.text("tree", Tree::Rfc6962.as_str())?;
+    object.text("context", &proof.context)?;
+    object.number("old_size", proof.old_size)?;
+    object.hex("old_root", proof.old_root.as_bytes())?;
+    object.number("size", proof.size)?;
+    object.hex("root", proof.root.as_bytes())?;
+    object.hexes("path", proof.path.iter().map(AsRef::as_ref))?;
     object.finish()
-}
-
-/// A JSON object while it is written, member by member.
-struct Object {
-    json: String,
-    first: bool,
-}
-
-impl Object {
-    fn new(capacity: usize) -> Self {
-        let mut json = String::with_capacity(capacity);
-        json.push('{');
-        Self { json, first: true }
-    }
-
-    fn name(&mut self, name: &str) {
-        if !core::mem::replace(&mut self.first, false) {
-            self.json.push(',');
-        }
-        self.json.push('"');
-        self.json.push_str(name);
-        self.json.push_str("\":");
-    }
-
-    fn number(&mut self, name: &str, value: impl fmt::Display) {
-        self.name(name);
-        self.json.push_str(&format!("{value}"));
-    }
-
-    fn text(&mut self, name: &str, value: &str) {
-        self.name(name);
-        self.json.push('"');
-        for character in value.chars() {
-            match character {
-                '"' => self.json.push_str("\\\""),
-                '\\' => self.json.push_str("\\\\"),
-                '\0'..='\x1f' => {
-                    self.json.push_str("\\u00");
-                    push_hex(&[character as u8], &mut self.json);
-                }
-                _ => self.json.push(character),
-            }
-        }
-        self.json.push('"');
-    }
-
-    fn hex(&mut self, name: &str, value: &[u8]) {
-        self.name(name);
-        self.quoted_hex(value);
-    }
-
-    fn quoted_hex(&mut self, value: &[u8]) {
-        self.json.push('"');
-        push_hex(value, &mut self.json);
-        self.json.push('"');
-    }
-
-    fn path(&mut self, path: &[Hash]) {
-        self.name("path");
-        self.json.push('[');
-        for (place, hash) in path.iter().enumerate() {
-            if place > 0 {
-                self.json.push(',');
-            }
-            self.quoted_hex(hash.as_bytes());
-        }
-        self.json.push(']');
-    }
-
-    fn open(&mut self, name: &str) {
-        self.name(name);
-        self.json.push('{');
-        self.first = true;
-    }
-
-    fn close(&mut self) {
-        self.json.push('}');
-        self.first = false;
-    }
-
-    fn finish(mut self) -> String {
-        self.json.push('}');
-        self.json
-    }
 }

@@ -9,7 +9,9 @@ use alloc::vec::Vec;
 
 use super::finding::{Contradiction, Finding};
 use super::request::{Fields, OwnedPolicy, Request, Side};
+use super::Stop;
 use crate::check::StoredRow;
+use crate::memory::try_push;
 
 #[derive(Debug)]
 pub(super) struct Beyond {
@@ -57,7 +59,7 @@ impl Beyond {
         &mut self,
         row: Option<StoredRow<'_>>,
         findings: &mut Vec<Finding>,
-    ) -> Result<(), Contradiction> {
+    ) -> Result<(), Stop> {
         let Some(sequence) = self.samples().nth(self.seen) else {
             return Ok(());
         };
@@ -65,7 +67,7 @@ impl Beyond {
         let row = row.ok_or(Contradiction::MissingEntry { sequence })?;
         if row.sequence != sequence {
             let (asked, received) = (sequence, row.sequence);
-            return Err(Contradiction::OtherEntry { asked, received });
+            return Err(Contradiction::OtherEntry { asked, received }.into());
         }
         match row.acceptable(&self.context) {
             Some((entry, _)) => {
@@ -74,7 +76,7 @@ impl Beyond {
             }
             None => {
                 self.damaged = true;
-                findings.push(Finding::PeerDamaged { sequence });
+                try_push(findings, Finding::PeerDamaged { sequence })?;
             }
         }
         Ok(())

@@ -10,7 +10,9 @@ use super::finding::{Contradiction, Finding, Outcome};
 use super::request::{Answer, Fields, OwnedPolicy, Policy, Request, Side};
 use super::rows::Rows;
 use super::suspects::Suspects;
+use super::Stop;
 use crate::hash::Hash;
+use crate::memory::{try_collect, try_push, OutOfMemory};
 use crate::merkle::{TreeHead, TreeSize};
 use crate::verify::verify_consistency;
 
@@ -46,21 +48,21 @@ enum Phase {
 /// let mine = OwnHead { size: TreeSize::EMPTY, root: None };
 /// let theirs = TreeHead { size: TreeSize::new(1)?, root: Hash::from_bytes([7; 32]) };
 /// let policy = Policy { node: "b", deliverable: Origins::Any };
-/// let mut comparison = Comparison::new("order 4711", mine, theirs, policy, &[]);
+/// let mut comparison = Comparison::new("order 4711", mine, theirs, policy, &[])?;
 /// loop {
-///     let requests = comparison.requests();
+///     let requests = comparison.requests()?;
 ///     if requests.is_empty() {
 ///         break;
 ///     }
 ///     for request in requests {
 ///         // This peer does not have the one entry that it claims to have.
 ///         assert!(matches!(request, Request::Row { of: Side::Peer, sequence: 1, .. }));
-///         comparison.answer(Answer::Row { row: None, erased: false });
+///         comparison.answer(Answer::Row { row: None, erased: false })?;
 ///     }
 /// }
 /// let what = Contradiction::MissingEntry { sequence: 1 };
 /// let of = Side::Peer;
-/// assert_eq!(comparison.finish().findings, [Finding::Contradiction { of, what }]);
+/// assert_eq!(comparison.finish()?.findings, [Finding::Contradiction { of, what }]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
@@ -95,20 +97,20 @@ impl Comparison {
         theirs: TreeHead,
         policy: Policy<'_>,
         suspects: &[RangeInclusive<i64>],
-    ) -> Self {
+    ) -> Result<Self, OutOfMemory> {
         let policy = OwnedPolicy::from(policy);
         let common = mine.size.min(theirs.size);
         let beyond = (theirs.size > common).then(|| {
             let (first, last) = behind(common, theirs.size);
             Beyond::new(context, policy.clone(), first, last)
         });
-        Self {
+        Ok(Self {
             mine,
             theirs,
             common,
             my_root: mine.root.filter(|_| mine.size == common),
             their_root: (theirs.size == common).then_some(theirs.root),
-            suspects: Suspects::new(suspects, common.get()),
+            suspects: Suspects::new(suspects, common.get())?,
             phase: Phase::Sizes,
             asked: VecDeque::new(),
             beyond,
@@ -116,27 +118,33 @@ impl Comparison {
             rows: Rows::new(context, policy),
             complete: true,
             findings: Vec::new(),
-        }
+        })
     }
 
     /// What to fetch next: the answers to all of it are to be given in this order. Nothing once
     /// the comparison has ended. What is not answered yet is asked again.
-    pub fn requests(&mut self) -> Vec<Request> {
+    pub fn requests(&mut self) -> Result<Vec<Request>, OutOfMemory> {
         while self.asked.is_empty() && self.phase != Phase::Ended {
-            self.advance();
+            self.advance()?;
         }
-        self.asked.iter().copied().collect()
+        try_collect(self.asked.iter().copied())
     }
 
     /// Takes the answer to the next request. Without one, it is ignored: a comparison may end in
     /// the middle of a step.
-    pub fn answer(&mut self, answer: Answer<'_>) {
+    ///
+    /// Where memory runs short, the comparison is of no more use.
+    pub fn answer(&mut self, answer: Answer<'_>) -> Result<(), OutOfMemory> {
         let Some(request) = self.asked.pop_front() else {
-            return;
+            return Ok(());
         };
-        if let Err((of, what)) = self.take(request, answer) {
-            self.findings.push(Finding::Contradiction { of, what });
-            self.end(false);
+        match self.take(request, answer) {
+            Ok(()) => Ok(()),
+            Err((_, Stop::OutOfMemory(error))) => Err(error),
+            Err((of, Stop::Contradiction(what))) => {
+                try_push(&mut self.findings, Finding::Contradiction { of, what })?;
+                self.end(false)
+            }
         }
     }
 
@@ -148,17 +156,17 @@ impl Comparison {
 
     /// What was found and not taken yet. May be called at any time; a comparison that was given
     /// up concludes nothing that needs the whole of it.
-    pub fn finish(mut self) -> Outcome {
+    pub fn finish(mut self) -> Result<Outcome, OutOfMemory> {
         if self.phase != Phase::Ended {
-            self.end(false);
+            self.end(false)?;
         }
-        Outcome {
+        Ok(Outcome {
             findings: self.findings,
             complete: self.complete,
-        }
+        })
     }
 
-    fn take(&mut self, request: Request, answer: Answer<'_>) -> Result<(), (Side, Contradiction)> {
+    fn take(&mut self, request: Request, answer: Answer<'_>) -> Result<(), (Side, Stop)> {
         let of = request.side();
         let findings = &mut self.findings;
         match (request, answer) {
@@ -172,7 +180,8 @@ impl Comparison {
                     size: old,
                     root: old_root,
                 };
-                verify_consistency(old, self.theirs, path).map_err(Contradiction::NotConsistent)
+                verify_consistency(old, self.theirs, path)
+                    .map_err(|refusal| Contradiction::NotConsistent(refusal).into())
             }
             (Request::Nodes { of, .. }, Answer::Nodes(hashes)) => match &mut self.descent {
                 Some(descent) => return descent.answer(of, hashes, findings),
@@ -187,13 +196,13 @@ impl Comparison {
                     (Side::Peer, _, _) => self.rows.answer_peer(row, findings),
                 }
             }
-            (request, _) => Err(Contradiction::Unusable(request)),
+            (request, _) => Err(Contradiction::Unusable(request).into()),
         }
-        .map_err(|what| (of, what))
+        .map_err(|stop| (of, stop))
     }
 
     /// Asks for more, goes on to the next phase, or ends. Called when every answer is there.
-    fn advance(&mut self) {
+    fn advance(&mut self) -> Result<(), OutOfMemory> {
         match self.phase {
             Phase::Sizes => {
                 self.phase = Phase::Roots;
@@ -206,9 +215,10 @@ impl Comparison {
                     Descent::new(self.common.get(), self.my_root, their_root, suspects)
                 });
             }
-            Phase::Trees => self.compare(),
+            Phase::Trees => self.compare()?,
             Phase::Ended => {}
         }
+        Ok(())
     }
 
     fn ask_roots(&self) -> Vec<Request> {
@@ -225,43 +235,46 @@ impl Comparison {
 
     /// Rows before nodes: all leaves that are found lie left of those that are not, and a fork in
     /// them makes everything to their right needless.
-    fn compare(&mut self) {
+    fn compare(&mut self) -> Result<(), OutOfMemory> {
         let descent = match &mut self.descent {
             Some(descent) if !self.rows.forked() => descent,
             _ => return self.end(true),
         };
-        self.rows.look_at(descent.take_leaves());
+        self.rows.look_at(descent.take_leaves()?)?;
         let next = self.rows.next_leaf().or_else(|| descent.next_leaf());
         if let (Some(next), true) = (next, self.rows.full()) {
             let (first, last) = (next as i64 + 1, self.common.get() as i64);
-            self.findings.push(Finding::NotCompared { first, last });
+            try_push(&mut self.findings, Finding::NotCompared { first, last })?;
             return self.end(false);
         }
-        self.asked = self.rows.ask().into();
+        self.asked = self.rows.ask()?;
         if self.asked.is_empty() {
-            self.asked = descent.ask().into();
+            self.asked = descent.ask()?;
         }
         if self.asked.is_empty() {
-            self.end(true);
+            self.end(true)?;
         }
+        Ok(())
     }
 
-    fn end(&mut self, complete: bool) {
+    fn end(&mut self, complete: bool) -> Result<(), OutOfMemory> {
         self.phase = Phase::Ended;
         self.complete = complete;
         self.asked.clear();
         self.descent = None;
-        self.rows.conclude(complete, &mut self.findings);
+        self.rows.conclude(complete, &mut self.findings)?;
         if !complete || self.rows.forked() {
             // What follows on a history that is not this one is of no use.
-            return;
+            return Ok(());
         }
-        self.findings
-            .extend(self.beyond.as_ref().and_then(Beyond::finding));
+        if let Some(finding) = self.beyond.as_ref().and_then(Beyond::finding) {
+            try_push(&mut self.findings, finding)?;
+        }
         if self.mine.size > self.common {
             let (first, last) = behind(self.common, self.mine.size);
-            self.findings.push(Finding::MissingThere { first, last });
+            try_push(&mut self.findings, Finding::MissingThere { first, last })?;
         }
+        Ok(())
     }
 }
 

@@ -11,7 +11,9 @@ use super::finding::{Contradiction, Finding};
 use super::peaks::{below, combine, next_of_edge, nodes_of, Peaks};
 use super::request::{Request, Side};
 use super::suspects::Suspects;
+use super::Stop;
 use crate::hash::Hash;
+use crate::memory::{try_collect, try_copy, try_push, try_push_back, OutOfMemory};
 use crate::merkle::{NodeId, Run};
 
 /// How many runs of nodes are asked for in the first step, and at most. It grows with each step:
@@ -100,11 +102,13 @@ impl Descent {
     }
 
     /// The leaves found so far, in order: all there are left of those that are yet to be found.
-    pub(super) fn take_leaves(&mut self) -> VecDeque<Place> {
+    pub(super) fn take_leaves(&mut self) -> Result<VecDeque<Place>, OutOfMemory> {
         if self.edge == self.size && self.asked.is_empty() && self.pending.is_empty() {
-            self.leaves.append(&mut self.tail);
+            for leaf in self.tail.drain(..) {
+                try_push_back(&mut self.leaves, leaf)?;
+            }
         }
-        core::mem::take(&mut self.leaves)
+        Ok(core::mem::take(&mut self.leaves))
     }
 
     /// The first leaf that is not found yet, or may differ, once leaves were taken.
@@ -114,7 +118,7 @@ impl Descent {
     }
 
     /// What to ask next, in pairs: this node first. Nothing when all leaves are found.
-    pub(super) fn ask(&mut self) -> Vec<Request> {
+    pub(super) fn ask(&mut self) -> Result<VecDeque<Request>, OutOfMemory> {
         if self.edge < self.size {
             while let (Some(run), true) = (
                 next_of_edge(self.edge, self.size),
@@ -126,13 +130,11 @@ impl Descent {
         } else {
             self.open();
         }
-        self.asked
-            .iter()
-            .flat_map(|asked| {
-                let run = asked.run();
-                [Side::Mine, Side::Peer].map(|of| Request::Nodes { of, run })
-            })
-            .collect()
+        let requests = self.asked.iter().flat_map(|asked| {
+            let run = asked.run();
+            [Side::Mine, Side::Peer].map(|of| Request::Nodes { of, run })
+        });
+        Ok(try_collect(requests)?.into())
     }
 
     /// Takes the leftmost pending nodes. A node whose children are leaves waits until nothing to
@@ -161,7 +163,8 @@ impl Descent {
         of: Side,
         hashes: &[Option<Hash>],
         findings: &mut Vec<Finding>,
-    ) -> Result<(), (Side, Contradiction)> {
+    ) -> Result<(), (Side, Stop)> {
+        let memory = |error| (of, Stop::OutOfMemory(error));
         let Some(asked) = self.asked.front().copied() else {
             return Ok(());
         };
@@ -169,31 +172,32 @@ impl Descent {
         let received = hashes.len() as u64;
         if received != run.count {
             let asked = run.count;
-            return Err((of, Contradiction::WrongCount { asked, received }));
+            return Err((of, Contradiction::WrongCount { asked, received }.into()));
         }
         if of == Side::Mine {
-            self.mine = hashes.to_vec();
+            self.mine = try_copy(hashes).map_err(memory)?;
             return Ok(());
         }
         if let Some((node, _)) = nodes_of(run).zip(hashes).find(|(_, hash)| hash.is_none()) {
-            return Err((of, Contradiction::MissingNode(node)));
+            return Err((of, Contradiction::MissingNode(node).into()));
         }
         let mine = core::mem::take(&mut self.mine);
         self.asked.pop_front();
         let agreed = match asked {
             Asked::Edge(_) => {
-                self.grow(run, &mine, hashes)?;
+                self.grow(run, &mine, hashes)
+                    .map_err(|(of, what)| (of, what.into()))?;
                 self.my_root == Some(self.their_root)
             }
             Asked::Below(place) => {
                 if combine(run, hashes) != Some(place.theirs) {
-                    return Err((of, Contradiction::OtherChildren(place.node)));
+                    return Err((of, Contradiction::OtherChildren(place.node).into()));
                 }
                 // Where the peer has what is stored here, not the node is wrong but what is below it.
                 let computed = combine(run, &mine);
                 let stored = place.mine.filter(|stored| *stored != place.theirs);
                 if stored.is_some() && computed.is_some() && stored != computed {
-                    findings.push(Finding::WrongSubtree(place.node));
+                    try_push(findings, Finding::WrongSubtree(place.node)).map_err(memory)?;
                 }
                 place.agreed
             }
@@ -211,8 +215,8 @@ impl Descent {
                 agreed: agreed || equal,
             };
             match (node.level, asked) {
-                (0, Asked::Edge(_)) => self.tail.push_back(place),
-                (0, Asked::Below(_)) => self.leaves.push_back(place),
+                (0, Asked::Edge(_)) => try_push_back(&mut self.tail, place).map_err(memory)?,
+                (0, Asked::Below(_)) => try_push_back(&mut self.leaves, place).map_err(memory)?,
                 _ => {
                     self.pending.insert(node.first_leaf(), place);
                 }

@@ -32,6 +32,28 @@ mod request;
 mod rows;
 mod suspects;
 
+use crate::memory::OutOfMemory;
+
+/// Why a comparison cannot go on.
+enum Stop {
+    /// A side's answers cannot all be true.
+    Contradiction(Contradiction),
+    /// Memory ran short.
+    OutOfMemory(OutOfMemory),
+}
+
+impl From<Contradiction> for Stop {
+    fn from(what: Contradiction) -> Self {
+        Stop::Contradiction(what)
+    }
+}
+
+impl From<OutOfMemory> for Stop {
+    fn from(error: OutOfMemory) -> Self {
+        Stop::OutOfMemory(error)
+    }
+}
+
 pub use comparison::{Comparison, OwnHead};
 pub use finding::{Contradiction, Finding, First, Outcome, OwnRow, Unrestored};
 pub use request::{Answer, Fields, Origins, Policy, Request, Side};

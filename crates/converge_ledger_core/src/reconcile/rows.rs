@@ -4,16 +4,17 @@
 //! whose leaf the peer shares needs no other. Of rows only hashes and origins are kept.
 
 use alloc::collections::VecDeque;
-use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::descent::Place;
 use super::finding::{Contradiction, Finding, First, OwnRow, Unrestored};
 use super::request::{Fields, OwnedPolicy, Request, Side};
+use super::Stop;
 use crate::check::StoredRow;
 use crate::entry::{Content, Entry};
 use crate::hash::Hash;
+use crate::memory::{try_collect, try_push, try_push_back, try_reserve, try_text, OutOfMemory};
 
 /// How many rows are asked for in the first step, and at most: behind the beginning of a fork
 /// none is needed.
@@ -102,8 +103,10 @@ impl Rows {
     }
 
     /// Leaves whose rows are to be looked at, right of all before.
-    pub(super) fn look_at(&mut self, leaves: VecDeque<Place>) {
-        self.waiting.extend(leaves);
+    pub(super) fn look_at(&mut self, leaves: VecDeque<Place>) -> Result<(), OutOfMemory> {
+        leaves
+            .into_iter()
+            .try_for_each(|leaf| try_push_back(&mut self.waiting, leaf))
     }
 
     /// Whether two sound rows differ: nothing to the right of them is looked at any more.
@@ -122,7 +125,7 @@ impl Rows {
     }
 
     /// What to ask next; nothing when no leaf waits.
-    pub(super) fn ask(&mut self) -> Vec<Request> {
+    pub(super) fn ask(&mut self) -> Result<VecDeque<Request>, OutOfMemory> {
         let request = |of, place: &Place| Request::Row {
             of,
             sequence: sequence_of(place),
@@ -130,17 +133,15 @@ impl Rows {
         };
         if self.asked_peer.is_empty() {
             let count = self.width.min(self.waiting.len());
-            self.asked_mine = self.waiting.drain(..count).collect();
+            self.asked_mine = try_collect(self.waiting.drain(..count))?.into();
             if count > 0 {
                 self.width = MOST_ROWS.min(self.width * 2);
             }
             let mine = self.asked_mine.iter();
-            mine.map(|place| request(Side::Mine, place)).collect()
+            Ok(try_collect(mine.map(|place| request(Side::Mine, place)))?.into())
         } else {
             let theirs = self.asked_peer.iter();
-            theirs
-                .map(|(place, _)| request(Side::Peer, place))
-                .collect()
+            Ok(try_collect(theirs.map(|(place, _)| request(Side::Peer, place)))?.into())
         }
     }
 
@@ -149,7 +150,7 @@ impl Rows {
         &mut self,
         row: Option<StoredRow<'_>>,
         erased: bool,
-    ) -> Result<(), Contradiction> {
+    ) -> Result<(), Stop> {
         let Some(place) = self.asked_mine.pop_front() else {
             return Ok(());
         };
@@ -163,7 +164,7 @@ impl Rows {
             },
             Some(row) => match row.sound(&self.context) {
                 Some(_) if place.mine == Some(place.theirs) => return Ok(()),
-                Some((entry, leaf)) => Own::Sound(first(&entry, leaf)),
+                Some((entry, leaf)) => Own::Sound(first(&entry, leaf)?),
                 None => Own::Fails {
                     state: OwnRow::Damaged,
                     erased: erased || (row.payload.is_none() && row.content_digest.is_some()),
@@ -171,7 +172,7 @@ impl Rows {
                 },
             },
         };
-        self.asked_peer.push_back((place, own));
+        try_push_back(&mut self.asked_peer, (place, own))?;
         Ok(())
     }
 
@@ -180,7 +181,7 @@ impl Rows {
         &mut self,
         row: Option<StoredRow<'_>>,
         findings: &mut Vec<Finding>,
-    ) -> Result<(), Contradiction> {
+    ) -> Result<(), Stop> {
         let Some((place, own)) = self.asked_peer.pop_front() else {
             return Ok(());
         };
@@ -194,12 +195,13 @@ impl Rows {
         let theirs = row.as_ref().and_then(|row| row.acceptable(&context));
         match (theirs, own) {
             (Some((entry, leaf)), Own::Sound(mine)) => {
-                let theirs = first(&entry, leaf);
-                findings.push(Finding::Fork {
+                let theirs = first(&entry, leaf)?;
+                let fork = Finding::Fork {
                     sequence,
                     mine,
                     theirs,
-                });
+                };
+                try_push(findings, fork)?;
                 self.forked = true;
                 self.undecided = true;
             }
@@ -218,19 +220,20 @@ impl Rows {
                     with_content: !erased,
                 };
                 self.undecided |= against && !place.agreed;
-                self.propose(candidate, &entry, place.agreed, findings);
+                self.propose(candidate, &entry, place.agreed, findings)?;
             }
             (None, own) => {
                 self.failed += 1;
                 self.undecided |= place.mine != Some(place.theirs);
-                findings.push(match own {
+                let finding = match own {
                     Own::Sound(_) => Finding::PeerDamaged { sequence },
                     Own::Fails { state, .. } => Finding::Unrestored {
                         sequence,
                         mine: state,
                         reason: Unrestored::PeerDamaged,
                     },
-                });
+                };
+                try_push(findings, finding)?;
             }
         }
         Ok(())
@@ -243,28 +246,34 @@ impl Rows {
         entry: &Entry<'_>,
         agreed: bool,
         findings: &mut Vec<Finding>,
-    ) {
+    ) -> Result<(), OutOfMemory> {
         let erased_there = matches!(entry.content, Content::Digest(_));
         if candidate.with_content && erased_there {
-            findings.push(candidate.leave(Unrestored::WithoutContent));
+            try_push(findings, candidate.leave(Unrestored::WithoutContent))
         } else if agreed {
-            findings.push(candidate.restore());
+            try_push(findings, candidate.restore())
         } else if !self.policy.may_deliver(entry.origin) {
-            findings.push(candidate.leave(Unrestored::ForeignOrigin));
+            try_push(findings, candidate.leave(Unrestored::ForeignOrigin))
         } else {
-            self.candidates.push(candidate);
+            try_push(&mut self.candidates, candidate)
         }
     }
 
     /// Decides about rows that nothing here vouches for. The peer's tree is the right one if it
     /// was compared to the end and no row of this node stands against it: no sound one, and none
     /// whose leaf is left.
-    pub(super) fn conclude(&mut self, compared: bool, findings: &mut Vec<Finding>) {
+    pub(super) fn conclude(
+        &mut self,
+        compared: bool,
+        findings: &mut Vec<Finding>,
+    ) -> Result<(), OutOfMemory> {
         let agreed = compared && !self.undecided;
+        try_reserve(findings, self.candidates.len())?;
         findings.extend(self.candidates.drain(..).map(|candidate| match agreed {
             true => candidate.restore(),
             false => candidate.leave(Unrestored::NoAgreedTree),
         }));
+        Ok(())
     }
 }
 
@@ -301,11 +310,11 @@ fn check_leaf(
     }
 }
 
-fn first(entry: &Entry<'_>, leaf: Hash) -> First {
-    First {
+fn first(entry: &Entry<'_>, leaf: Hash) -> Result<First, OutOfMemory> {
+    Ok(First {
         leaf,
         lamport: entry.lamport,
-        origin: String::from(entry.origin),
-        key: String::from(entry.key),
-    }
+        origin: try_text(entry.origin)?,
+        key: try_text(entry.key)?,
+    })
 }

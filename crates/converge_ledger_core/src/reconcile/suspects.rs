@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 use core::ops::RangeInclusive;
 
+use crate::memory::{try_collect, OutOfMemory};
 use crate::merkle::NodeId;
 
 /// Ranges of leaves, from the first to behind the last one: disjoint, in order.
@@ -11,15 +12,12 @@ pub(super) struct Suspects(Vec<(u64, u64)>);
 
 impl Suspects {
     /// Those of the given sequences that a tree of `size` leaves has.
-    pub(super) fn new(sequences: &[RangeInclusive<i64>], size: u64) -> Self {
-        let mut ranges: Vec<(u64, u64)> = sequences
-            .iter()
-            .filter_map(|range| {
-                let first = u64::try_from((*range.start()).max(1)).ok()? - 1;
-                let end = u64::try_from(*range.end()).ok()?.min(size);
-                (first < end).then_some((first, end))
-            })
-            .collect();
+    pub(super) fn new(sequences: &[RangeInclusive<i64>], size: u64) -> Result<Self, OutOfMemory> {
+        let mut ranges = try_collect(sequences.iter().filter_map(|range| {
+            let first = u64::try_from((*range.start()).max(1)).ok()? - 1;
+            let end = u64::try_from(*range.end()).ok()?.min(size);
+            (first < end).then_some((first, end))
+        }))?;
         ranges.sort_unstable();
         ranges.dedup_by(|next, previous| {
             let joined = next.0 <= previous.1;
@@ -28,7 +26,7 @@ impl Suspects {
             }
             joined
         });
-        Self(ranges)
+        Ok(Self(ranges))
     }
 
     pub(super) fn is_empty(&self) -> bool {

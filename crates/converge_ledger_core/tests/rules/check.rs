@@ -32,11 +32,13 @@ fn check(rows: &[Row]) -> Outcome {
     let (mut faults, mut completed) = (Vec::new(), Vec::new());
     let mut check = ContextCheck::new(CONTEXT);
     for row in rows {
-        check.row(&row.stored(), &mut faults, &mut |node, hashes| {
-            completed.push((node, hashes))
-        });
+        check
+            .row(&row.stored(), &mut faults, &mut |node, hashes| {
+                completed.push((node, hashes))
+            })
+            .unwrap();
     }
-    let summary = check.finish(&mut faults);
+    let summary = check.finish(&mut faults).unwrap();
     for fault in &faults {
         assert!(
             !fault.detail.is_empty() && !fault.detail.contains('\n'),

@@ -103,7 +103,8 @@ fn anyone_begins_an_empty_history() {
         size: 0,
         rfc6962: empty,
     }
-    .to_payload("", "first");
+    .to_payload("", "first")
+    .unwrap();
     let first = Successor {
         sequence: 1,
         ..takeover("node-b", &payload)
@@ -141,7 +142,7 @@ fn a_resolve_of_the_owner_continues_exactly_the_history_that_it_states() {
             rfc6962,
             abandoned,
         };
-        resolve.to_payload("decided")
+        resolve.to_payload("decided").unwrap()
     };
     fn resolve<'a>(origin: &'a str, payload: &'a str) -> Successor<'a> {
         Successor {
@@ -165,7 +166,9 @@ fn a_resolve_of_the_owner_continues_exactly_the_history_that_it_states() {
         size: 5,
         rfc6962: own,
     };
-    let takeover = takeover.to_payload("node-b", "names nothing abandoned");
+    let takeover = takeover
+        .to_payload("node-b", "names nothing abandoned")
+        .unwrap();
     for other in [
         "",
         "{}",
@@ -196,7 +199,11 @@ fn a_resolve_of_the_owner_continues_exactly_the_history_that_it_states() {
 fn a_takeover_continues_exactly_the_history_that_it_states() {
     let mut random = Random::new("takeover");
     let own = random.hash();
-    let payload = |size, rfc6962| Takeover { size, rfc6962 }.to_payload("node-a", "gone");
+    let payload = |size, rfc6962| {
+        Takeover { size, rfc6962 }
+            .to_payload("node-a", "gone")
+            .unwrap()
+    };
     let true_one = payload(5, own);
     for origin in ["node-b", "node-a"] {
         assert_eq!(judge(takeover(origin, &true_one), own), Ok(()));

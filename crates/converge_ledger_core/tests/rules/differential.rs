@@ -87,7 +87,7 @@ fn inclusions(random: &mut Random, count: u64) -> Vec<Inclusion> {
                 entry: entry.clone(),
             };
             proofs.push(Inclusion {
-                text: proof.to_json(),
+                text: proof.to_json().unwrap(),
                 context: entry.context.clone(),
                 sequence,
                 trusted,
@@ -232,7 +232,7 @@ fn changed_consistency_proofs_are_judged_alike() {
             root: nodes.root(Tree::Rfc6962),
             path: nodes.consistency_path(),
         };
-        proof.to_json()
+        proof.to_json().unwrap()
     };
     let mut compare = |text: &str, old: TreeHead, new: TreeHead| {
         let ours = match ConsistencyProof::from_json(text) {

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 type Contexts = BTreeMap<String, (u64, Hash)>;
 
 fn digests(buckets: Buckets, contexts: &Contexts) -> Vec<BucketDigest> {
-    let mut digests = Digests::new(buckets);
+    let mut digests = Digests::new(buckets).unwrap();
     for (name, (size, root)) in contexts {
         digests.add(name, *size, root);
     }
@@ -95,7 +95,7 @@ fn where_a_name_ends_is_part_of_the_digest() {
     let one = Buckets::new(1).unwrap();
     let root = Hash::from_bytes([b'x'; 32]);
     let of = |names: &[&str]| {
-        let mut digests = Digests::new(one);
+        let mut digests = Digests::new(one).unwrap();
         for name in names {
             digests.add(name, 1, &root);
         }

@@ -18,6 +18,8 @@ mod digest;
 mod histories;
 mod identity;
 mod independent;
+mod json;
+
 mod proofs;
 mod reconcile;
 mod reference;

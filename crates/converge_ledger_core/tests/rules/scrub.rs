@@ -40,9 +40,11 @@ fn check(rows: &[Row]) -> Vec<i64> {
     let mut check = ContextCheck::new(CONTEXT);
     let mut faults = Vec::new();
     for row in rows {
-        check.row(&row.stored(), &mut faults, &mut |_, _| {});
+        check
+            .row(&row.stored(), &mut faults, &mut |_, _| {})
+            .unwrap();
     }
-    check.finish(&mut faults);
+    check.finish(&mut faults).unwrap();
     let mut at: Vec<i64> = faults.iter().filter_map(|fault| fault.sequence).collect();
     at.sort_unstable();
     at.dedup();

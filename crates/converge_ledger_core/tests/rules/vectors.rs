@@ -149,7 +149,7 @@ fn inclusion_paths_are_as_frozen() {
                 path,
                 entry: entry(&vectors["entries"][sequence as usize - 1]),
             };
-            let read = InclusionProof::from_json(&proof.to_json()).unwrap();
+            let read = InclusionProof::from_json(&proof.to_json().unwrap()).unwrap();
             assert_eq!(read, proof);
             let trusted = TreeHead {
                 size: size(count),
@@ -189,7 +189,10 @@ fn consistency_paths_are_as_frozen() {
             root: nodes.root(Tree::Rfc6962),
             path,
         };
-        assert_eq!(ConsistencyProof::from_json(&proof.to_json()), Ok(proof));
+        assert_eq!(
+            ConsistencyProof::from_json(&proof.to_json().unwrap()),
+            Ok(proof)
+        );
     }
 }
 

@@ -267,16 +267,20 @@ fn a_comparison_that_is_given_up_concludes_nothing_from_the_whole() {
     let mut mine = Node::of(&rows);
     mine.rows.get_mut(&299).unwrap().leaf_hash = Some(vec![1; 32]);
     let theirs = Node::of(&rows);
-    let mut comparison = Comparison::new(CONTEXT, mine.own_head(), theirs.head(), ANY, &[]);
-    assert!(!comparison.requests().is_empty());
-    assert_eq!(comparison.requests(), comparison.requests());
-    let outcome = comparison.finish();
+    let mut comparison =
+        Comparison::new(CONTEXT, mine.own_head(), theirs.head(), ANY, &[]).unwrap();
+    assert!(!comparison.requests().unwrap().is_empty());
+    assert_eq!(
+        comparison.requests().unwrap(),
+        comparison.requests().unwrap()
+    );
+    let outcome = comparison.finish().unwrap();
     assert!(!outcome.complete && outcome.findings.is_empty());
     // Answers that nobody asked for are ignored.
     let stated = mine.head();
-    let mut comparison = Comparison::new(CONTEXT, mine.own_head(), stated, ANY, &[]);
-    comparison.answer(Answer::Unusable);
-    assert!(comparison.requests().is_empty() && comparison.finish().complete);
+    let mut comparison = Comparison::new(CONTEXT, mine.own_head(), stated, ANY, &[]).unwrap();
+    comparison.answer(Answer::Unusable).unwrap();
+    assert!(comparison.requests().unwrap().is_empty() && comparison.finish().unwrap().complete);
     let text = Contradiction::WrongCount {
         asked: 3,
         received: 4,

@@ -294,13 +294,14 @@ pub fn compare(
     policy: Policy<'_>,
     suspects: &[RangeInclusive<i64>],
 ) -> Done {
-    let mut comparison = Comparison::new(CONTEXT, mine.own_head(), stated, policy, suspects);
+    let mut comparison =
+        Comparison::new(CONTEXT, mine.own_head(), stated, policy, suspects).unwrap();
     let (mut round_trips, mut runs, mut rows) = (0, 0, 0);
     for _ in 0..MOST_STEPS {
-        let requests = comparison.requests();
+        let requests = comparison.requests().unwrap();
         if requests.is_empty() {
             return Done {
-                outcome: comparison.finish(),
+                outcome: comparison.finish().unwrap(),
                 round_trips,
                 runs,
                 rows,
@@ -333,7 +334,7 @@ pub fn compare(
                     theirs.give(request)
                 }
             };
-            comparison.answer(given.answer());
+            comparison.answer(given.answer()).unwrap();
         }
     }
     panic!("a comparison does not end");
