@@ -46,7 +46,7 @@ pub use replication::{
     Subscription,
 };
 pub use seed::seeded;
-pub use server::{kill_process, peak_memory, Options, Server, Shutdown};
+pub use server::{kill_process, limit_memory, peak_memory, Options, Server, Shutdown};
 pub use session::connect;
 pub use skip::skip;
 pub use verify::{fingerprint, recompute, verify_ledger, Summary};

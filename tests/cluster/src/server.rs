@@ -468,10 +468,26 @@ pub fn kill_process(pid: i32) {
 
 /// Peak of the memory of a process of a server so far, in MB.
 pub fn peak_memory(pid: i32) -> u64 {
+    status(pid, "VmHWM:") / 1024
+}
+
+/// Limits the address space of a process of a server to what it has now and so many kilobytes more, or lifts the limit.
+/// PostgreSQL and the extension then find no memory, as under `vm.overcommit_memory = 2`.
+pub fn limit_memory(pid: i32, more: Option<u64>) {
+    let limit = match more {
+        Some(more) => ((status(pid, "VmSize:") + more) * 1024).to_string(),
+        None => "unlimited".to_owned(),
+    };
+    let mut command = as_owner("/usr/bin/prlimit", &[]);
+    succeed(command.args(["--pid", &pid.to_string(), &format!("--as={limit}:")]));
+}
+
+/// A number of kilobytes from the status of a process.
+fn status(pid: i32, name: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a running process");
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+    let line = status.lines().find(|line| line.starts_with(name));
     let kilobytes = line.and_then(|line| line.split_whitespace().nth(1));
-    kilobytes.expect("a peak").parse::<u64>().expect("a number") / 1024
+    kilobytes.expect("a size").parse().expect("a number")
 }
 
 /// A port that nobody listens on, outside those from which the kernel gives connections theirs: a server that is

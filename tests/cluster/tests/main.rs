@@ -42,6 +42,7 @@ mod reconciler_process;
 mod replica_campaign;
 mod resolve;
 mod scrub;
+mod shortage;
 mod shutdown;
 mod standby;
 mod takeover;
