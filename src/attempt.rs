@@ -1,7 +1,6 @@
 //! Tries what may raise, and goes on if it does: in a subtransaction, as procedural languages do it.
 //!
-//! Nothing else in this library begins a subtransaction: one that an error leaves open belongs to nobody, and PostgreSQL ends the session at the
-//! next ROLLBACK.
+//! No other module begins a subtransaction. If an error leaves a subtransaction open, PostgreSQL terminates the session at the next ROLLBACK.
 
 use crate::memory;
 use crate::report::{self, Failure};
@@ -20,8 +19,8 @@ const FATAL: [Code; 5] = [
     Code::ERRCODE_DATABASE_DROPPED,
 ];
 
-/// One of each class of errors that say nothing about what was read: transactions that collide, resources that are short, objects that others hold,
-/// and operators who intervene.
+/// Errors that may pass, one code of each class: transaction conflicts, insufficient resources, objects in use, and operator intervention. They do
+/// not mean that stored data is damaged.
 const PASSING: [Code; 4] = [
     Code::ERRCODE_TRANSACTION_ROLLBACK,
     Code::ERRCODE_INSUFFICIENT_RESOURCES,
@@ -35,7 +34,8 @@ pub fn attempt<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, String
     attempt_unless(work, |code| FATAL.contains(&code))
 }
 
-/// Reads what may be damaged; gives the message of the error that says so. An error that may pass is raised: it must not be taken for damage.
+/// Runs `work`, which reads data that may be damaged. Returns the message of an error that shows damage. Raises an error that may pass, so that
+/// the caller does not report it as damage.
 pub fn attempt_to_read<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, String> {
     // As PostgreSQL's ERRCODE_TO_CATEGORY.
     let class = |code: Code| code as i32 & 0xfff;
@@ -44,13 +44,13 @@ pub fn attempt_to_read<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T
     })
 }
 
-/// Does `work`, and raises its errors of which `is_fatal` says so, once nothing of it has happened.
+/// Runs `work` in a subtransaction. After an error, rolls the subtransaction back; then raises the error again if `is_fatal` holds for its code.
 fn attempt_unless<T>(
     work: impl FnOnce() -> Result<T, Failure>,
     is_fatal: impl FnOnce(Code) -> bool,
 ) -> Result<T, String> {
     // SAFETY: memory context and resource owner are put back afterwards, whichever way `work` ends; a row of an open scan is not
-    // held over the call by any caller. Every error is caught, and one that is fatal is raised again once the subtransaction is rolled back.
+    // held over the call by any caller. Every error is caught. A fatal error is raised again after the subtransaction is rolled back.
     unsafe {
         let (context, owner) = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
         pg_sys::BeginInternalSubTransaction(std::ptr::null());

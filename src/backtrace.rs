@@ -1,17 +1,17 @@
-//! What a panic leaves behind. pgrx carries each error through the Rust frames of this library as a panic; its hook keeps the stack of the panic
-//! if the environment of the server asks for stacks (`RUST_BACKTRACE`), and appends it to the DETAIL of an error, which clients read.
+//! Keeps stack traces out of errors. pgrx passes each error through the Rust frames of this library as a panic. If `RUST_BACKTRACE` is set in the
+//! environment of the server, the panic hook of pgrx captures the stack, and pgrx sends it to the client in the DETAIL of an error.
 
 use std::io::Write;
 use std::panic::{self, PanicHookInfo};
 use std::thread;
 
-/// Puts a hook before that of pgrx, which comes with the library. Called once, when the library is loaded.
+/// Replaces the panic hook that pgrx has installed. Called once, when the library is loaded.
 pub fn init() {
     let session = thread::current().id();
     let of_pgrx = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
         if thread::current().id() != session {
-            // Nobody raises this: the default hook behind that of pgrx logs it.
+            // A panic of another thread becomes no error. The default hook, which pgrx calls, logs it.
             of_pgrx(panic);
         } else if let Some(message) = message(panic) {
             log(panic, message);
@@ -19,14 +19,14 @@ pub fn init() {
     }));
 }
 
-/// What a panic says that is no error under way.
+/// The message of a genuine panic. None for an error that travels as a panic.
 fn message<'a>(panic: &'a PanicHookInfo) -> Option<&'a str> {
     let payload = panic.payload();
     let text = payload.downcast_ref::<&str>().copied();
     text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
 }
 
-/// Writes into the log of the server where the panic was. It becomes an error, which says what, but not where.
+/// Logs the location of a panic. The error that the panic becomes has its message only.
 fn log(panic: &PanicHookInfo, message: &str) {
     if let Some(location) = panic.location() {
         let _ = writeln!(

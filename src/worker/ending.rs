@@ -1,7 +1,7 @@
-//! How a worker ends that is told to, by SIGTERM.
+//! The end of a worker on SIGTERM.
 //!
-//! PostgreSQL ends it with an error and exit code 1, and logs both, as it logs failures. Of a worker that ends because the server stops, or that nobody
-//! would start again for its exit code, nothing is logged: there was no failure.
+//! By default PostgreSQL ends the worker with a FATAL error and exit code 1, and logs both like failures. A worker that ends because the server stops
+//! logs no error and exits with code 0. So does a worker that the server would not start again.
 
 use pgrx::pg_sys;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ extern "C-unwind" {
 static TOLD: AtomicBool = AtomicBool::new(false);
 static mut FORMER_HOOK: pg_sys::emit_log_hook_type = None;
 
-/// Called once in the life of a worker.
+/// Called once in each worker.
 pub fn init() {
     // SAFETY: registers functions of this library for the rest of the process, which has one thread.
     unsafe {
@@ -31,7 +31,7 @@ pub unsafe extern "C-unwind" fn told(signal: i32) {
     unsafe { die(signal) };
 }
 
-/// The process ends; this runs after what PostgreSQL cleans up.
+/// Runs at the end of the process, after PostgreSQL has cleaned up.
 unsafe extern "C-unwind" fn leave(code: i32, _argument: pg_sys::Datum) {
     if code == 1 && TOLD.load(Ordering::Relaxed) && (is_never_restarted() || server_stops()) {
         // SAFETY: as in an error of a callback, the callbacks that are left run, and the process ends with this code.
@@ -39,13 +39,13 @@ unsafe extern "C-unwind" fn leave(code: i32, _argument: pg_sys::Datum) {
     }
 }
 
-/// The launcher is: its exit code says whether the server shall start it again.
+/// The server restarts the launcher if its exit code is not 0.
 fn is_never_restarted() -> bool {
     // SAFETY: the server's description of this worker, set before its main function is called.
     unsafe { (*pg_sys::MyBgworkerEntry).bgw_restart_time == pg_sys::BGW_NEVER_RESTART }
 }
 
-/// Sees everything that this process logs. It raises nothing.
+/// Called for each message that this process logs. Raises nothing.
 unsafe extern "C-unwind" fn log(error: *mut pg_sys::ErrorData) {
     // SAFETY: PostgreSQL calls it with an error under way, which it may change in this way; the hook that was there before has been given the
     // same promise.
@@ -62,8 +62,8 @@ unsafe extern "C-unwind" fn log(error: *mut pg_sys::ErrorData) {
     }
 }
 
-/// Whether the server is being stopped. The postmaster writes that down, in a line of its own, before it tells anybody to end; no variable that a
-/// worker sees says so.
+/// Whether the server is being stopped. The postmaster writes its state into the file `postmaster.pid` before it signals its children. No variable
+/// in shared memory has it.
 fn server_stops() -> bool {
     // LOCK_FILE_LINE_PM_STATUS and PM_STATUS_STOPPING of utils/pidfile.h, which the bindings lack.
     const LINE: usize = 8;

@@ -1,13 +1,13 @@
-//! Changes to the text of a proof: every single one of a long list, and random ones.
+//! Changes to the text of a proof: a systematic list, and random changes.
 
 use crate::json::Json;
 
 /// The members of an object, in their order.
 type Members = Vec<(String, Json)>;
-/// Where a value stands in another: members and items by number, from the outside.
+/// The path to a value inside another: numbers of members and items, from the outside.
 type Place = Vec<usize>;
 
-/// The text with one change, for every change in the list; all of them leave it JSON, or nearly so. The other texts lend values.
+/// One text for each change of the list. Most of them are still JSON. `others` are proofs from which values are taken.
 pub fn every_change(text: &str, others: &[&str]) -> Vec<String> {
     let proof = Json::parse(text).expect("JSON");
     let others: Vec<_> = others.iter().filter_map(|text| Json::parse(text)).collect();
@@ -27,7 +27,7 @@ pub fn every_change(text: &str, others: &[&str]) -> Vec<String> {
     changed
 }
 
-/// The text with one to three random changes, of its values or of its characters. `below` draws a number below another.
+/// The text with one to three random changes of values or characters. `below` returns a random number below its argument.
 pub fn random_change(text: &str, others: &[&str], below: &mut dyn FnMut(usize) -> usize) -> String {
     let mut changed = text.to_owned();
     for _ in 0..=below(3) {
@@ -46,7 +46,7 @@ fn change_value(
 ) -> Option<String> {
     let places = places(&proof);
     let place = &places[below(places.len())];
-    // A value of another place, or of another proof, or another value.
+    // A value from elsewhere in the proof, from another proof, or a variant.
     let other = match below(4) {
         0 => at(&proof, &places[below(places.len())])?.clone(),
         1 if !others.is_empty() => {
@@ -87,7 +87,7 @@ fn change_characters(text: &str, below: &mut dyn FnMut(usize) -> usize) -> Strin
     characters.into_iter().collect()
 }
 
-/// The places of all values in a value, itself included.
+/// The paths to all values in a value, including the value itself.
 fn places(json: &Json) -> Vec<Place> {
     let mut found = vec![Vec::new()];
     for (number, inner) in children(json).enumerate() {

@@ -1,10 +1,10 @@
-//! JSON as RFC 8259 writes it, with nothing lost: members that occur twice are there twice, numbers are as written.
+//! JSON as in RFC 8259. Nothing is lost: doubled members are kept, and numbers stay as written.
 
 use std::fmt::Write;
 use std::iter::Peekable;
 use std::str::Chars;
 
-/// Nothing that is a proof is nested deeper.
+/// No proof is nested deeper.
 const DEPTH: usize = 100;
 
 /// A value.
@@ -16,25 +16,25 @@ pub enum Json {
     Bool(bool),
     /// As written.
     Number(String),
-    /// What is between the quotes, escapes resolved.
+    /// The text with its escapes resolved.
     Text(String),
     /// In their order.
     Array(Vec<Json>),
-    /// In their order, each as often as it is written.
+    /// In their order, including doubled members.
     Object(Vec<(String, Json)>),
-    /// Never read: a value that is written in another way.
+    /// Never the result of reading: a value that is written in an unusual way.
     Written(String),
 }
 
 impl Json {
-    /// Reads a text; none if it is not JSON.
+    /// Reads a text. None if it is not JSON.
     pub fn parse(text: &str) -> Option<Json> {
         let mut reader = Reader(text.chars().peekable());
         let value = reader.value(0)?;
         reader.0.next().is_none().then_some(value)
     }
 
-    /// What is between the quotes of a string.
+    /// The text of a string.
     pub fn text(&self) -> Option<&str> {
         match self {
             Json::Text(text) => Some(text),

@@ -1,7 +1,7 @@
-//! A verifier of proofs that shares no code with the project's own: written from `docs/format.md`, RFC 6962 and RFC 9162, for
-//! tests that give the same text to both and compare what they say. And what changes proofs, so that there is much to say.
+//! A second verifier of proofs, for tests that compare it with the project's own. It shares no code with it: it was written from
+//! `docs/format.md`, RFC 6962 and RFC 9162. The crate also generates changed proofs.
 //!
-//! It is written to be compared with its sources line by line, not to be fast.
+//! The code follows its sources line by line. It is not meant to be fast.
 
 mod change;
 mod json;
@@ -13,23 +13,23 @@ pub use json::Json;
 use sha2::{Digest, Sha256};
 use tree::{bitcoin_inclusion, rfc9162_consistency, rfc9162_inclusion, Sha};
 
-/// What a verifier says about a text.
+/// The verdict of a verifier on a text.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Verdict {
-    /// It is no proof as section 5 of the format writes them.
+    /// The text is not a proof as described in section 5 of the format.
     Unreadable,
-    /// It is a proof, and does not hold.
+    /// The text is a proof, and the proof does not hold.
     Refused,
-    /// It holds.
+    /// The proof holds.
     Accepted,
 }
 
-/// What an auditor knows from elsewhere about an entry.
+/// An auditor's question about an entry, with the trusted size and root.
 #[derive(Clone, Copy, Debug)]
 pub struct InclusionQuestion<'a> {
-    /// The ledger that is asked about; none if the question leaves that to somebody else.
+    /// The ledger context, if the verifier is to compare it.
     pub context: Option<&'a str>,
-    /// The entry that is asked about; none if the question leaves that to somebody else.
+    /// The sequence of the entry, if the verifier is to compare it.
     pub sequence: Option<u64>,
     /// Size of the trusted tree.
     pub size: u64,
@@ -37,7 +37,7 @@ pub struct InclusionQuestion<'a> {
     pub root: Sha,
 }
 
-/// Two trees that an auditor knows from elsewhere.
+/// The two trees that an auditor trusts.
 #[derive(Clone, Copy, Debug)]
 pub struct ConsistencyQuestion {
     /// Size of the earlier tree.
@@ -87,12 +87,12 @@ pub fn judge_consistency(text: &str, question: ConsistencyQuestion) -> Verdict {
     })
 }
 
-/// The leaf of the entry of a text that can be read.
+/// The leaf hash of the entry in a text. None if the text is not a proof.
 pub fn leaf_of(text: &str) -> Option<Sha> {
     read_inclusion(text).map(|proof| proof.entry.leaf())
 }
 
-/// The size and the tree that a text states which can be read.
+/// The size and the tree that a text states. None if the text is not a proof.
 pub fn claim_of(text: &str) -> Option<(u64, &'static str)> {
     read_inclusion(text).map(|proof| match proof.tree {
         Tree::Bitcoin => (proof.size, "bitcoin"),
@@ -158,7 +158,7 @@ impl Entry {
             && (!self.key.starts_with('$') || controls.contains(&self.key.as_str()))
             && match &self.content {
                 Content::Digest(_) => true,
-                // Whether PostgreSQL would print these very bytes only PostgreSQL can say.
+                // Only PostgreSQL can tell whether it would print exactly these bytes.
                 Content::Whole {
                     payload, metadata, ..
                 } => {
@@ -204,7 +204,7 @@ impl Entry {
     }
 }
 
-/// Section 5. None is what is not written exactly so.
+/// Section 5. None if the text is not written exactly as described there.
 fn read_inclusion(text: &str) -> Option<Inclusion> {
     let proof = Json::parse(text)?;
     let found = members(&proof, "format kind tree size root leaf_hash path entry")?;
@@ -286,7 +286,7 @@ fn members<'a>(json: &'a Json, names: &str) -> Option<Vec<&'a Json>> {
         .split(' ')
         .map(|name| find(name).map(|(_, value)| value))
         .collect::<Option<_>>()?;
-    // As many as there are names, each of which was found: none twice, and no other.
+    // All names were found. With the same number of members, none is doubled or unknown.
     (members.len() == found.len()).then_some(found)
 }
 

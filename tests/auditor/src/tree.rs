@@ -1,4 +1,4 @@
-//! Climbing paths, as the sources say it.
+//! Verification of paths, as the sources describe it.
 
 use sha2::{Digest, Sha256};
 
@@ -74,7 +74,7 @@ pub fn rfc9162_inclusion(
     sn == 0 && r == root
 }
 
-/// RFC 9162 section 2.1.4.2, with what section 4 of the format adds for an empty tree and for equal sizes.
+/// RFC 9162 section 2.1.4.2, with the rules of section 4 of the format for an empty tree and for equal sizes.
 pub fn rfc9162_consistency(
     first: u64,
     first_hash: Sha,

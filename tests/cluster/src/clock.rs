@@ -1,6 +1,6 @@
-//! Servers whose clock is wrong: a library that is loaded before the C library, `clock.c`, adds an offset to the time of
-//! day. Timers and intervals stay right. Unlike libfaketime, it gives a signal handler the same time as the code that the
-//! handler interrupts; with libfaketime every timeout of a server whose clock is ahead fired that much too late.
+//! Servers with a wrong clock. The library `clock.c` is preloaded into the server and adds an offset to the time of day; timers and
+//! intervals stay right. libfaketime cannot be used: it shows the real time to a signal handler that interrupts a wait, so that the
+//! timeouts of a server whose clock is ahead fire too late.
 
 use crate::server::Options;
 use std::fs::{self, OpenOptions};
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 const LIBRARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/clock.so"));
 
-/// Options with a clock that is so many seconds off that of the machine.
+/// Gives a server a clock that differs from the clock of the machine by this many seconds.
 pub fn skewed(options: Options, seconds: i64) -> Options {
     options.clock(Skew::Fixed(seconds))
 }
@@ -20,7 +20,7 @@ pub fn skewed(options: Options, seconds: i64) -> Options {
 pub struct Clock(PathBuf);
 
 impl Clock {
-    /// A clock that is right until it is set, and a server's options with it.
+    /// Creates a clock without an offset, and options that use it.
     pub fn start(options: Options) -> (Self, Options) {
         static COUNTER: AtomicU32 = AtomicU32::new(0);
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
@@ -32,7 +32,7 @@ impl Clock {
         (clock, options)
     }
 
-    /// From now on the server's clock is so many seconds off that of the machine.
+    /// Sets the difference from the clock of the machine, in seconds.
     pub fn set(&self, seconds: i64) {
         write_offset(&self.0, seconds);
     }
@@ -44,16 +44,16 @@ impl Drop for Clock {
     }
 }
 
-/// How wrong a server's clock is.
+/// The offset of a server's clock.
 #[derive(Clone)]
 pub(crate) enum Skew {
     Fixed(i64),
-    /// As this file says.
+    /// Read from this file.
     File(PathBuf),
 }
 
 impl Skew {
-    /// Puts the library into the directory of a server; returns what its environment needs.
+    /// Puts the library into the directory of a server. Returns the variables that its environment needs.
     pub(crate) fn install(&self, directory: &Path) -> [(String, String); 2] {
         let library = directory.join("clock.so");
         fs::write(&library, LIBRARY).expect("written");
@@ -74,7 +74,7 @@ impl Skew {
     }
 }
 
-/// Writes in place: servers have mapped the file.
+/// Writes in place, because servers have mapped the file.
 fn write_offset(path: &Path, seconds: i64) {
     let mut options = OpenOptions::new();
     options.create(true).truncate(false).write(true);

@@ -1,4 +1,4 @@
-//! Where a server lives, and what is left when the watchdog ends it.
+//! The directory of a server, which the watchdog knows.
 
 use crate::processes;
 use crate::programs::create_owned_directory;
@@ -11,12 +11,12 @@ use std::sync::Arc;
 /// The directory of a server: its data, its socket and its log.
 pub(crate) struct Home {
     directory: PathBuf,
-    /// By the watchdog.
+    /// Whether the watchdog has ended the server.
     ended: AtomicBool,
 }
 
 impl Home {
-    /// Makes the directory, which the watchdog knows from now on.
+    /// Creates the directory and registers it with the watchdog.
     pub(crate) fn create(directory: PathBuf) -> Arc<Self> {
         let home = Arc::new(Self {
             directory,

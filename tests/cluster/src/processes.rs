@@ -1,7 +1,7 @@
 //! The processes of a server, found by their working directory.
 //!
-//! Each child of a postmaster begins a session of its own, and outlives a postmaster that was killed: neither a process group
-//! nor a parent names them all. Their working directory does: it is the data directory.
+//! Each child of a postmaster starts its own session and can outlive a killed postmaster, so neither the process group nor the parent
+//! identifies all of them. The working directory does: it is the data directory.
 
 use crate::programs::output_within;
 use crate::wait::holds_within;
@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// How long the kernel may take to end what was killed.
+/// How long the kernel may take to end killed processes.
 const END: Duration = Duration::from_secs(20);
-/// How long it may take to look at all of them.
+/// How long the script that prints stacks may take.
 const LOOK: Duration = Duration::from_secs(90);
 
 /// The processes that work in this directory.
@@ -30,7 +30,7 @@ pub(crate) fn of(data: &Path) -> Vec<u32> {
         .collect()
 }
 
-/// Kills every process that works in this directory; false if some are there all the same.
+/// Kills every process that works in this directory. Returns false if some of them do not end.
 pub(crate) fn end(data: &Path) -> bool {
     holds_within(END, || {
         let left = of(data);
@@ -41,12 +41,12 @@ pub(crate) fn end(data: &Path) -> bool {
     })
 }
 
-/// What the processes that work in this directory are doing.
+/// The stacks of the processes that work in this directory.
 pub(crate) fn stacks(data: &Path) -> String {
     look(data.as_os_str().to_str().expect("a path in UTF-8"))
 }
 
-/// What the threads of this process are doing.
+/// The stacks of the threads of this process.
 pub(crate) fn own_stacks() -> String {
     look(&std::process::id().to_string())
 }
@@ -59,13 +59,13 @@ fn look(at: &str) -> String {
     }
 }
 
-/// Sends a signal. A process that has ended meanwhile is no failure.
+/// Sends a signal. It is not an error if a process has ended meanwhile.
 pub(crate) fn signal(signal: &str, processes: &[u32]) {
     let mut command = Command::new("kill");
     command
         .arg(signal)
         .args(processes.iter().map(u32::to_string))
         .stderr(Stdio::null());
-    // One that is missing shows where the process is awaited.
+    // If the kill program is missing, the wait for the process fails.
     let _ = command.status();
 }

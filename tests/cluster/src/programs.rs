@@ -29,7 +29,7 @@ pub(crate) fn binaries() -> &'static Path {
 /// root, so root becomes `postgres`. A server started by it goes down with the thread that
 /// started it, so that an interrupted test run leaves none behind.
 ///
-/// `environment` is for that program alone: a wrong clock, say, is none of `setpriv`'s.
+/// `environment` is for that program alone: `setpriv` must not see a wrong clock, for example.
 pub(crate) fn as_owner(program: &str, environment: &[(String, String)]) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "QUIT"]);
@@ -81,12 +81,12 @@ pub fn succeed(command: &mut Command) -> String {
     text(&output.stdout)
 }
 
-/// Runs a program to its end; panics, and kills the program, when that does not come within [`DEADLINE`].
+/// Runs a program to its end. Kills the program and panics if it does not end within [`DEADLINE`].
 pub fn output(command: &mut Command) -> Output {
     output_within(command, DEADLINE).unwrap_or_else(|error| panic!("{command:?}: {error}"))
 }
 
-/// Runs a program to its end, which nothing that it leaves behind delays; kills it when that does not come in time.
+/// Runs a program to its end. Kills it if it does not end in time. Processes that it leaves behind do not delay the caller.
 pub(crate) fn output_within(command: &mut Command, deadline: Duration) -> Result<Output> {
     let deadline = Instant::now() + deadline;
     let mut child = command
@@ -97,7 +97,7 @@ pub(crate) fn output_within(command: &mut Command, deadline: Duration) -> Result
     let stdout = collect(child.stdout.take());
     let stderr = collect(child.stderr.take());
     let left = || deadline.saturating_duration_since(Instant::now());
-    // The pipes close when the program and all that it has started have ended; nothing is read of who outlives it.
+    // A process that the program has started may hold the pipes open.
     let ended = holds_within(left(), || {
         child.try_wait().is_ok_and(|status| status.is_some())
     });
@@ -123,7 +123,7 @@ pub(crate) fn output_within(command: &mut Command, deadline: Duration) -> Result
     }
 }
 
-/// All that comes through a pipe, once it has been closed.
+/// Reads a pipe until it is closed.
 fn collect(pipe: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {
     let (sender, receiver) = channel();
     thread::spawn(move || {

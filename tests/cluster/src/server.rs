@@ -27,7 +27,7 @@ const LEDGER: &str = "ledger";
 const SUPERUSER: &str = "postgres";
 /// How long the children of a killed postmaster may go on.
 const ORPHANS: Duration = Duration::from_secs(10);
-/// How long a server may take to go away that nobody needs any more.
+/// How long a server may take to stop when it is dropped.
 const END: Duration = Duration::from_secs(10);
 
 /// Settings and environment of a server.
@@ -241,8 +241,8 @@ impl Server {
         });
     }
 
-    /// Ends what has outlived a killed postmaster, and would hold its shared memory: as a service manager does, or an
-    /// administrator. What does not end by itself is shown.
+    /// Ends processes that have outlived a killed postmaster and hold its shared memory, as a service manager would do. Prints
+    /// those that do not end by themselves.
     fn end_orphans(&self) {
         let data = self.data();
         if !holds_within(ORPHANS, || processes::of(&data).is_empty()) {
@@ -440,7 +440,7 @@ impl Drop for Server {
             processes::signal("-QUIT", &[postmaster.id()]);
             holds_within(END, || has_ended(postmaster));
         }
-        // Whatever is left: also what a killed postmaster has left.
+        // The remaining processes, including those of a killed postmaster.
         let ended = processes::end(&self.data());
         if let Some(postmaster) = &mut postmaster {
             holds_within(END, || has_ended(postmaster));

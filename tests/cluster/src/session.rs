@@ -5,8 +5,8 @@ use postgres::{Client, Config, Error, NoTls};
 use std::sync::mpsc::channel;
 use std::thread;
 
-/// Begins a session, as by [`Config::connect`]; panics when the server neither lets it in nor refuses it within
-/// [`PATIENCE`]: a timeout of the client library ends once the server has been reached.
+/// Connects, like [`Config::connect`]. Panics if the server neither accepts nor refuses the session within [`PATIENCE`]: the timeout
+/// of the client library covers only the connection of the socket.
 pub fn connect(config: &Config) -> Result<Client, Error> {
     let config = config.clone();
     let (sender, receiver) = channel();

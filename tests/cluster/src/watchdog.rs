@@ -1,8 +1,9 @@
 //! Ends tests that take too long, so that no test and no run of them ever hangs.
 //!
-//! A test is watched from its first use of the harness until its thread ends. At its deadline its seeds are printed, what its
-//! servers and threads are doing, and the ends of the servers' logs; then all that it uses is ended: whatever it waits for at a
-//! server or in the network fails. If it goes on waiting all the same, the whole run ends. So it does at its own deadline.
+//! The watchdog watches a test from its first use of the harness until the thread of the test ends. At the deadline of the test it
+//! prints the seeds, the stacks of the test's threads and of the processes of its servers, and the ends of the servers' logs. Then it
+//! ends the servers, proxies and impostors of the test, so that every wait for one of them fails. If the test still does not end, the
+//! watchdog ends the whole run. It also ends the run at the deadline of the run.
 
 use crate::processes;
 use std::collections::HashMap;
@@ -11,22 +12,21 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
-/// How long a test may take, unless `CONVERGE_LEDGER_TEST_SECONDS` or [`allow`] says otherwise: far more than any needs on
-/// a busy machine.
+/// The time limit of a test. `CONVERGE_LEDGER_TEST_SECONDS` and [`allow`] change it. No test needs as much, even on a busy machine.
 const TEST: Duration = Duration::from_secs(600);
-/// How long a run may take, unless `CONVERGE_LEDGER_RUN_SECONDS` says otherwise.
+/// The time limit of a run. `CONVERGE_LEDGER_RUN_SECONDS` changes it.
 const RUN: Duration = Duration::from_secs(5_400);
-/// How long a test whose servers have been ended may take to fail.
+/// How long a test may take to fail after the watchdog has ended its servers.
 const GRACE: Duration = Duration::from_secs(60);
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// What a test uses, and waits for.
+/// A server, proxy or impostor that a test uses and may wait for.
 pub(crate) trait Resource: Send + Sync {
-    /// What it is doing, for the report.
+    /// Describes its state for the report.
     fn describe(&self) -> String;
-    /// Ends it: nobody waits for it any more.
+    /// Ends it, so that nothing can wait for it any longer.
     fn end(&self);
-    /// Removes what it leaves behind.
+    /// Removes its files.
     fn discard(&self) {}
 }
 
@@ -47,7 +47,7 @@ struct Watchdog {
 struct State {
     run_limit: Duration,
     tests: HashMap<ThreadId, Test>,
-    /// Of threads that tests have started while there was more than one test: they go with the run.
+    /// Resources of threads that belong to no single test: a test started them while another test was running. They end with the run.
     shared: Vec<Weak<dyn Resource>>,
 }
 
@@ -67,15 +67,15 @@ thread_local! {
     };
 }
 
-/// Watches the test that runs in this thread: each has a thread of its own, which has its name. Those that it has started
-/// have none.
+/// Watches the test that runs in this thread. The thread of a test has the name of the test; threads that a test starts have no
+/// name.
 pub(crate) fn watch() {
     if thread::current().name().is_some_and(|name| name != "main") {
         WATCH.with(|_| ());
     }
 }
 
-/// From now on the watchdog ends this with the test that runs in this thread.
+/// Registers a resource: the watchdog ends it together with the test that runs in this thread.
 pub(crate) fn register<R: Resource + 'static>(resource: &Arc<R>) {
     watch();
     let resource: Arc<dyn Resource> = resource.clone();
@@ -86,7 +86,7 @@ pub(crate) fn register<R: Resource + 'static>(resource: &Arc<R>) {
     });
 }
 
-/// Remembers a seed, which the report shows.
+/// Remembers a seed for the report.
 pub(crate) fn note_seed(seed: u64) {
     watch();
     if let Some(test) = watchdog().state().tests.get_mut(&thread::current().id()) {
@@ -94,7 +94,7 @@ pub(crate) fn note_seed(seed: u64) {
     }
 }
 
-/// Lets the test that runs in this thread take so much longer, because a setting makes it a long one.
+/// Extends the deadlines of the current test and of the run. Call it where a setting makes a test longer.
 pub fn allow(longer: Duration) {
     watch();
     let mut state = watchdog().state();
@@ -192,7 +192,7 @@ impl Watchdog {
                 say(&resource.describe());
                 resource.end();
             }
-            // It fails from now on, and has from now on the time that it is given for that.
+            // The grace period begins now.
             if let Some(test) = self.state().tests.get_mut(&thread) {
                 test.ended_at = Some(Instant::now());
             }
@@ -206,7 +206,7 @@ impl Watchdog {
         }
     }
 
-    /// What the tests use that `of` picks; none is the test of what no single test has.
+    /// The resources of the tests that `of` selects. Shared resources have no test.
     fn resources(&self, of: impl Fn(Option<ThreadId>) -> bool) -> Vec<Arc<dyn Resource>> {
         let state = self.state();
         let tests = state.tests.iter();
@@ -232,7 +232,7 @@ impl Watchdog {
     }
 }
 
-/// Prints past cargo, which would keep it until the test has ended.
+/// Prints at once. Cargo holds back what `println` prints until the test has ended.
 fn say(text: &str) {
     let _ = std::io::stderr().write_all(format!("{text}\n").as_bytes());
 }

@@ -1,10 +1,9 @@
-//! No error tells a client, or the log, where in the library it came from, whatever the environment of the server asks of
-//! programs in Rust.
+//! No error sends a stack trace to a client or to the log, whatever the environment of the server is.
 
 use converge_ledger_cluster::{append, preloaded, Options, Server};
 use postgres::Client;
 
-/// Refused by the extension, and by PostgreSQL under it.
+/// Statements that the extension refuses, or that fail in PostgreSQL below it.
 const REFUSED: [&str; 8] = [
     "SELECT ledger_head('unknown')",
     "SELECT ledger_append('orders', 'bad', 'x'::text)",
@@ -56,7 +55,7 @@ fn no_environment_lets_errors_carry_backtraces() {
     }
 }
 
-/// What the client hears. Of the DETAIL, which may show a row, its number of lines.
+/// The error as the client sees it. Of the DETAIL only the number of lines: it may show a row, which differs between servers.
 fn refusal(client: &mut Client, statement: &str) -> String {
     let error = client.batch_execute(statement).expect_err(statement);
     let error = error.as_db_error().expect("an answer of the server");

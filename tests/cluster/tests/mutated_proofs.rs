@@ -1,6 +1,6 @@
-//! The verifying functions say of changed proofs what a verifier says that was written from the documents alone.
+//! The verifying SQL functions and a verifier that was written from the documents alone agree on changed proofs.
 //!
-//! It reads what the functions read: the text of the `jsonb` value that PostgreSQL makes of what it is given.
+//! The second verifier reads the same input as the functions: the text of the `jsonb` value that PostgreSQL makes of a proof.
 //! `CONVERGE_LEDGER_MUTATIONS` sets how many random changes are made.
 
 use converge_ledger_auditor::{
@@ -17,7 +17,7 @@ const CONTEXT: &str = "contrat \"ü\"";
 /// Entries of the context.
 const SIZE: i64 = 11;
 
-/// Reads each text as jsonb and judges it; says what was read, and what was said: true, false, or nothing where it raised.
+/// Reads each text as jsonb and verifies it. Returns the jsonb as text, and the answer: true, false, or null for an error.
 const JUDGE: &str = "
     CREATE FUNCTION judge(texts text[], call text, OUT shown text[], OUT holds boolean[]) LANGUAGE plpgsql AS $$
     DECLARE
@@ -41,7 +41,7 @@ type Root = [u8; 32];
 type Roots = BTreeMap<(&'static str, u64), Root>;
 type Tally = BTreeMap<Verdict, u64>;
 
-/// A call of a verifying function, of which $1 is the proof, and what its answer must be.
+/// A call of a verifying function with the proof as $1, and the answer that is expected.
 struct Question<'a> {
     call: String,
     expected: &'a dyn Fn(&str) -> Verdict,
@@ -146,7 +146,7 @@ fn changed_proofs_are_judged_as_the_documents_say() {
 }
 
 fn compare(client: &mut Client, texts: &[String], question: &Question, tally: &mut Tally) {
-    // A text of PostgreSQL holds no NUL.
+    // A text in PostgreSQL cannot contain NUL.
     let texts: Vec<_> = texts.iter().filter(|text| !text.contains('\0')).collect();
     for texts in texts.chunks(1_000) {
         let row = client.query_one("SELECT * FROM judge($1, $2)", &[&texts, &question.call]);
@@ -172,12 +172,12 @@ fn compare(client: &mut Client, texts: &[String], question: &Question, tally: &m
     }
 }
 
-/// With the root that the database has itself at the size that the proof states.
+/// Verifies with the database's own root at the size that the proof states.
 fn judge_here(text: &str, roots: &Roots) -> Verdict {
     let Some((size, tree)) = claim_of(text) else {
         return Verdict::Unreadable;
     };
-    // None of a tree that it does not have; an empty one contains nothing.
+    // The database has no such tree, or the tree is empty.
     let Some(&root) = roots.get(&(tree, size)) else {
         return Verdict::Refused;
     };

@@ -1,5 +1,4 @@
-//! What the workers do when the server goes away: one that is stopped has nothing to report, and one that is killed leaves
-//! nothing behind.
+//! Workers end cleanly: they log no failure when the server is stopped, and no worker outlives a killed postmaster.
 
 use converge_ledger_cluster::{
     append, conninfo, hear, listen, node_options, wait_until, Direction, Proxy, Server, Shutdown,
@@ -7,7 +6,7 @@ use converge_ledger_cluster::{
 use postgres::Client;
 use std::fs;
 
-/// A server with all its workers at their work: one announces, one is in the middle of a round with a silent peer.
+/// A server whose notifier and reconciler are working. The reconciler waits for a peer that does not answer.
 fn at_work() -> (Server, [Server; 1], Proxy) {
     let peer = Server::start(node_options());
     peer.run("SELECT ledger_set_node('peer')");
@@ -30,7 +29,7 @@ fn at_work() -> (Server, [Server; 1], Proxy) {
     (server, [peer], network)
 }
 
-/// Waits until all three workers are there, and the reconciler waits for its peer; their processes.
+/// Waits until all three workers are running and the reconciler waits for its peer. Returns their process ids.
 fn workers(client: &mut Client) -> Vec<i32> {
     let statement = "
         SELECT pid FROM pg_stat_activity
@@ -65,7 +64,7 @@ fn a_clean_shutdown_reports_no_failure_of_a_worker() {
         assert_eq!(failures, [""; 0], "workers were {workers:?}");
         server.restart();
     }
-    // The launcher of a server that goes on is told why it ends, and comes back.
+    // When an administrator ends the launcher of a running server, the log says so and the launcher comes back.
     let mut client = server.connect();
     let ended = launcher(&mut client);
     client

@@ -1,6 +1,6 @@
-//! A test that hangs is ended, reported and counted as failed; so is what leaves a killed postmaster's processes behind.
+//! The watchdog ends a test that hangs, reports it and makes it fail.
 //!
-//! The tests that hang are those of this file, in a run of their own that a variable makes hang.
+//! The tests of this file start this program again with a variable that makes them hang.
 
 use converge_ledger_cluster::{
     backend_pid, output, seeded, succeed, wait_until, Options, Proxy, Server,
@@ -14,7 +14,7 @@ const HANG: &str = "CONVERGE_LEDGER_HANG";
 /// Half of this until the watchdog ends the servers, the other half until it ends the run.
 const LIMIT: Duration = Duration::from_secs(16);
 
-/// A client waits for a session that will never say anything.
+/// A client waits for a session that never answers.
 #[test]
 fn a_test_that_waits_for_a_server_is_ended() {
     if std::env::var_os(HANG).is_none() {
@@ -32,7 +32,7 @@ fn a_test_that_waits_for_a_server_is_ended() {
     client.batch_execute("SELECT 1").expect("an answer");
 }
 
-/// Nothing that the watchdog could end would end this.
+/// The test waits for something that the watchdog cannot end.
 #[test]
 fn a_test_that_waits_for_nothing_ends_the_run() {
     if std::env::var_os(HANG).is_none() {
@@ -88,7 +88,7 @@ fn text(output: &Output) -> String {
     parts.map(|part| String::from_utf8_lossy(part)).concat()
 }
 
-/// A child that does not notice that its postmaster is gone does not keep the server from starting.
+/// A process that does not notice the end of its postmaster does not keep the server from starting again.
 #[test]
 fn what_outlives_a_killed_postmaster_does_not_delay_its_successor() {
     let mut server = Server::start(Options::default());

@@ -1,5 +1,5 @@
-//! Our verifier and one that was written from the documents alone say the same of every text: of proofs that were changed in
-//! every way that we could think of, and at random.
+//! Our verifier and a verifier that was written from the documents alone agree on every text. The texts are proofs with systematic
+//! and random changes.
 //!
 //! `CONVERGE_LEDGER_MUTATIONS` sets how many random changes each test makes.
 
@@ -24,7 +24,7 @@ fn changes() -> u64 {
     set.map_or(DEFAULT_CHANGES, |text| text.parse().expect("a number"))
 }
 
-/// One true proof and what its auditor knows.
+/// A true proof, with the context, sequence and tree head that its auditor trusts.
 struct Inclusion {
     text: String,
     context: String,
@@ -39,7 +39,7 @@ fn head(count: u64, root: Hash) -> TreeHead {
     }
 }
 
-/// A ledger of random entries: some with content, some whose content is withheld.
+/// Random entries, some without their content.
 fn entries(random: &mut Random, count: u64) -> Vec<OwnedEntry> {
     let entry = |sequence: u64| {
         let content = match random.below(3) {
@@ -97,7 +97,7 @@ fn inclusions(random: &mut Random, count: u64) -> Vec<Inclusion> {
     proofs
 }
 
-/// What our verifier says, as `converge-ledger-verify` asks it.
+/// The verdict of our verifier, called as in `converge-ledger-verify`.
 fn ours(text: &str, context: &str, sequence: u64, trusted: TreeHead) -> Verdict {
     match InclusionProof::from_json(text) {
         Err(_) => Verdict::Unreadable,
@@ -112,7 +112,7 @@ fn ours(text: &str, context: &str, sequence: u64, trusted: TreeHead) -> Verdict 
     }
 }
 
-/// How often each verdict was given.
+/// The number of texts with each verdict.
 type Tally = BTreeMap<Verdict, u64>;
 
 fn compare(tally: &mut Tally, text: &str, proof: &Inclusion, sequence: u64, trusted: TreeHead) {
@@ -140,7 +140,7 @@ fn every_change_of_an_inclusion_proof_is_judged_alike() {
     let mut tally = Tally::new();
     for count in [1, 2, 3, 5, 6, 7, 11] {
         let proofs = inclusions(&mut random, count);
-        // One of each tree, and what others lend it.
+        // One proof of each tree, with values from others.
         for half in proofs.chunks(count as usize) {
             let proof = random.pick(half);
             let others = [random.pick(&proofs), random.pick(&proofs)];
@@ -182,7 +182,7 @@ fn randomly_changed_inclusion_proofs_are_judged_alike() {
     assert_all_happened(&tally);
 }
 
-/// The leaf of a changed entry is the root of a tree of one: what remains to be judged is the entry.
+/// The trusted root is the leaf of the changed entry, in a tree of one entry. Then only the limits of the entry decide.
 #[test]
 fn changed_entries_with_a_root_of_their_own_are_judged_alike() {
     let mut random = Random::new("changed entries with roots of their own");

@@ -1,4 +1,4 @@
-//! What administrators do meanwhile, and what everybody is refused.
+//! Operations of administrators, and statements that must be refused.
 
 use super::Storm;
 use converge_ledger_cluster::connect;
@@ -51,7 +51,7 @@ pub const COMMANDS: [(&str, Command); 16] = [
         client.batch_execute("SELECT ledger_revoke('application', 'append')")
     }),
     ("listen", |_, storm, _, context| {
-        // In a session of its own: one that listens may be cancelled after a commit, before it says that it has committed.
+        // In a session of its own: a listening session can be cancelled after it has committed, before it confirms the commit.
         let mut listener = connect(&storm.config)?;
         listener.execute("SELECT ledger_listen($1)", &[&context])?;
         let mut notifications = listener.notifications();
@@ -87,7 +87,7 @@ pub const COMMANDS: [(&str, Command); 16] = [
     }),
 ];
 
-/// Refused with this SQLSTATE, or interrupted.
+/// Panics if the statement succeeded. Returns other errors than the expected one.
 fn refused(result: Result<u64, Error>, code: SqlState) -> Result<(), Error> {
     let error = result.expect_err("this is refused");
     match error.code() == Some(&code) {

@@ -1,9 +1,10 @@
-//! Every operation, cut off at any moment: sessions use all that users can do, while statements are cancelled, sessions are ended
-//! and killed, workers too, and the server is killed and stopped.
+//! A fuzz test of interruptions. Eight sessions run all operations of users and administrators, while the test cancels statements,
+//! terminates and kills sessions and workers, and kills and stops the server.
 //!
-//! At the end every entry is recomputed; what was acknowledged is there exactly once and where it was said to be, what failed is
-//! not, and what nobody could know is there as a whole or not at all; what was read is still so; and a replica has the same. Nothing
-//! failed for a reason that was not given. `CONVERGE_LEDGER_FUZZ_SECONDS` sets how long it goes on.
+//! At the end the test recomputes every entry. Every acknowledged entry exists exactly once, at the sequence that the server returned. No
+//! entry of a failed transaction exists. A transaction with an unknown outcome exists as a whole or not at all. Everything that a
+//! session has read is unchanged, and a replica holds the same. No operation may fail for another reason than an interruption.
+//! `CONVERGE_LEDGER_FUZZ_SECONDS` sets how long each of the two tests lasts.
 
 mod administration;
 mod reading;
@@ -25,26 +26,26 @@ use std::sync::{Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Of each of the two tests.
+/// The length of each of the two tests.
 const DEFAULT_SECONDS: u64 = 8;
 const SESSIONS: usize = 8;
-/// Contexts that all sessions use; each has some of its own.
+/// Contexts that all sessions use. Each session also has contexts of its own.
 const SHARED: [&str; 4] = ["shared 0", "shared 1", "shared 2", "shared 3"];
 /// The name by which sessions are found.
 const NAME: &str = "fuzz";
 
-/// What all threads of the test share.
+/// The state that all threads of the test share.
 struct Storm {
     config: Config,
     /// The connection string of the replica.
     peer: String,
-    /// Whether a worker announces, or each transaction, which then cannot be prepared.
+    /// Whether a worker announces entries. Without it each transaction does, and then cannot be prepared.
     preload: bool,
     finished: AtomicBool,
     record: Mutex<Record>,
-    /// How often each operation was tried, and how often it succeeded.
+    /// For each operation, the number of attempts and of successes.
     tally: Mutex<BTreeMap<&'static str, [u64; 2]>>,
-    /// PostgreSQL lets two sessions collide that change rights or a publication at once.
+    /// In PostgreSQL, sessions that change privileges or a publication at the same time may fail with an internal error.
     administration: Mutex<()>,
 }
 
@@ -137,7 +138,7 @@ fn storm(preload: bool) {
     println!("{:?}", verify_nodes(&[&server, &replica], &[]));
 }
 
-/// The node that is attacked, and a replica of it, which is its peer as well.
+/// The node under test, and a replica that is also its peer.
 fn nodes(preload: bool) -> (Server, Server) {
     let options = || {
         let options = node_options()
@@ -172,8 +173,8 @@ fn sessions(server: &Server) -> i64 {
     row.expect("processes").get(0)
 }
 
-/// Whoever ended by a signal was killed here, and nothing was inconsistent. A session that is told to quit when it has closed its connection
-/// logs that it could not say so, as an internal error.
+/// Panics if the log has an internal error, or a process that crashed by itself. A session that must quit after it has closed its connection
+/// logs a harmless internal error: it cannot tell its client.
 fn assert_no_crash_of_its_own(log: &str) {
     let harmless = ["tuple concurrently", "LOG:  could not send data to client"];
     let is_harmless = |line: &str| harmless.iter().any(|known| line.contains(known));
@@ -187,7 +188,7 @@ fn assert_no_crash_of_its_own(log: &str) {
     assert_eq!(bad, [""; 0]);
 }
 
-/// What was done to whom.
+/// The number of interruptions of each kind.
 #[derive(Default, Debug)]
 struct Counts {
     cancelled: u64,
@@ -200,7 +201,7 @@ struct Counts {
     fast_stops: u64,
 }
 
-/// What interrupts, by the thread that started the server.
+/// Interrupts sessions and the server. It runs in the thread that started the server.
 struct Thunder<'a> {
     server: &'a mut Server,
     random: Rng,
@@ -209,7 +210,7 @@ struct Thunder<'a> {
     observer: Option<Client>,
 }
 
-/// Ends the server, or makes it drop everything. In this order, over and over.
+/// Crashes and stops of the server, which are repeated in this order.
 const CRASHES: [fn(&mut Thunder); 6] = [
     |thunder| {
         let killed = thunder.kill(&format!("application_name = '{NAME}'"));
@@ -256,7 +257,7 @@ impl Thunder<'_> {
             if done && storm.everything_succeeded() {
                 return;
             }
-            // Once it is only about what has never succeeded, less gets in its way.
+            // After the duration the test only waits for operations that have never succeeded, with few interruptions.
             if !done && last_crash.elapsed() >= between {
                 let crash = crashes.next().expect("an endless iterator");
                 crash(self);
@@ -292,7 +293,7 @@ impl Thunder<'_> {
         } += count.unsigned_abs();
     }
 
-    /// Kills a process, by which the server drops everything and recovers; says how many it killed.
+    /// Kills a process, so that the server drops all sessions and recovers. Returns the number of killed processes.
     fn kill(&mut self, whose: &str) -> u64 {
         let statement =
             format!("SELECT pid FROM pg_stat_activity WHERE {whose} ORDER BY random() LIMIT 1");
@@ -305,7 +306,7 @@ impl Thunder<'_> {
         1
     }
 
-    /// The first row of a query; none while the server is away.
+    /// The first row of a query. None while the server is not running.
     fn observe(&mut self, statement: &str) -> Option<Row> {
         if self.observer.as_ref().is_none_or(Client::is_closed) {
             self.observer = connect(&self.server.config("postgres")).ok();

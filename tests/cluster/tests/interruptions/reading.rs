@@ -1,4 +1,4 @@
-//! All the ways to read, and what must be so whenever an answer comes.
+//! All ways to read. Every answer that arrives must be right.
 
 use super::record::Seen;
 use fastrand::Rng;

@@ -1,32 +1,32 @@
-//! What the sessions know, and whether it is so.
+//! Everything that the sessions know, and the verification of it at the end.
 
 use super::writing::Step;
 use postgres::Client;
 use std::collections::{BTreeMap, HashMap};
 
-/// Payloads differ in this many characters at least.
+/// All payloads differ within this many characters.
 pub const TELLING: usize = 60;
 
-/// What became of a transaction, as far as its session knows.
+/// The outcome of a transaction, as far as its session knows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fate {
     Committed,
     Aborted,
-    /// The answer to its end got lost.
+    /// The connection was lost before the answer.
     Uncertain,
 }
 
-/// An entry that a session means to have written.
+/// An entry that a session has tried to write.
 #[derive(Clone, Debug)]
 pub struct Written {
     pub context: String,
-    /// Its beginning, by which it can be told from all others.
+    /// The beginning of the payload, which identifies it.
     pub payload: String,
-    /// Where the server said that it is.
+    /// The sequence that the server returned.
     pub sequence: Option<i64>,
 }
 
-/// A prepared transaction, and how it is meant to end.
+/// A prepared transaction, and the way in which its session wants to end it.
 #[derive(Clone, Debug)]
 pub struct Prepared {
     pub name: String,
@@ -47,9 +47,9 @@ impl Prepared {
 pub struct Transaction {
     session: usize,
     written: Vec<Written>,
-    /// May be there if it was committed, which the answer would have said.
+    /// Payloads that may exist if the transaction was committed.
     possible: Vec<String>,
-    /// Given up in it, whatever becomes of it.
+    /// Payloads that must not exist.
     given_up: Vec<String>,
     pub prepared: Option<Prepared>,
 }
@@ -72,7 +72,7 @@ impl Transaction {
     }
 }
 
-/// What a reader saw.
+/// Something that a reader has seen.
 #[derive(Debug)]
 pub enum Seen {
     Entry {
@@ -87,7 +87,7 @@ pub enum Seen {
     },
 }
 
-/// In the order in which it became known; those of one session are in its order.
+/// The transactions are in the order in which their outcomes became known. Those of one session are in their own order.
 #[derive(Default)]
 pub struct Record {
     transactions: Vec<(Transaction, Fate)>,
@@ -102,7 +102,7 @@ impl Record {
         self.transactions.push((transaction, fate));
     }
 
-    /// Ends what a session left prepared when the test ended, as the session meant it.
+    /// Ends the transactions that are still prepared at the end of the test, as their sessions wanted.
     pub fn settle_prepared(&mut self, client: &mut Client) {
         let left = client.query("SELECT gid FROM pg_prepared_xacts", &[]);
         for row in left.expect("prepared transactions") {
@@ -118,7 +118,7 @@ impl Record {
     pub fn verify(&self, client: &mut Client) {
         let places = places(client);
         let mut known = HashMap::new();
-        // The last sequence that each session was told of in each context.
+        // The last sequence that each session has received in each context.
         let mut last: HashMap<(usize, &str), i64> = HashMap::new();
         for (transaction, fate) in &self.transactions {
             let there = |payload: &String| places.contains_key(payload);
@@ -177,7 +177,7 @@ impl Record {
         );
     }
 
-    /// What was read once is true for ever.
+    /// Panics if something that a session has read is no longer true.
     fn verify_seen(&self, client: &mut Client) {
         let statement = "SELECT context_id, sequence, leaf_hash FROM converge_ledger.entries";
         let rows = client.query(statement, &[]).expect("entries");
@@ -216,7 +216,7 @@ impl Record {
     }
 }
 
-/// Where the payloads are; each is in one place.
+/// The position of each payload. Panics if a payload exists twice.
 fn places(client: &mut Client) -> HashMap<String, Place> {
     let statement = format!(
         "SELECT context_id, sequence, left(ledger_text(payload), {TELLING})

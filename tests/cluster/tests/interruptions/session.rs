@@ -1,4 +1,4 @@
-//! One of the sessions: it does one thing after the other, whatever happens to it.
+//! A session: it runs one operation after the other and reconnects when it loses its connection.
 
 use super::record::{Fate, Prepared, Transaction};
 use super::writing::{Step, EXPLICIT, STEPS};
@@ -16,7 +16,7 @@ pub const OPERATIONS: usize = STEPS.len()
     + reading::READS.len()
     + administration::COMMANDS.len();
 
-/// How a transaction of several statements is meant to end.
+/// The ways to end a transaction of several statements.
 const ENDS: [&str; 5] = [
     "commit",
     "rollback",
@@ -58,7 +58,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Connects if need be; false while the server is away.
+    /// Connects if necessary. Returns false if the test ended first.
     fn is_connected(&mut self) -> bool {
         if self
             .client
@@ -84,7 +84,7 @@ impl<'a> Session<'a> {
         counts[1] += u64::from(succeeded);
     }
 
-    /// A context that others use as well, or one of its own; a new one from time to time.
+    /// A shared context, one of the session's own, or a new one.
     fn context(&mut self) -> String {
         match self.random.u8(..10) {
             0..5 => self.random.choice(SHARED).expect("some").to_owned(),
@@ -126,11 +126,11 @@ impl<'a> Session<'a> {
         let result = command(client, self.storm, &mut random, &context);
         self.count(name, result.is_ok());
         if let Err(error) = result {
-            // One that was cut off may still be at work.
+            // The backend of an interrupted command may still be working.
             let collision = error
                 .as_db_error()
                 .is_some_and(|error| error.message().contains("tuple concurrently"));
-            // There already, or not there: another was faster.
+            // The object exists already, or no longer: another session was faster.
             let pointless = [SqlState::UNDEFINED_OBJECT, SqlState::DUPLICATE_OBJECT];
             let pointless = error.code().is_some_and(|code| pointless.contains(code));
             if !collision && !pointless {
@@ -139,13 +139,13 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Tolerates what must be expected; the session goes on without a transaction, or ends.
+    /// Panics if the error was not to be expected. Then the session has no transaction, or its connection is gone.
     fn recover(&mut self, error: &Error, what: &str) {
         assert_expected(error, what);
         while let Some(client) = &mut self.client {
             match client.batch_execute("ROLLBACK") {
                 Ok(()) => return,
-                // Cancelled, perhaps: again.
+                // Perhaps it was cancelled. Try again.
                 Err(error) => {
                     assert_expected(&error, "rollback");
                     if is_lost(&error) {
@@ -176,7 +176,7 @@ impl<'a> Session<'a> {
         (name, step, write)
     }
 
-    /// One statement, which is a transaction.
+    /// Runs one statement as a transaction of its own.
     fn write_one(&mut self) {
         let (name, mut step, write) = self.step(STEPS.len());
         let Some(client) = &mut self.client else {
@@ -197,7 +197,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// A transaction of several statements.
+    /// Runs a transaction of several statements.
     fn write_several(&mut self) {
         let end = *self.random.choice(&ENDS).expect("some");
         let mut transaction = Transaction::new(self.number);
@@ -249,8 +249,8 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Prepares the transaction and ends it, in this session or in another. As long as it is prepared, nobody else can append to its
-    /// contexts: it is ended whatever happens.
+    /// Prepares the transaction and ends it, if necessary over a new connection. It must end in any case: while it is prepared, nobody
+    /// else can append to its contexts.
     fn prepare(
         &mut self,
         prepared: &Prepared,
@@ -261,7 +261,7 @@ impl<'a> Session<'a> {
         match self.execute(&statement) {
             Ok(()) => {}
             Err(error) if is_lost(&error) => {}
-            // It may have been cancelled after it was prepared.
+            // The transaction may be prepared all the same.
             Err(error) => self.recover(&error, "prepare"),
         }
         let end = prepared.end();
@@ -276,7 +276,7 @@ impl<'a> Session<'a> {
                 });
             };
             if error.code() == Some(&SqlState::UNDEFINED_OBJECT) {
-                // It was never prepared, or an answer got lost.
+                // It was never prepared, or it has ended and the answer was lost.
                 return Ok(match prepared.commit {
                     true => Fate::Uncertain,
                     false => Fate::Aborted,
@@ -294,7 +294,7 @@ impl<'a> Session<'a> {
     }
 }
 
-/// An error at COMMIT says that the transaction was rolled back; only of a lost connection nobody knows.
+/// After an error at COMMIT the transaction is rolled back. After a lost connection the outcome is unknown.
 fn at_commit(error: Error) -> (Fate, Error) {
     let fate = match is_lost(&error) {
         true => Fate::Uncertain,
@@ -303,7 +303,7 @@ fn at_commit(error: Error) -> (Fate, Error) {
     (fate, error)
 }
 
-/// Panics unless somebody interrupted it, or two sessions waited for each other.
+/// Panics unless the error is the result of an interruption, or of two sessions that wait for each other.
 fn assert_expected(error: &Error, what: &str) {
     let of_waiting = [
         SqlState::QUERY_CANCELED,

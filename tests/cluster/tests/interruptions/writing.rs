@@ -1,27 +1,27 @@
-//! All the ways to append.
+//! All ways to append.
 
 use super::record::{Written, TELLING};
 use fastrand::Rng;
 use postgres::{Client, Error, GenericClient};
 use std::io::Write as _;
 
-/// One statement of a transaction: where it writes, and what it has written.
+/// One statement of a transaction: its context, and the entries that it writes.
 pub struct Step {
     pub context: String,
-    /// What no other step has: it is part of every payload.
+    /// A text that is unique to this step and part of each of its payloads.
     pub token: String,
     pub random: Rng,
-    /// Known before the statement is sent: its answer may get lost.
+    /// Filled before the statement is sent, because its answer may be lost.
     pub written: Vec<Written>,
-    /// Payloads of which the answer says whether they were written.
+    /// Payloads that the statement may have written. The answer would tell.
     pub possible: Vec<String>,
-    /// Payloads that must never be there, whatever becomes of the transaction.
+    /// Payloads that must not exist, whatever the outcome of the transaction.
     pub given_up: Vec<String>,
 }
 
 pub type Write = fn(&mut Step, &mut Client) -> Result<(), Error>;
 
-/// Each is one statement for the server, and so may be a transaction of its own.
+/// Each is one statement for the server, and can be a transaction of its own.
 pub const STEPS: [(&str, Write); 19] = [
     ("append text", |step, client| {
         step.append(client, "SELECT ledger_append($1, 'facts', $2::text)")
@@ -127,7 +127,7 @@ pub const STEPS: [(&str, Write); 19] = [
         Ok(())
     }),
     ("on conflict", |step, client| {
-        // Few ids, which are soon taken.
+        // Few ids, so that conflicts are frequent.
         let payloads = step.payloads(10);
         let ids: Vec<_> = payloads
             .iter()
@@ -195,10 +195,10 @@ pub const STEPS: [(&str, Write); 19] = [
     }),
 ];
 
-/// Only inside a transaction of several statements.
+/// Steps that need a transaction of several statements.
 pub const EXPLICIT: [(&str, Write); 4] = [
     ("copy", |step, client| {
-        // The client library does not wait for the end of a transaction that is a COPY.
+        // The client library does not wait for the commit of a COPY that is a transaction of its own.
         let payloads = step.payloads(300);
         step.write_many(&payloads);
         let statement = "COPY converge_ledger.entries (context_id, key, payload) FROM STDIN";
@@ -206,7 +206,7 @@ pub const EXPLICIT: [(&str, Write); 4] = [
         for payload in &payloads {
             let bytes: String = payload.bytes().map(|byte| format!("{byte:02x}")).collect();
             let line = format!("{}\tfacts\t\\\\x{bytes}\n", step.context);
-            // An error of the server is what `finish` says.
+            // `finish` returns the error of the server.
             if writer.write_all(line.as_bytes()).is_err() {
                 break;
             }
@@ -252,16 +252,16 @@ impl Step {
         format!("{} 0", self.token)
     }
 
-    /// So many payloads at most.
+    /// A random number of payloads, at most `most`.
     fn payloads(&mut self, most: u16) -> Vec<String> {
-        // Small ones more often.
+        // Small numbers are more frequent.
         let most = self.random.u16(1..=most);
         (0..self.random.u16(1..=most))
             .map(|number| format!("{} {number}", self.token))
             .collect()
     }
 
-    /// Is about to write this.
+    /// Notes a payload that the statement is going to write.
     fn write(&mut self, payload: &str) {
         self.written.push(Written {
             context: self.context.clone(),
@@ -274,7 +274,7 @@ impl Step {
         payloads.iter().for_each(|payload| self.write(payload));
     }
 
-    /// What it has written is here and in the places that follow.
+    /// The entries have consecutive sequences from `first`.
     fn begins_at(&mut self, first: i64) {
         for (written, sequence) in self.written.iter_mut().zip(first..) {
             written.sequence = Some(sequence);
