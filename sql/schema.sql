@@ -2,10 +2,8 @@
 
 -- PostgreSQL runs the script with the schema of the public functions in front, where others may create operators and functions
 -- that would be bound into ours. Nothing below is looked up outside pg_catalog; what is created names its schema. LOCAL ends with the
--- script.
+-- script, as PostgreSQL has set the path for the script alone; other settings would stay to the end of the transaction.
 set local search_path = pg_catalog, pg_temp;
-set local transform_null_equals = off;
-set local default_table_access_method = heap;
 
 do $$
 declare

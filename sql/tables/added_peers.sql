@@ -5,7 +5,7 @@ create table converge_ledger.added_peers (
     conninfo text collate "C" not null,
     name     text collate "C" not null,
     constraint added_peers_pkey primary key (conninfo)
-);
+) using heap;
 
 comment on table converge_ledger.added_peers is
     'nodes to ask beside those to which this database subscribes; see ledger_add_peer';

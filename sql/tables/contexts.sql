@@ -4,7 +4,7 @@
 create table converge_ledger.contexts (
     context_id text collate "C" not null,
     constraint contexts_pkey primary key (context_id)
-);
+) using heap;
 
 comment on table converge_ledger.contexts is
     'one row per context that has entries; derived, see ledger_rebuild';

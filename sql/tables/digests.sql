@@ -8,7 +8,7 @@ create table converge_ledger.digests (
     leaf_hash  bytea  not null,
     rfc6962    bytea  not null,
     constraint digests_pkey primary key (context_id)
-) with (fillfactor = 80);
+) using heap with (fillfactor = 80);
 
 comment on table converge_ledger.digests is
     'roots of contexts as they were compared last; derived, see ledger_rebuild';

@@ -16,7 +16,7 @@ create table converge_ledger.entries (
     leaf_hash      bytea       not null,
     content_digest bytea,
     constraint entries_pkey primary key (context_id, sequence)
-) with (
+) using heap with (
     -- A log has dead rows only where a transaction was rolled back. A fixed threshold lets vacuum
     -- remove a rolled-back bulk load however large the table is.
     autovacuum_vacuum_scale_factor = 0,

@@ -9,7 +9,7 @@ create table converge_ledger.halted (
     reason      text        collate "C",
     abandoned   bytea,
     constraint halted_pkey primary key (context_id)
-);
+) using heap;
 
 comment on table converge_ledger.halted is
     'contexts to which this node does not append until it has back what peers have shown, or somebody decides otherwise';

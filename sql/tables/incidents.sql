@@ -23,7 +23,7 @@ create table converge_ledger.incidents (
     resolved_at    timestamptz,
     resolution     text,
     constraint incidents_pkey primary key (incident_id)
-);
+) using heap;
 
 comment on table converge_ledger.incidents is
     'quarantined rows and findings';
@@ -73,7 +73,7 @@ create table converge_ledger.incident_entries (
     content_digest bytea,
     source         text        not null,
     arrived_at     timestamptz not null
-);
+) using heap;
 
 create index incident_entries_place on converge_ledger.incident_entries (context_id, sequence, leaf_hash);
 comment on index converge_ledger.incident_entries_place is

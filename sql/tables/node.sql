@@ -11,7 +11,7 @@ create table converge_ledger.node (
     backup            text        collate "C" not null default '',
     constraint node_pkey primary key (singleton),
     constraint node_singleton_check check (singleton)
-);
+) using heap;
 
 comment on table converge_ledger.node is
     'name and identity of this node; at most one row';

@@ -17,7 +17,7 @@ create table converge_ledger.peer_rounds (
     node              text        collate "C",
     last_error        text        collate "C",
     constraint peer_rounds_pkey primary key (source, is_added)
-);
+) using heap;
 
 comment on table converge_ledger.peer_rounds is
     'the last round of the reconciler with each peer; see ledger_peers';

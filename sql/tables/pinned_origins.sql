@@ -4,7 +4,7 @@ create table converge_ledger.pinned_origins (
     subscription text collate "C" not null,
     origin       text collate "C" not null,
     constraint pinned_origins_pkey primary key (subscription, origin)
-);
+) using heap;
 
 comment on table converge_ledger.pinned_origins is
     'the origins that a subscription may deliver; one that has no row here may deliver every origin';

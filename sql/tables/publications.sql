@@ -6,7 +6,7 @@ create table converge_ledger.publications (
     origins     text collate "C" not null,
     constraint publications_pkey primary key (publication),
     constraint publications_origins_check check (origins in ('own', 'all'))
-);
+) using heap;
 
 comment on table converge_ledger.publications is
     'the publications that ledger_publish made';

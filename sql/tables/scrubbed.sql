@@ -6,7 +6,7 @@ create table converge_ledger.scrubbed (
     faults      bigint      not null,
     context_id  text        collate "C" not null,
     constraint scrubbed_pkey primary key (context_id)
-);
+) using heap;
 
 comment on table converge_ledger.scrubbed is
     'what the scrub knows of each context';
@@ -31,7 +31,7 @@ create table converge_ledger.scrub_pass (
     context_id     text        collate "C" not null,
     constraint scrub_pass_pkey primary key (singleton),
     constraint scrub_pass_singleton_check check (singleton)
-);
+) using heap;
 
 comment on table converge_ledger.scrub_pass is
     'the pass of the scrub over all contexts that is under way, and the last complete one; at most one row';

@@ -8,7 +8,7 @@ create table converge_ledger.subtrees (
     bitcoin    bytea    not null,
     rfc6962    bytea    not null,
     constraint subtrees_pkey primary key (context_id, level, index)
-);
+) using heap;
 
 comment on table converge_ledger.subtrees is
     'hashes of complete subtrees; derived, see ledger_rebuild';

@@ -7,7 +7,7 @@ create table converge_ledger.unsettled (
     context_id text        collate "C" not null,
     source     text        collate "C" not null,
     since      timestamptz not null
-);
+) using heap;
 
 create index unsettled_context on converge_ledger.unsettled (context_id, first);
 comment on index converge_ledger.unsettled_context is

@@ -14,6 +14,24 @@ const PLANT: &str = include_str!("decoys.sql");
 /// What decoys write into the server's log.
 const MARK: &str = "decoy touched: ";
 
+/// The schema that "$user" means for a superuser.
+const IN_FRONT: &str = "postgres";
+
+/// What keeps sessions of a test from the decoys among which its servers are.
+pub const APART: &str = "-c search_path=public";
+
+/// Whether all tests are to run among decoys. Their own sessions see none; background workers and those who ask peers do.
+pub fn are_everywhere() -> bool {
+    std::env::var_os("CONVERGE_LEDGER_DECOYS").is_some_and(|value| value == "1")
+}
+
+/// Puts decoys in front of everything in a database.
+pub fn surround(client: &mut Client) {
+    plant(client, IN_FRONT);
+    let path = "ALTER DATABASE ledger SET search_path = \"$user\", public, pg_catalog";
+    client.batch_execute(path).expect("set");
+}
+
 /// Operators that have names of their own in SQL: LIKE and NOT LIKE.
 const SPELLED: [&str; 2] = ["~~", "!~~"];
 
@@ -89,7 +107,11 @@ pub fn uproot(client: &mut Client, schema: &str) {
 
 /// The decoys that were touched, as far as the server's log goes.
 pub fn touched(server: &Server) -> BTreeSet<String> {
-    let log = server.log();
+    touched_in(&server.log())
+}
+
+/// Those that a log tells of.
+pub fn touched_in(log: &str) -> BTreeSet<String> {
     let marks = log.lines().filter_map(|line| line.split_once(MARK));
     marks.map(|(_, what)| what.to_owned()).collect()
 }

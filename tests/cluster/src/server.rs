@@ -6,6 +6,7 @@
 //! which a dump is restored has; only a standby and a base backup share that of their original.
 
 use crate::clock::Skew;
+use crate::decoys;
 use crate::home::Home;
 use crate::processes;
 use crate::programs::{as_owner, binaries, succeed};
@@ -103,8 +104,11 @@ impl Server {
     pub fn start(options: Options) -> Self {
         let server = Self::start_empty(options);
         server.create_database(LEDGER);
-        server
-            .connect()
+        let mut client = server.connect();
+        if decoys::are_everywhere() {
+            decoys::surround(&mut client);
+        }
+        client
             .batch_execute("CREATE EXTENSION converge_ledger")
             .expect("created");
         server
@@ -180,7 +184,10 @@ impl Server {
         copy
     }
 
-    fn unstarted(options: Options) -> Self {
+    fn unstarted(mut options: Options) -> Self {
+        if decoys::are_everywhere() && options.sessions.is_none() {
+            options.sessions = Some(decoys::APART.to_owned());
+        }
         static COUNTER: AtomicU32 = AtomicU32::new(0);
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let name = format!("converge_ledger.{}.{number}", std::process::id());
@@ -400,6 +407,7 @@ impl Server {
             .env("PGHOST", self.directory())
             .env("PGPORT", self.port.to_string())
             .env("PGUSER", SUPERUSER)
+            .envs(decoys::are_everywhere().then_some(("PGOPTIONS", decoys::APART)))
     }
 
     /// A place for files that go away with the server.
@@ -452,8 +460,13 @@ impl Drop for Server {
                 self.home.end_of_log(60)
             );
         }
+        let log = self.home.end_of_log(usize::MAX);
         self.home.discard();
         if !std::thread::panicking() {
+            if decoys::are_everywhere() {
+                let touched = decoys::touched_in(&log);
+                assert!(touched.is_empty(), "decoys were touched: {touched:#?}");
+            }
             assert!(ended, "killed, and there all the same");
             self.home.assert_not_ended();
         }
