@@ -12,7 +12,7 @@ use crate::announce;
 use crate::function::text;
 use crate::ledger::{self, entry, Quarantine};
 use crate::report::{self, Failure};
-pub use crate::sql::call;
+use crate::sql;
 use crate::store::write;
 use pgrx::pg_sys;
 use serde_json::{Map, Value};
@@ -172,7 +172,7 @@ pub fn write_down(new: New) -> Result<i64, Failure> {
 
 /// Resolves an incident, unless it is resolved already. `resolution` is one phrase.
 pub fn resolve(number: i64, resolution: &str) -> Result<(), Failure> {
-    call(|client| {
+    sql::call(|client| {
         let resolve = "UPDATE converge_ledger.incidents
                           SET resolved_at = pg_catalog.clock_timestamp(), resolution = $2
                         WHERE incident_id = $1 AND resolved_at IS NULL";

@@ -6,7 +6,7 @@
 use super::transaction;
 use crate::append::heads::with_heads;
 use crate::function::text;
-use crate::incident::{self, call, column, now, stored, Fields, Kind, New};
+use crate::incident::{self, column, now, stored, Fields, Kind, New};
 use crate::interrupts;
 use crate::ledger::{self, entry, Ledger, Quarantine, Table};
 use crate::memory;
@@ -379,7 +379,7 @@ pub fn tidy(context: &str) -> Result<(), Failure> {
     if !has_had(&ledger::quarantine()?, context, Kind::Fork) {
         return Ok(());
     }
-    call(|client| {
+    sql::call(|client| {
         let tidy = "SELECT converge_ledger.tidy_forks($1)";
         client.update(tidy, None, &[context.into()]).map(|_| ())
     })?;
@@ -400,7 +400,7 @@ pub fn take_back(
         return Ok(false);
     }
     let mut candidates = Vec::new();
-    call(|client| {
+    sql::call(|client| {
         let rows = client.select(
             "SELECT incident_id, lamport, origin, key, payload, contested
                FROM converge_ledger.fork_entries($1, $2)",
@@ -447,7 +447,7 @@ pub fn take_back(
 /// Puts the entries of one incident back that begin with `sequence` and follow each other, `most` at most. Each is judged again.
 fn put_back_run(context: &str, incident: i64, sequence: i64, most: u64) -> Result<(), Failure> {
     transaction::forget_forks(context);
-    call(|client| {
+    sql::call(|client| {
         let most = i64::try_from(most).unwrap_or(i64::MAX);
         let arguments = [incident.into(), sequence.into(), most.into()];
         let take_back = "SELECT converge_ledger.take_back($1, $2, $3)";
@@ -466,7 +466,7 @@ pub fn put_back_branch(context: &str, incident: i64, sequence: i64) -> Result<()
 
 /// Puts what is left of an open incident among its further entries, which may yet find their places once it is resolved.
 pub fn keep_rest(incident: i64) -> Result<(), Failure> {
-    call(|client| {
+    sql::call(|client| {
         let rest = "SELECT converge_ledger.add_to_incident(i.incident_id, i.incident_id)
                       FROM converge_ledger.incidents AS i
                      WHERE i.incident_id = $1 AND i.resolved_at IS NULL";
@@ -477,7 +477,7 @@ pub fn keep_rest(incident: i64) -> Result<(), Failure> {
 /// Puts all entries of one incident at their places of which the content was kept. Each is judged again.
 pub fn put_back(context: &str, incident: i64) -> Result<(), Failure> {
     transaction::forget_forks(context);
-    call(|client| {
+    sql::call(|client| {
         let put_back = "SELECT converge_ledger.put_back($1)";
         client
             .update(put_back, None, &[incident.into()])
@@ -533,7 +533,7 @@ pub fn abandon(
     drop(scan);
     let numbers = memory::collect(moved.into_iter().map(|(_, number)| number));
     let incidents = memory::copy(&numbers);
-    call(|client| {
+    sql::call(|client| {
         let close = "UPDATE converge_ledger.incidents
                         SET resolved_at = pg_catalog.clock_timestamp(), resolution = 'abandoned: ' || $2
                       WHERE incident_id = ANY ($1)";
@@ -547,7 +547,7 @@ pub fn abandon(
 /// The history that this node holds records the decision against a branch, which began with this leaf: what the same origin
 /// appends from then on follows this history.
 pub fn recorded(context: &str, abandoned: &Hash, sequence: i64) -> Result<(), Failure> {
-    call(|client| {
+    sql::call(|client| {
         let record = "UPDATE converge_ledger.incidents AS i
                          SET resolution = pg_catalog.regexp_replace(i.resolution, ':', ', recorded by entry ' || $3 || ':')
                        WHERE i.context_id = $1 AND i.kind = 'fork' AND i.leaf_hash = $2

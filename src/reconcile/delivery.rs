@@ -53,10 +53,10 @@ pub fn state(subscription: pg_sys::Oid) -> Result<Delivery, Failure> {
     sql::call(|client| {
         let find = "SELECT exists (SELECT FROM pg_catalog.pg_subscription_rel AS relation
                                     WHERE relation.srsubid = $1 AND relation.srsubstate NOT IN ('r', 's')),
-                           (SELECT coalesce(max((worker.latest_end_lsn - '0/0'::pg_lsn)::bigint), 0)
+                           (SELECT coalesce(pg_catalog.max((worker.latest_end_lsn - '0/0'::pg_catalog.pg_lsn)::bigint), 0)
                               FROM pg_catalog.pg_stat_subscription AS worker
                              WHERE worker.subid = $1 AND worker.relid IS NULL AND worker.pid IS NOT NULL
-                            HAVING count(*) > 0)";
+                            HAVING pg_catalog.count(*) > 0)";
         for row in client.update(find, None, &[subscription.into()])? {
             let copying: Option<bool> = row.get(1)?;
             let applied: Option<i64> = row.get(2)?;

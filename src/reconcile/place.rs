@@ -16,6 +16,7 @@ use crate::receive::{self, Fate};
 use crate::report::{self, Failure};
 use crate::resolve::halted;
 use crate::scratch::Scratch;
+use crate::sql;
 use crate::store::scan::Sight;
 use crate::store::stored::with_stored;
 use crate::store::tree::StoredTree;
@@ -119,7 +120,7 @@ pub fn note_corruption(
         return Ok(()); // another round tells of it, or the next one
     }
     let mut is_known = false;
-    incident::call(|client| {
+    sql::call(|client| {
         let find = "SELECT FROM converge_ledger.incidents AS i
                      WHERE i.context_id = $1 AND i.kind = $2 AND i.resolved_at IS NULL
                        AND $3 BETWEEN i.sequence AND coalesce((i.evidence ->> 'last')::bigint, i.sequence)";

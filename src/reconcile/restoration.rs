@@ -15,6 +15,7 @@ use crate::ledger::Ledger;
 use crate::memory;
 use crate::report::{self, Failure};
 use crate::scratch::Scratch;
+use crate::sql;
 use crate::store::scan::Sight;
 use crate::store::stored::with_stored;
 use crate::store::{entries, hidden, subtrees, write};
@@ -151,7 +152,7 @@ impl Former {
             decided: HashSet::new(),
         };
         let wanted = memory::collect(rows.iter().map(|(wanted, _)| wanted.sequence));
-        incident::call(|client| {
+        sql::call(|client| {
             let find = "SELECT i.sequence, i.resolved_at IS NULL, coalesce(i.resolution LIKE $4 || '%', false),
                                coalesce(i.evidence ->> 'decision' = 'keep_theirs', false)
                           FROM converge_ledger.incidents AS i
@@ -257,7 +258,7 @@ fn resolve(exchange: &Exchange, context: &str, done: &[Done]) -> Result<(), Fail
         };
     }
     let mut incidents = Vec::new();
-    incident::call(|client| {
+    sql::call(|client| {
         let find = "SELECT i.incident_id, i.sequence, coalesce((i.evidence ->> 'last')::bigint, i.sequence)
                       FROM converge_ledger.incidents AS i
                      WHERE i.context_id = $1 AND i.kind = $2 AND i.resolved_at IS NULL AND i.sequence IS NOT NULL";

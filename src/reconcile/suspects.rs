@@ -1,15 +1,16 @@
 //! Entries of this database that are known to be damaged: the open incidents of kind `corruption`.
 
-use crate::incident::{self, Kind};
+use crate::incident::Kind;
 use crate::memory;
 use crate::report::Failure;
+use crate::sql;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 /// The entries, by context. A comparison looks at them even where the trees are equal.
 pub fn open() -> Result<BTreeMap<String, Vec<RangeInclusive<i64>>>, Failure> {
     let mut suspects: BTreeMap<String, Vec<RangeInclusive<i64>>> = BTreeMap::new();
-    incident::call(|client| {
+    sql::call(|client| {
         let find =
             "SELECT i.context_id, i.sequence, coalesce((i.evidence ->> 'last')::bigint, i.sequence)
                       FROM converge_ledger.incidents AS i

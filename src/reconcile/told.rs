@@ -7,6 +7,7 @@ use crate::incident::{self, Kind, New};
 use crate::ledger::entry;
 use crate::memory;
 use crate::report::Failure;
+use crate::sql;
 use serde_json::Map;
 use std::collections::HashSet;
 
@@ -21,7 +22,7 @@ pub type Claims = HashSet<(String, String)>;
 /// All that is open.
 pub fn open() -> Result<Claims, Failure> {
     let mut open = Claims::new();
-    incident::call(|client| {
+    sql::call(|client| {
         let find = "SELECT i.source, i.context_id
                       FROM converge_ledger.incidents AS i
                      WHERE i.kind = ANY ($1) AND i.resolved_at IS NULL";
@@ -49,7 +50,7 @@ pub fn claim(
         return Ok(()); // another round tells of it, or the next one
     }
     let mut is_known = false;
-    incident::call(|client| {
+    sql::call(|client| {
         let find = "SELECT FROM converge_ledger.incidents AS i
                      WHERE i.context_id = $1 AND i.kind = $2 AND i.source = $3 AND i.resolved_at IS NULL
                        AND i.sequence IS NOT DISTINCT FROM $4";
@@ -94,7 +95,7 @@ pub fn withdraw(exchange: &Exchange, context: &str, found: &[Option<i64>]) -> Re
     }
     let contradicts = found.contains(&None);
     let found = memory::collect(found.iter().flatten().copied());
-    incident::call(|client| {
+    sql::call(|client| {
         let resolve = "UPDATE converge_ledger.incidents
                           SET resolved_at = pg_catalog.clock_timestamp(), resolution = 'not found any more'
                         WHERE context_id = $1 AND source = $2 AND resolved_at IS NULL

@@ -10,7 +10,7 @@ mod rollback;
 
 use crate::append::heads::with_heads;
 use crate::append::identity;
-use crate::incident::{call, Kind};
+use crate::incident::Kind;
 use crate::ledger::Ledger;
 use crate::receive;
 use crate::report::{self, Failure};
@@ -124,7 +124,7 @@ fn hold(ledger: &Ledger, context: &str) -> Result<(), Failure> {
 
 fn find(number: i64) -> Result<Case, Failure> {
     let mut found = None;
-    call(|client| {
+    sql::call(|client| {
         let find = "
             SELECT i.context_id, i.kind, i.origin, i.sequence,
                    (SELECT pg_catalog.max(e.sequence) FROM converge_ledger.incident_entries AS e
@@ -167,7 +167,7 @@ fn find(number: i64) -> Result<Case, Failure> {
 /// Resolves an incident by a decision.
 fn close(number: i64, decision: Decision, reason: &str) -> Result<(), Failure> {
     let resolution = format!("{}: {reason}", decision.as_str());
-    call(|client| {
+    sql::call(|client| {
         let close = "UPDATE converge_ledger.incidents
                         SET resolved_at = pg_catalog.clock_timestamp(), resolution = $2,
                             evidence = evidence || pg_catalog.jsonb_build_object('decision', $3::pg_catalog.text)
@@ -179,7 +179,7 @@ fn close(number: i64, decision: Decision, reason: &str) -> Result<(), Failure> {
 
 /// Notes a decision about an incident that is not yet carried out: it stays open, or is so again.
 fn note(number: i64, decision: Decision) -> Result<(), Failure> {
-    call(|client| {
+    sql::call(|client| {
         let note = "UPDATE converge_ledger.incidents
                        SET resolved_at = NULL, resolution = NULL,
                            evidence = evidence || pg_catalog.jsonb_build_object('decision', $2::pg_catalog.text)
