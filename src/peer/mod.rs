@@ -33,6 +33,10 @@ pub enum Problem {
     Refused { sqlstate: String, message: String },
     /// It did not answer in time.
     Late,
+    /// Other databases waited for a round; this one goes on later.
+    BrokenOff,
+    /// As long as a round may take while others wait for the place that it has.
+    TooSlow,
     /// Its answer does not end, or is not of the expected form.
     Answer(&'static str),
     /// A value of its answer is not of the expected form: what it is, and in which column.
@@ -62,6 +66,12 @@ impl fmt::Display for Problem {
             Problem::Connection(message) => f.write_str(message),
             Problem::Refused { message, .. } => f.write_str(message),
             Problem::Late => f.write_str("it did not answer in time"),
+            Problem::BrokenOff => f.write_str(
+                "other databases waited for a round: this one goes on when it is its turn",
+            ),
+            Problem::TooSlow => f.write_str(
+                "it was not done within a minute, and other databases with slow peers waited",
+            ),
             Problem::Answer(what) => write!(f, "its answer {what}"),
             Problem::Value { what, column } => {
                 write!(f, "its answer has {what} in column \"{column}\"")

@@ -146,6 +146,18 @@ impl<C: Conversation> Round<C> {
         }
     }
 
+    /// Ends all conversations as they are.
+    pub fn break_off(&mut self, problem: &Problem) -> Vec<Ended<C>> {
+        let mut ended = std::mem::take(&mut self.stillborn);
+        ended.extend(self.talks.drain(..).map(|talk| Ended {
+            number: talk.number,
+            received: talk.connection.received_in_all(),
+            conversation: talk.conversation,
+            problem: Some(problem.clone()),
+        }));
+        ended
+    }
+
     /// Waits until one of the peers has said something, at most for `limit`, and goes on with those that have; gives the
     /// conversations that are over.
     pub fn turn(&mut self, limit: Duration) -> Vec<Ended<C>> {

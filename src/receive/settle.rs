@@ -19,8 +19,11 @@ use converge_ledger_core::hash::Hash;
 use converge_ledger_core::limits::MAX_NUMBER;
 use std::rc::Rc;
 
-/// How many entries the worker judges in one transaction.
-const SLICE: u64 = 16_384;
+/// How many entries the worker judges in one transaction: announcements of other contexts wait that long.
+const SLICE: u64 = 1_024;
+
+/// How many entries behind the contiguous part are looked at for those of other branches.
+const SWEPT: usize = 16_384;
 
 /// How many entries are put back at once.
 const TAKEN_BACK: u64 = 1_024;
@@ -115,8 +118,8 @@ pub fn settle(
     for (sequence, abandoned) in resolves {
         quarantine::recorded(context, &abandoned, sequence)?;
     }
-    // What a former owner has beyond could have been the owner's until now.
-    if forked || owner(ledger, context)? != owner_before {
+    // What a former owner has beyond could have been the owner's until now. Of slices that follow each other the last one sees to it.
+    if (forked && end != End::Unfinished) || owner(ledger, context)? != owner_before {
         put_in_order(ledger, context, source)?;
     }
     with_heads(|heads| {
@@ -287,7 +290,7 @@ fn sweep(
     let mut branches: Vec<(String, Option<i64>)> = Vec::new();
     let from = head.now.sequence + 1;
     let mut scan = entries::range(ledger, &head.context, from, MAX_NUMBER, Sight::Latest);
-    for _ in 0..SLICE {
+    for _ in 0..SWEPT {
         interrupts::check();
         let Some(row) = scan.next() else { break };
         let origin = row.text(entry::ORIGIN);

@@ -29,6 +29,7 @@ use crate::receive;
 use crate::report::{self, Failure};
 use crate::scrub;
 use crate::settings::{self, Repair, ScrubRate};
+use crate::shared::{self, Overtime};
 use crate::store::halted::{self, Halted};
 use crate::store::rounds::{self, PeerRound};
 use crate::store::scan::Sight;
@@ -156,7 +157,7 @@ pub fn run(which: Which) -> Result<Vec<Line>, Failure> {
         return Ok(Vec::new());
     }
     let between = which.between();
-    scrub_some(&ledger, between)?;
+    scrub_some(&ledger, which)?;
     if matches!(which, Which::Due(_)) && list::peers(&ledger, Among::Enabled).is_empty() {
         // Those who subscribe to this node ask it all the same, and reading stores nothing.
         digest::refresh(&ledger, REFRESHED);
@@ -168,9 +169,13 @@ pub fn run(which: Which) -> Result<Vec<Line>, Failure> {
     let mut talking: HashMap<String, PeerRound> = HashMap::new();
     let mut round: Round<Exchange> = Round::new()?;
     let mut numbers: Vec<String> = Vec::new();
-    let mut is_first = true;
+    let (mut is_first, mut is_over) = (true, false);
     let mut looked_at = Instant::now();
     loop {
+        if is_over {
+            receive::deliver_as(&ledger, None);
+            return Ok(lines);
+        }
         if is_first || (matches!(which, Which::Due(_)) && looked_at.elapsed() >= TURN) {
             looked_at = Instant::now();
             let begun = begin_due(&ledger, which, &mut round, &mut talking, &mut numbers)?;
@@ -183,14 +188,19 @@ pub fn run(which: Which) -> Result<Vec<Line>, Failure> {
         }
         // A peer that is slow enough could else keep the scrub from ever coming round.
         if matches!(which, Which::Due(_)) && scrubbed_at.elapsed() >= scrub_interval() {
-            scrub_some(&ledger, between)?;
+            scrub_some(&ledger, which)?;
             scrubbed_at = Instant::now();
         }
         if round.is_empty() {
             receive::deliver_as(&ledger, None);
             return Ok(lines);
         }
-        for ended in round.turn(TURN) {
+        let mut ended = round.turn(TURN);
+        if let Some(overtime) = overtime(which) {
+            ended.extend(round.break_off(&overtime));
+            is_over = true;
+        }
+        for ended in ended {
             let key = &numbers[ended.number];
             let Some(mut peer_round) = talking.remove(key) else {
                 continue;
@@ -202,8 +212,15 @@ pub fn run(which: Which) -> Result<Vec<Line>, Failure> {
             peer_round.contexts_compared = exchange.report.compared;
             peer_round.differing = exchange.report.differing;
             peer_round.repaired = exchange.report.repaired;
-            let problem = ended.problem.as_ref().map(Problem::summary);
-            peer_round.finish(problem.as_deref());
+            match &ended.problem {
+                Some(Problem::BrokenOff) => peer_round.break_off(&Problem::BrokenOff.summary()),
+                // It was another peer that took so long.
+                Some(Problem::TooSlow) if !peer_round.is_taking_long() => {
+                    peer_round.break_off(&Problem::BrokenOff.summary());
+                }
+                Some(problem) => peer_round.finish(Some(&problem.summary())),
+                None => peer_round.finish(None),
+            }
             rounds::write(&ledger, &peer_round);
             between();
             if let Some(problem) = ended.problem {
@@ -228,8 +245,18 @@ pub fn run(which: Which) -> Result<Vec<Line>, Failure> {
     }
 }
 
+/// Why the worker's round has to end now, if it has: others wait for their turn.
+fn overtime(which: Which) -> Option<Problem> {
+    let Which::Due(_) = which else { return None };
+    shared::overtime(now()).map(|overtime| match overtime {
+        Overtime::Budget => Problem::BrokenOff,
+        Overtime::LongBudget => Problem::TooSlow,
+    })
+}
+
 /// Lets the scrub read what it may read between two rounds.
-fn scrub_some(ledger: &Ledger, between: fn()) -> Result<(), Failure> {
+fn scrub_some(ledger: &Ledger, which: Which) -> Result<(), Failure> {
+    let between = which.between();
     let interval = scrub_interval();
     let mut left = match settings::scrub_rate() {
         ScrubRate::Off => 0,
@@ -237,7 +264,8 @@ fn scrub_some(ledger: &Ledger, between: fn()) -> Result<(), Failure> {
         ScrubRate::Unlimited => u64::MAX,
     };
     let begin = Instant::now();
-    while left > 0 && begin.elapsed() < interval {
+    let is_wanted = || matches!(which, Which::Due(_)) && shared::others_wait(now());
+    while left > 0 && begin.elapsed() < interval && !(begin.elapsed() >= TURN && is_wanted()) {
         let scrubbed = scrub::slice(ledger, left.min(SLICE))?;
         between();
         // At the end of the last context it stops short.
@@ -289,7 +317,9 @@ fn begin_due(
             Which::Now(None) => true,
             Which::Now(Some(only)) => !is_added && only == source,
             Which::Due(_) => {
-                !talking.contains_key(&key) && (last.due_at() <= now || is_back(peer, &last)?)
+                !talking.contains_key(&key)
+                    && (last.due_at() <= now || is_back(peer, &last)?)
+                    && (!last.is_slow() || shared::take_long_place(now))
             }
         };
         Ok::<_, Failure>(is_due.then_some((peer, key, last)))

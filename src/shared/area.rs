@@ -3,6 +3,7 @@
 use super::databases::{Database, DATABASES};
 use super::deliveries::{Counts, DELIVERIES};
 use super::marks::{Mark, Stage, MARKS};
+use super::places::LongPlace;
 use super::prepared::PREPARED;
 use super::reconcilers::{Reconciler, RECONCILED};
 use super::spill::Pool;
@@ -30,6 +31,7 @@ pub(super) struct Area {
     /// Beside the places, so that a database is found cheaply; `InvalidOid` where a place is free.
     pub(super) reconciled: [pg_sys::Oid; RECONCILED],
     pub(super) reconcilers: [Reconciler; RECONCILED],
+    pub(super) long: LongPlace,
     /// How often it was set anew when rounds are due.
     pub(super) schedule: u32,
     /// A database has a ledger that the launcher may not know of.

@@ -57,6 +57,10 @@ pub(super) struct Database {
     pub(super) announced: i64,
     /// Failures in a row.
     pub(super) failures: u32,
+    /// When the notifier has connected.
+    pub(super) connected_at: pg_sys::TimestampTz,
+    /// When the last notifier has ended.
+    pub(super) left_at: pg_sys::TimestampTz,
     /// After a failure, no notifier before this time.
     not_before: pg_sys::TimestampTz,
     /// Somebody wants the database for himself until this time.
@@ -237,7 +241,7 @@ pub fn launcher_ended() {
     });
 }
 
-/// The database that has waited longest for a notifier, if it may have one by now.
+/// The database that has been without a notifier for longest, of those that need one and may have one by now.
 pub fn next_to_start(now: pg_sys::TimestampTz) -> Option<pg_sys::Oid> {
     locked(|area| {
         let waiting = area
@@ -248,7 +252,7 @@ pub fn next_to_start(now: pg_sys::TimestampTz) -> Option<pg_sys::Oid> {
             .filter(|database| {
                 has_come(database.not_before, now) && has_come(database.wanted_until, now)
             })
-            .min_by_key(|database| database.not_before)?;
+            .min_by_key(|database| database.left_at)?;
         database.starting = true;
         Some(database.oid)
     })
@@ -282,7 +286,7 @@ pub fn not_started(
     });
 }
 
-/// Notes whether databases wait for a worker slot. Notifiers without work leave soon then.
+/// Notes whether databases wait for a worker slot. Notifiers without work leave soon then, and the others after their turn.
 pub fn set_crowded(crowded: bool) {
     let mut at = 0;
     locked(|area| area.crowded = crowded);

@@ -10,6 +10,7 @@ mod databases;
 mod deliveries;
 mod marks;
 mod notifiers;
+mod places;
 mod prepared;
 mod reconcilers;
 mod spill;
@@ -27,10 +28,12 @@ pub use notifiers::{
     announced, announced_aside, announced_spilled, notifier_began, notifier_connected,
     notifier_ended, notifier_failed, settled, swept, take, take_spilled, Announcement,
 };
+pub use places::{others_wait, overtime, take_long_place, Overtime, SLOW_MILLISECONDS};
 pub use prepared::{committed_prepared, prepared, prepared_identifier, rolled_back_prepared};
 pub use reconcilers::{
     add_reconciled, next_round, next_to_reconcile, reconciled, reconciled_databases,
     reconciler_began, reconciler_connected, reconciler_ended, reconciler_failed, reconciler_gone,
-    reconcilers, remove_reconciled, reschedule, saw_ledger, take_news, tell_of_ledger,
+    reconcilers, remove_reconciled, reschedule, retry_reconcilers, saw_ledger, take_news,
+    tell_of_ledger,
 };
 pub use status::status;

@@ -13,6 +13,8 @@ use std::ptr::null_mut;
 
 /// How many marks are taken at once: commits wait meanwhile.
 const BATCH: usize = 64;
+/// So long a notifier stays at work while another database waits for a worker slot, in microseconds.
+const TURN: i64 = 1_000_000;
 
 /// Registers this process as the notifier of a database, before it connects; false if there is another one, or if the
 /// database was dropped.
@@ -39,10 +41,11 @@ impl Area {
 }
 
 /// The notifier has connected to its database.
-pub fn notifier_connected() {
+pub fn notifier_connected(now: pg_sys::TimestampTz) {
     locked(|area| {
         if let Some(database) = area.served(own_database()) {
             database.connected = true;
+            database.connected_at = now;
         }
     });
 }
@@ -57,7 +60,11 @@ pub fn notifier_failed(error: &str, retry_at: impl FnOnce(u32) -> pg_sys::Timest
 }
 
 /// The notifier of `oid` ends; what it had taken waits again. Does nothing in a process that was not registered.
-pub fn notifier_ended(oid: pg_sys::Oid, retry_at: impl FnOnce(u32) -> pg_sys::TimestampTz) {
+pub fn notifier_ended(
+    oid: pg_sys::Oid,
+    now: pg_sys::TimestampTz,
+    retry_at: impl FnOnce(u32) -> pg_sys::TimestampTz,
+) {
     let latch = locked(|area| {
         let database = area.served(oid)?;
         if !database.connected {
@@ -66,6 +73,7 @@ pub fn notifier_ended(oid: pg_sys::Oid, retry_at: impl FnOnce(u32) -> pg_sys::Ti
         }
         database.pid = 0;
         database.latch = null_mut();
+        database.left_at = now;
         database.told = false;
         database.sweep |= std::mem::take(&mut database.sweeping);
         database.settle |= std::mem::take(&mut database.settling);
@@ -115,7 +123,7 @@ pub struct Work {
     pub settle: bool,
     /// How many transactions it comes from, about.
     pub commits: u32,
-    /// Somebody wants the database for himself.
+    /// Somebody wants the database for himself, or its turn is over.
     pub leave: bool,
     /// Other databases wait for a worker slot.
     pub crowded: bool,
@@ -130,7 +138,10 @@ pub fn take(now: pg_sys::TimestampTz) -> Work {
         match area.served(oid) {
             None => work.leave = true,
             Some(database) => {
-                work.leave = database.is_wanted(now);
+                let served = now - database.connected_at;
+                // A clock that was set back ends the turn as well.
+                let is_over = work.crowded && !(0..TURN).contains(&served);
+                work.leave = is_over || database.is_wanted(now);
                 work.commits = std::mem::take(&mut database.commits);
                 work.settle = std::mem::take(&mut database.settle);
                 database.settling |= work.settle;

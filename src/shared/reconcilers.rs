@@ -45,10 +45,16 @@ pub(super) struct Reconciler {
     failures: u32,
     /// By which schedule it works.
     schedule: u32,
+    /// The launcher has found no worker slot for it.
+    pub(super) lacks_slot: bool,
+    /// When it began.
+    pub(super) began_at: pg_sys::TimestampTz,
+    /// Since when it wants the long place; 0 if it does not.
+    pub(super) wants_long_since: pg_sys::TimestampTz,
     /// When the last one ended.
     ended_at: pg_sys::TimestampTz,
     /// No other one before this time.
-    due_at: pg_sys::TimestampTz,
+    pub(super) due_at: pg_sys::TimestampTz,
     /// Somebody wants the database for himself until this time.
     wanted_until: pg_sys::TimestampTz,
     /// It was sent away in vain: it is not again before it has ended by itself, or until this time.
@@ -57,7 +63,7 @@ pub(super) struct Reconciler {
 }
 
 impl Reconciler {
-    fn is_busy(&self) -> bool {
+    pub(super) fn is_busy(&self) -> bool {
         self.held || self.pid != 0
     }
 
@@ -66,7 +72,7 @@ impl Reconciler {
     }
 
     /// When the next one may be started. What was noted before the clock was set back does not count.
-    fn next(&self, now: pg_sys::TimestampTz) -> pg_sys::TimestampTz {
+    pub(super) fn next(&self, now: pg_sys::TimestampTz) -> pg_sys::TimestampTz {
         let due_at = if self.ended_at > now {
             now
         } else {
@@ -90,7 +96,7 @@ impl Reconciler {
 }
 
 impl Area {
-    fn reconciler(&mut self, oid: pg_sys::Oid) -> Option<&mut Reconciler> {
+    pub(super) fn reconciler(&mut self, oid: pg_sys::Oid) -> Option<&mut Reconciler> {
         let at = self.reconciled.iter().position(|other| *other == oid)?;
         Some(&mut self.reconcilers[at])
     }
@@ -115,14 +121,14 @@ impl Area {
         self.reconcilers[at] = unsafe { std::mem::zeroed() };
     }
 
-    fn reconcilers(&mut self) -> impl Iterator<Item = (pg_sys::Oid, &mut Reconciler)> {
+    pub(super) fn reconcilers(&mut self) -> impl Iterator<Item = (pg_sys::Oid, &mut Reconciler)> {
         let used = |(oid, _): &(pg_sys::Oid, _)| *oid != pg_sys::InvalidOid;
         let oids = self.reconciled.iter().copied();
         oids.zip(&mut self.reconcilers).filter(used)
     }
 
     /// The place of the database of which this process is the reconciler.
-    fn reconciled_here(&mut self, oid: pg_sys::Oid) -> Option<&mut Reconciler> {
+    pub(super) fn reconciled_here(&mut self, oid: pg_sys::Oid) -> Option<&mut Reconciler> {
         self.reconciler(oid).filter(|one| one.pid == own_pid())
     }
 
@@ -163,6 +169,8 @@ impl Area {
         if let Some(at) = self.reconciled.iter().position(|other| *other == oid) {
             self.clear(at);
         }
+        // SAFETY: reads the clock.
+        self.leave_long_place(oid, unsafe { pg_sys::GetCurrentTimestamp() });
     }
 
     /// What the former launcher had asked for is asked for again.
@@ -277,11 +285,29 @@ impl Area {
     }
 }
 
-/// The process of the reconciler that was asked for has ended; `error` and `due_at` count if it never came to life.
-pub fn reconciler_gone(oid: pg_sys::Oid, error: &str, due_at: pg_sys::TimestampTz) {
+/// A worker slot may be free: those for which there was none are due.
+pub fn retry_reconcilers(now: pg_sys::TimestampTz) {
+    locked(|area| {
+        for (_, one) in area.reconcilers() {
+            if one.lacks_slot {
+                one.due_at = one.due_at.min(now);
+            }
+        }
+    });
+}
+
+/// The process of the reconciler that was asked for has ended; `error` and `due_at` count if it never came to life. `lacks_slot`: because
+/// the server had no room for it.
+pub fn reconciler_gone(
+    oid: pg_sys::Oid,
+    error: &str,
+    due_at: pg_sys::TimestampTz,
+    lacks_slot: bool,
+) {
     locked(|area| {
         if let Some(one) = area.reconciler(oid).filter(|one| one.held) {
             one.held = false;
+            one.lacks_slot = lacks_slot;
             if !one.has_begun {
                 one.failed(error, |_| due_at);
             }
@@ -305,6 +331,8 @@ pub fn reconciler_began(oid: pg_sys::Oid, now: pg_sys::TimestampTz) -> bool {
         }
         one.pid = own_pid();
         one.connected = false;
+        one.lacks_slot = false;
+        one.began_at = now;
         one.schedule = schedule;
         true
     })
@@ -319,8 +347,9 @@ pub fn reconciler_connected() {
     });
 }
 
-/// The reconciler has done its work in a database with or without a ledger, and is wanted again.
-pub fn reconciled(has_ledger: bool, due_at: pg_sys::TimestampTz) {
+/// The reconciler has done its work in a database with or without a ledger, and is wanted again; for slow peers when it gets the long
+/// place, if it `wants_long`.
+pub fn reconciled(has_ledger: bool, due_at: pg_sys::TimestampTz, wants_long: bool) {
     locked(|area| {
         if let Some(one) = area.reconciled_here(own_database()) {
             one.ledger = if has_ledger {
@@ -331,6 +360,9 @@ pub fn reconciled(has_ledger: bool, due_at: pg_sys::TimestampTz) {
             one.failures = 0;
             one.due_at = due_at;
             one.spared_until = 0;
+            if !wants_long {
+                one.wants_long_since = 0;
+            }
         }
     });
 }
@@ -342,6 +374,7 @@ pub fn reconciler_failed(error: &str, due_at: impl FnOnce(u32) -> pg_sys::Timest
             return true;
         };
         one.spared_until = 0;
+        one.wants_long_since = 0;
         one.failed(error, due_at)
     })
     .unwrap_or(true)
@@ -369,6 +402,7 @@ pub fn reconciler_ended(
         one.pid = 0;
         one.connected = false;
         one.ended_at = now;
+        area.leave_long_place(oid, now);
         Some(launcher)
     });
     wake(latch.flatten().unwrap_or(null_mut()));

@@ -5,6 +5,7 @@ use super::write;
 use crate::ledger::{peer_round, Ledger};
 use crate::memory;
 use crate::settings;
+use crate::shared;
 use converge_ledger_core::schedule;
 use pgrx::pg_sys;
 use std::time::Duration;
@@ -80,10 +81,34 @@ impl PeerRound {
         self.repaired = 0;
     }
 
-    /// Ends the round, with the reason if it failed, and says when the next one is due.
-    pub fn finish(&mut self, error: Option<&str>) {
+    /// Whether the last round took so long that another one is begun only by who may take long.
+    pub fn is_slow(&self) -> bool {
+        self.duration_ms > shared::SLOW_MILLISECONDS
+    }
+
+    /// Ends the round before it is done, for no fault of the peer's: it is due again at once.
+    pub fn break_off(&mut self, why: &str) {
+        self.take_time();
+        self.last_error = Some(shortened(why).to_owned());
+        self.rounds = self.rounds.saturating_add(1);
+        self.total_repaired = self.total_repaired.saturating_add(self.repaired);
+        self.next_at = self.end();
+    }
+
+    /// Whether the round under way has taken so long by now.
+    pub fn is_taking_long(&mut self) -> bool {
+        self.take_time();
+        self.is_slow()
+    }
+
+    fn take_time(&mut self) {
         let took = now().saturating_sub(self.began_at).max(0);
         self.duration_ms = Duration::from_micros(took as u64).as_secs_f32() * 1_000.0;
+    }
+
+    /// Ends the round, with the reason if it failed, and says when the next one is due.
+    pub fn finish(&mut self, error: Option<&str>) {
+        self.take_time();
         self.failures = match error {
             Some(_) => self.failures.saturating_add(1),
             None => 0,

@@ -14,6 +14,10 @@ use std::time::{Duration, Instant};
 
 /// How long to wait for a free worker slot before the next try.
 const SLOT_RETRY_MICROSECONDS: i64 = 5_000_000;
+/// So long rounds wait for a slot before notifiers make room for them.
+const ROUNDS_PATIENCE: Duration = Duration::from_secs(20);
+/// And so long they come first then.
+const ROUNDS_TURN: Duration = Duration::from_secs(1);
 /// How long not to speak of the same shortage again.
 const SILENCE: Duration = Duration::from_secs(3_600);
 /// How often the catalogue is read at least, and, while rounds are due, at most.
@@ -41,37 +45,111 @@ fn launch() {
     let mut reconcilers =
         Processes::new(c"converge_ledger reconciler", c"converge_ledger_reconciler");
     let mut rounds = Rounds::default();
-    let mut warned: Option<Instant> = None;
+    let mut slots = Slots::default();
     loop {
         // It has said so itself, unless it never came to life.
-        notifiers.forget_ended(|database| {
+        let notifier_ended = notifiers.forget_ended(|database| {
             let error = "the server could not start the notifier's process";
             shared::not_started(database, error, retry_at);
         });
-        reconcilers.forget_ended(|database| {
+        let reconciler_ended = reconcilers.forget_ended(|database| {
             let error = "the server could not start the reconciler's process";
-            shared::reconciler_gone(database, error, retry_at(1));
+            shared::reconciler_gone(database, error, retry_at(1), false);
         });
-        let retry = now() + SLOT_RETRY_MICROSECONDS;
-        while let Some(database) = shared::next_to_start(now()) {
+        if notifier_ended || reconciler_ended {
+            slots.may_be_free();
+        }
+        // Whoever announces goes first where slots are few, but not for ever.
+        let rounds_first = slots.are_for_rounds();
+        let mut next_round = None;
+        if rounds_first {
+            if notifier_ended || reconciler_ended {
+                shared::retry_reconcilers(now());
+            }
+            next_round = rounds.start(&mut reconcilers, &mut slots);
+        }
+        while !slots.are_taken() {
+            let Some(database) = shared::next_to_start(now()) else {
+                break;
+            };
             if notifiers.start(database) {
                 shared::set_crowded(false);
                 continue;
             }
-            if warned.is_none_or(|at| at.elapsed() > SILENCE) {
-                report::no_worker_slot().warn();
-                warned = Some(Instant::now());
-            }
-            shared::not_started(database, NO_SLOT, |_| retry);
+            slots.none_for_notifier();
+            shared::not_started(database, NO_SLOT, |_| now());
             shared::set_crowded(true);
         }
-        let next_round = rounds.start(&mut reconcilers, retry);
-        let next = [shared::next_start(), next_round]
-            .into_iter()
-            .flatten()
-            .min();
+        if !rounds_first {
+            next_round = rounds.start(&mut reconcilers, &mut slots);
+        }
+        let next_start = shared::next_start().map(|at| at.max(slots.taken_until));
+        let next = [next_start, next_round].into_iter().flatten().min();
         let pause = next.map_or(60_000, |at| (at - now()) / 1_000 + 1);
         wait(pause.clamp(1, 60_000));
+    }
+}
+
+/// What is known of the server's slots for workers.
+#[derive(Default)]
+struct Slots {
+    /// None was free, and none is asked for before this time, unless a process of ours ends.
+    taken_until: pg_sys::TimestampTz,
+    /// Since when no reconciler has found one.
+    rounds_wait_since: Option<Instant>,
+    /// Since when they come first.
+    rounds_began: Option<Instant>,
+    warned: Option<Instant>,
+}
+
+impl Slots {
+    fn may_be_free(&mut self) {
+        self.taken_until = 0;
+    }
+
+    /// Whether it is no use to ask for one. A clock that was set back makes nobody wait.
+    fn are_taken(&self) -> bool {
+        let left = self.taken_until - now();
+        (1..=SLOT_RETRY_MICROSECONDS).contains(&left)
+    }
+
+    fn none_for_notifier(&mut self) {
+        self.taken_until = now() + SLOT_RETRY_MICROSECONDS;
+        if self.warned.is_none_or(|at| at.elapsed() > SILENCE) {
+            report::no_worker_slot().warn();
+            self.warned = Some(Instant::now());
+        }
+    }
+
+    fn none_for_round(&mut self) {
+        let since = *self.rounds_wait_since.get_or_insert_with(Instant::now);
+        if since.elapsed() >= ROUNDS_PATIENCE {
+            // A notifier leaves when its turn is over.
+            shared::set_crowded(true);
+        }
+    }
+
+    fn one_for_round(&mut self) {
+        match self.have_waited_long() {
+            true => self.rounds_began = self.rounds_began.or_else(|| Some(Instant::now())),
+            false => self.rounds_wait_since = None,
+        }
+    }
+
+    /// Whether rounds come before notifiers now: for a while, when they have waited long.
+    fn are_for_rounds(&mut self) -> bool {
+        if self
+            .rounds_began
+            .is_some_and(|began| began.elapsed() >= ROUNDS_TURN)
+        {
+            (self.rounds_wait_since, self.rounds_began) = (None, None);
+        }
+        self.have_waited_long()
+    }
+
+    fn have_waited_long(&self) -> bool {
+        let waited = self.rounds_wait_since.map(|since| since.elapsed());
+        waited.is_some_and(|waited| waited >= ROUNDS_PATIENCE)
     }
 }
 
@@ -92,7 +170,7 @@ impl Rounds {
     fn start(
         &mut self,
         reconcilers: &mut Processes,
-        retry: pg_sys::TimestampTz,
+        slots: &mut Slots,
     ) -> Option<pg_sys::TimestampTz> {
         let interval = settings::round_interval();
         if interval != self.interval {
@@ -110,10 +188,13 @@ impl Rounds {
             self.list(interval);
         }
         while let Some(database) = shared::next_to_reconcile(now()) {
-            // Whoever announces goes first where slots are few; nobody waits for a round.
-            if !reconcilers.start(database) {
-                shared::reconciler_gone(database, NO_SLOT, retry);
+            if reconcilers.start(database) {
+                slots.one_for_round();
+                continue;
             }
+            slots.none_for_round();
+            let retry = now() + SLOT_RETRY_MICROSECONDS;
+            shared::reconciler_gone(database, NO_SLOT, retry, true);
         }
         shared::next_round(now())
     }
@@ -174,8 +255,9 @@ impl Processes {
         registered
     }
 
-    /// Forgets the processes that have ended, or could not be started.
-    fn forget_ended(&mut self, mut ended: impl FnMut(pg_sys::Oid)) {
+    /// Forgets the processes that have ended, or could not be started; whether there were any.
+    fn forget_ended(&mut self, mut ended: impl FnMut(pg_sys::Oid)) -> bool {
+        let before = self.started.len();
         self.started.retain(|database, handle| {
             let has_ended = has_ended(*handle);
             if has_ended {
@@ -184,6 +266,7 @@ impl Processes {
             }
             !has_ended
         });
+        self.started.len() < before
     }
 }
 

@@ -47,7 +47,7 @@ fn begin(database: pg_sys::Datum) {
     // Even if the database takes no new connections, for those that it has may append and listen. An announcement that a crash loses is no
     // loss: the listeners are gone as well.
     connect(oid, pg_sys::BGWORKER_BYPASS_ALLOWCONN, c"off");
-    shared::notifier_connected();
+    shared::notifier_connected(now());
     free_queue();
     reporting(serve, |error| {
         // SAFETY: ends the transaction that the error broke off, as the main loop of a backend does.
@@ -71,7 +71,7 @@ fn free_queue() {
 
 /// The process ends, for whatever reason; its transaction has been rolled back.
 unsafe extern "C-unwind" fn left(_code: i32, database: pg_sys::Datum) {
-    shared::notifier_ended(pg_sys::Oid::from(database.value() as u32), retry_at);
+    shared::notifier_ended(pg_sys::Oid::from(database.value() as u32), now(), retry_at);
 }
 
 fn serve() {

@@ -2,7 +2,7 @@
 //! when it is wanted again, and ends.
 
 use super::{
-    begin_transaction, commit, connect, in_transaction, now, reload, reporting, take_signals,
+    begin_transaction, commit, connect, in_transaction, keep, now, reload, reporting, take_signals,
 };
 use crate::ledger::{self, Ledger};
 use crate::memory;
@@ -12,7 +12,11 @@ use crate::settings::{self, ScrubRate};
 use crate::shared;
 use crate::store::rounds;
 use pgrx::pg_sys;
+use std::ffi::CStr;
 use std::time::Duration;
+
+/// A session that locks the ledger's tables, or the database, shall not keep the place of this process from other databases.
+const LOCK_TIMEOUT: &CStr = c"10s";
 
 /// How long a database is left alone in which there is nothing to reconcile.
 const NOTHING_TO_DO: Duration = Duration::from_secs(600);
@@ -31,8 +35,11 @@ fn begin(database: pg_sys::Datum) {
     if !shared::reconciler_began(oid, now()) {
         return;
     }
+    // Also while it connects: whoever has begun to rename the database may take his time.
+    keep(c"lock_timeout", LOCK_TIMEOUT);
     // What it repairs is on disk when it says so, but it waits for no standby.
     connect(oid, 0, c"local");
+    keep(c"lock_timeout", LOCK_TIMEOUT);
     shared::reconciler_connected();
     reporting(work, failed);
 }
@@ -45,7 +52,7 @@ fn failed(error: &str) -> bool {
     if in_transaction(|_| has_extension()) {
         return shared::reconciler_failed(error, after);
     }
-    shared::reconciled(false, later(NOTHING_TO_DO));
+    shared::reconciled(false, later(NOTHING_TO_DO), false);
     false
 }
 
@@ -65,7 +72,7 @@ fn later(pause: Duration) -> pg_sys::TimestampTz {
 
 fn work() {
     if !in_transaction(|_| has_extension()) {
-        shared::reconciled(false, later(NOTHING_TO_DO));
+        shared::reconciled(false, later(NOTHING_TO_DO), false);
         return;
     }
     begin_transaction();
@@ -73,8 +80,9 @@ fn work() {
         failure.raise();
     }
     commit();
-    let due_at = in_transaction(|ledger| ledger.map(next_round));
-    shared::reconciled(true, due_at.unwrap_or_else(|| after(0)));
+    let next = in_transaction(|ledger| ledger.map(next_round));
+    let (due_at, wants_long) = next.unwrap_or_else(|| (after(0), false));
+    shared::reconciled(true, due_at, wants_long);
 }
 
 /// Ends the running transaction and begins another, under the settings as they are now.
@@ -89,29 +97,31 @@ fn has_extension() -> bool {
     ledger::is_installed()
 }
 
-/// When there is something to do next: for the scrub, or with the first of the peers.
-fn next_round(ledger: &Ledger) -> pg_sys::TimestampTz {
+/// When there is something to do next, for the scrub or with the first of the peers, and whether a slow peer waits for the long place: it
+/// is seen to when this database has that, whenever it is.
+fn next_round(ledger: &Ledger) -> (pg_sys::TimestampTz, bool) {
     let earliest = after(0);
     let nothing = later(NOTHING_TO_DO);
     if settings::round_interval().is_none() {
-        return nothing.max(earliest);
-    }
-    if settings::scrub_rate() != ScrubRate::Off {
-        return earliest;
+        return (nothing.max(earliest), false);
     }
     let known = rounds::read(ledger);
     let peers = list::peers(ledger, Among::Enabled);
-    let due_at = |peer: &list::Peer| {
+    let (mut next, mut wants_long) = (nothing, false);
+    for peer in &peers {
         let (is_added, source) = peer.source.key();
         let round = known
             .iter()
             .find(|round| round.is_added == is_added && round.source == source);
-        round.map_or(earliest, |round| round.due_at())
-    };
-    peers
-        .iter()
-        .map(due_at)
-        .min()
-        .unwrap_or(nothing)
-        .max(earliest)
+        let due_at = round.map_or(earliest, |round| round.due_at());
+        if round.is_some_and(|round| round.is_slow()) && due_at <= now() {
+            wants_long = true;
+        } else {
+            next = next.min(due_at);
+        }
+    }
+    if settings::scrub_rate() != ScrubRate::Off {
+        next = earliest;
+    }
+    (next.max(earliest), wants_long)
 }

@@ -67,6 +67,15 @@ impl Waiting {
     }
 }
 
+/// Says that it is over when this is dropped, also while a test fails.
+struct EndOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for EndOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, SeqCst);
+    }
+}
+
 /// A watcher is told of one entry after the other, while sessions in the given database, of the given role, ask without pause for what is
 /// there already. How many answers they get for each entry that it sees, is what it waits for them.
 fn answers_per_entry(server: &Server, noisy: (&str, &str), timeout: &str) -> u64 {
@@ -88,6 +97,7 @@ fn answers_per_entry(server: &Server, noisy: (&str, &str), timeout: &str) -> u64
         }
     };
     std::thread::scope(|scope| {
+        let end = EndOnDrop(&is_over);
         let noisy: Vec<_> = (0..12).map(|_| scope.spawn(noise)).collect();
         wait_until("there is noise", || answers.load(SeqCst) > 100);
         let mut watcher = server.connect();
@@ -99,7 +109,7 @@ fn answers_per_entry(server: &Server, noisy: (&str, &str), timeout: &str) -> u64
             assert_eq!(seen.get::<_, i64>(0), position + 1);
         }
         let during = answers.load(SeqCst) - before;
-        is_over.store(true, SeqCst);
+        drop(end);
         noisy
             .into_iter()
             .for_each(|thread| thread.join().expect("no panic"));
