@@ -63,6 +63,7 @@
 extern crate alloc;
 
 pub mod check;
+pub mod context_state;
 pub mod continuation;
 pub mod control;
 pub mod digest;

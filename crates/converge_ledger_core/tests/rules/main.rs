@@ -11,6 +11,7 @@
 )]
 
 mod check;
+mod context_state;
 mod continuation;
 mod control;
 mod differential;
