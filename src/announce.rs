@@ -60,7 +60,6 @@ fn queue(mode: Announcing, only_own: bool) -> Result<(), Failure> {
     if mode == Announcing::ByWorker && !shared::is_there() {
         return Err(report::not_preloaded());
     }
-    with_heads(settle);
     if mode == Announcing::ByWorker && shared::has_room() {
         return Ok(());
     }
@@ -111,15 +110,6 @@ fn announcing() -> Announcing {
         mode if !receive::is_worker() => mode,
         Announcing::ByWorker if shared::is_there() && shared::has_room() => Announcing::ByWorker,
         _ => Announcing::Never,
-    }
-}
-
-/// Takes back entries whose rows were given up.
-fn settle(heads: &mut Heads) {
-    // The extension may have been dropped since, with the entries.
-    let Ok(ledger) = ledger::ledger() else { return };
-    if ledger.may_swallow() {
-        heads.changed().for_each(|head| head.settle(&ledger));
     }
 }
 

@@ -15,6 +15,7 @@ pub use shape::{Name, BY_ID, BY_SEQUENCE};
 pub use verify::Fault;
 
 use crate::report::{self, Failure};
+use converge_ledger_core::context_state::Version;
 use pgrx::pg_sys;
 use shape::TABLES;
 use std::cell::Cell;
@@ -58,6 +59,8 @@ pub struct Ledger {
     pub scrub_pass: Table,
     /// Contexts to which this node must not append.
     pub halted: Table,
+    /// Which table of entries this is, and how often its definition may have changed.
+    pub version: Version,
 }
 
 /// Where what cannot be accepted is kept.
@@ -92,6 +95,8 @@ thread_local! {
     static VERIFIED: [Cell<Option<Verified>>; TABLES] = const { [const { Cell::new(None) }; TABLES] };
     /// Rises with each message that a relation changed.
     static GENERATION: Cell<u64> = const { Cell::new(0) };
+    /// Rises with each message that the table of entries changed.
+    static ENTRIES_GENERATION: Cell<u64> = const { Cell::new(0) };
     /// The OIDs that the tables, and behind them the sequence, had when they were looked up last, and those of them that have changed since
     /// [`take_touched`].
     static LAST_KNOWN: Cell<[pg_sys::Oid; RELATIONS]> = const { Cell::new([pg_sys::InvalidOid; RELATIONS]) };
@@ -132,6 +137,9 @@ unsafe extern "C-unwind" fn forget(_argument: pg_sys::Datum, relation: pg_sys::O
 pub fn touch(relation: pg_sys::Oid) {
     for (at, known) in LAST_KNOWN.get().iter().enumerate() {
         if relation == pg_sys::InvalidOid || *known == relation {
+            if at == Name::Entries as usize {
+                ENTRIES_GENERATION.set(ENTRIES_GENERATION.get().wrapping_add(1));
+            }
             TOUCHED.set(TOUCHED.get() | 1 << at);
             SOUND.set(SOUND.get() & !(1 << at));
         }
@@ -157,7 +165,13 @@ pub fn ledger() -> Result<Ledger, Failure> {
         scrubbed: table(Name::Scrubbed)?,
         scrub_pass: table(Name::ScrubPass)?,
         halted: table(Name::Halted)?,
+        version: relations.version(),
     })
+}
+
+/// Whether the relations were looked up, and have not changed since.
+pub fn is_known() -> bool {
+    KNOWN.get().is_some()
 }
 
 /// The tables of what cannot be accepted. Apart from the others, so that nobody else depends on them.
@@ -197,6 +211,7 @@ pub fn for_checking() -> Option<Ledger> {
         scrubbed: table(Name::Scrubbed),
         scrub_pass: table(Name::ScrubPass),
         halted: table(Name::Halted),
+        version: relations.version(),
     })
 }
 
@@ -284,6 +299,13 @@ pub fn is_installed() -> bool {
 }
 
 impl Relations {
+    fn version(&self) -> Version {
+        Version {
+            table: self.tables[Name::Entries as usize].into(),
+            generation: ENTRIES_GENERATION.get(),
+        }
+    }
+
     fn table(&self, name: Name) -> Result<Table, Failure> {
         let table = self.tables[name as usize];
         if table == pg_sys::InvalidOid {

@@ -44,6 +44,7 @@ pub extern "C-unwind" fn _PG_init() {
     transaction::init();
     guard::init();
     utility::init();
+    append::statement::init();
     // SAFETY: a global that the postmaster sets while it loads libraries.
     if unsafe { pgrx::pg_sys::process_shared_preload_libraries_in_progress } {
         shared::init();

@@ -31,13 +31,13 @@ unsafe extern "C-unwind" fn transaction(
         // Here an error still aborts the transaction, as it should.
         XACT_EVENT_PRE_COMMIT => raising(|| {
             receive::at_commit()?;
-            with_heads(|heads| heads.refuse_gaps())?;
+            with_heads(|heads| heads.before_commit())?;
             incident::at_commit();
             announce::at_commit()
         }),
         XACT_EVENT_PRE_PREPARE => raising(|| {
             receive::at_commit()?;
-            with_heads(|heads| heads.refuse_gaps())?;
+            with_heads(|heads| heads.before_commit())?;
             announce::at_prepare()
         }),
         // From here on only memory is cleared: an error would take the server down.

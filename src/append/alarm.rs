@@ -10,12 +10,12 @@ use crate::store::scan::Sight;
 ///
 /// Cost: a look at the size of a table that nearly always is empty.
 pub fn refuse(ledger: &Ledger, head: &mut Head) -> Result<(), Failure> {
-    if head.may_append {
+    if head.now.may_append {
         return Ok(());
     }
     if let Some(halted) = halted::read(ledger, &head.context, Sight::Latest) {
         return Err(report::halted(&head.context, head.now.sequence, &halted));
     }
-    head.may_append = true;
+    head.now.may_append = true;
     Ok(())
 }

@@ -3,7 +3,7 @@
 //! A block is stored when the *next* entry is stamped: by then its last row is known to be in. Only
 //! whoever holds the lock of the context writes here.
 
-use super::head::Head;
+use super::head::{Head, Rows};
 use crate::ledger::Ledger;
 use crate::memory;
 use crate::report::Failure;
@@ -21,23 +21,49 @@ const BLOCK_BITS: u8 = 8;
 const MEND: u64 = 16;
 
 /// Stores the subtrees that are complete now that the context has `head.now.sequence` entries, a
-/// multiple of the block.
-pub fn fill(ledger: &Ledger, head: &Head) -> Result<(), Failure> {
-    let size = head.now.sequence as u64;
+/// multiple of the block; later, if the executor still has a row of theirs in hand.
+pub fn fill(ledger: &Ledger, head: &mut Head) -> Result<(), Failure> {
+    let size = head.now.sequence;
+    if head.has_in_hand(&Rows(ledger)) {
+        head.owe(size);
+        return Ok(());
+    }
+    fill_to(ledger, &head.context, size, head.kept_block())
+}
+
+/// Stores what [`fill`] has put off, if all rows of it are in the table by now.
+pub fn fill_owed(ledger: &Ledger, head: &mut Head) -> Result<(), Failure> {
+    if head.has_in_hand(&Rows(ledger)) {
+        return Ok(());
+    }
+    for size in head.take_owed() {
+        fill_to(ledger, &head.context, size, None)?;
+    }
+    Ok(())
+}
+
+/// Stores what the entry with the sequence `size` completes. `block`: the hashes of the last block, if they are known.
+fn fill_to(
+    ledger: &Ledger,
+    context: &str,
+    size: i64,
+    block: Option<NodeHashes>,
+) -> Result<(), Failure> {
+    let size = size as u64;
     let complete = size >> BLOCK_BITS;
-    match head.kept_block() {
-        Some(hashes) => store(ledger, &head.context, id(BLOCK_BITS, complete - 1), hashes),
-        None => store_block(ledger, &head.context, complete - 1)?,
+    match block {
+        Some(hashes) => store(ledger, context, id(BLOCK_BITS, complete - 1), hashes),
+        None => store_block(ledger, context, complete - 1)?,
     }
     for index in (complete.saturating_sub(1 + MEND)..complete - 1).rev() {
-        if subtrees::exists(ledger, &head.context, id(BLOCK_BITS, index), Sight::Latest) {
+        if subtrees::exists(ledger, context, id(BLOCK_BITS, index), Sight::Latest) {
             break;
         }
-        store_block(ledger, &head.context, index)?;
+        store_block(ledger, context, index)?;
     }
     for level in STORED_LEVELS {
         if level > BLOCK_BITS && size.is_multiple_of(1 << level) {
-            store_parent(ledger, &head.context, id(level, (size >> level) - 1))?;
+            store_parent(ledger, context, id(level, (size >> level) - 1))?;
         }
     }
     Ok(())

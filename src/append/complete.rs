@@ -1,6 +1,7 @@
 //! Inserts complete entries of other nodes: as they would be delivered, or at places that they have had before.
 
 use super::direct::Inserter;
+use super::head::Way;
 use super::place;
 use super::row::NewRow;
 use crate::incident::Fields;
@@ -27,7 +28,7 @@ impl Inserter {
         }
         // SAFETY: the slot holds the values that were filled in.
         let row = unsafe { NewRow::of_slot(self.slot) };
-        let fate = receive::arrive(&self.ledger, &row)?;
+        let fate = receive::arrive(&self.ledger, &row, Way::AtOnce)?;
         if fate == Fate::Stored {
             self.insert_unjudged();
         }

@@ -3,7 +3,7 @@
 //! What one may state, and when, is decided by whoever calls: `takeover` and `resolve`.
 
 use super::direct::{Inserter, NewEntry};
-use super::head::Head;
+use super::head::{Head, ReadsTable};
 use super::stamp::{self, Outcome, Terms};
 use crate::jsonb;
 use crate::ledger::Ledger;

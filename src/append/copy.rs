@@ -7,6 +7,7 @@
 
 use super::chunk::{self, Chunk};
 use super::direct::Inserter;
+use super::head::Way;
 use super::heads::with_heads;
 use super::row::{Assigned, NewRow};
 use super::stamp::{self, Outcome, Terms};
@@ -310,7 +311,7 @@ unsafe fn stamp_slot(ledger: &Ledger, slot: *mut pg_sys::TupleTableSlot) -> Resu
     // SAFETY: by the contract. What is assigned lies in the current memory context, beside the other values.
     unsafe {
         let mut row = NewRow::of_slot(slot);
-        match stamp::stamp(ledger, &mut row, Terms::default(), stamp::Way::Sure)? {
+        match stamp::stamp(ledger, &mut row, Terms::default(), Way::AtOnce)? {
             Outcome::Stamped(stamp, origin) => {
                 let assigned: *mut Assigned = pg_sys::palloc(size_of::<Assigned>()).cast();
                 assigned.write(Assigned::new(&stamp, &origin));

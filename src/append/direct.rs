@@ -4,8 +4,9 @@
 //! them), checks constraints, maintains indexes. Where a table has what it does not serve (rules, row security,
 //! generated columns), it refuses rather than skip it.
 
+use super::head::Way;
 use super::row::{Assigned, NewRow};
-use super::stamp::{self, Outcome, Terms, Way};
+use super::stamp::{self, Outcome, Terms};
 use super::trigger;
 use crate::ledger::{self, entry, Ledger, Open, BY_ID, BY_SEQUENCE};
 use crate::memory;
@@ -214,7 +215,7 @@ impl Inserter {
         unsafe {
             let mut row = NewRow::of_slot(self.slot);
             let has_id = row.bytes(entry::ID).is_some_and(|id| !id.is_empty());
-            let outcome = stamp::stamp(&self.ledger, &mut row, terms, Way::Sure)?;
+            let outcome = stamp::stamp(&self.ledger, &mut row, terms, Way::AtOnce)?;
             if let Outcome::Stamped(stamp, origin) = &outcome {
                 let assigned = Assigned::new(stamp, origin);
                 row.assign(&assigned);

@@ -1,131 +1,123 @@
-//! The head of one context: what its next entry builds on.
+//! The state of one context as the table has it: read, asked about rows, and compared with what would follow.
 //!
-//! Judges what would follow it, and knows how to take its last entry back. Which contexts have a head, and what becomes of
-//! them with a subtransaction, is the business of `heads`.
+//! What a transaction knows of a context is [`Head`]; which contexts it knows is the business of `heads`.
 
-use super::leaves::Leaves;
+use super::statement;
 use crate::ledger::{entry, Ledger};
 use crate::report::{self, Failure};
-use crate::store::entries::{self, Last};
+use crate::store::entries::{self, Last, Located};
 use crate::store::scan::Sight;
 use crate::store::tree::StoredTree;
+pub use converge_ledger_core::context_state::{ContextState as Head, Mark, Way};
+use converge_ledger_core::context_state::{Evidence, Lost, Standing, Ticket, Version};
 use converge_ledger_core::continuation::{Discontinuity, Predecessor, Successor};
-use converge_ledger_core::hash::{Hash, NodeHashes};
+use converge_ledger_core::hash::Hash;
 use converge_ledger_core::limits::MAX_NUMBER;
-use std::rc::Rc;
 
-/// What the next entry of a context builds on.
-#[derive(Clone)]
-pub struct Mark {
-    /// Last sequence, 0 for a context without entries.
-    pub sequence: i64,
-    pub lamport: i64,
-    /// Microseconds since 1970 of the last entry, if it has a time that the format can hold.
-    pub appended_at: Option<i64>,
-    /// Origin of the last entry; none for a context without entries.
-    pub owner: Option<Rc<str>>,
-    /// First sequence that this transaction stamped; none if it stamped nothing.
-    pub first: Option<i64>,
-    /// The highest sequence that is known to exist beyond a missing one.
-    pub beyond: Option<i64>,
-    /// This transaction has put an entry there.
-    pub opened_gap: bool,
-}
+/// What became of rows, as the table and the executor tell.
+pub struct Rows<'a>(pub &'a Ledger);
 
-/// Whether an entry that was stamped or placed will be inserted, unless an error ends the statement.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Certainty {
-    WillBeInserted,
-    MayBeGivenUp,
-}
+impl Evidence for Rows<'_> {
+    fn is_in_hand(&self, ticket: Ticket) -> bool {
+        statement::is_in_hand(ticket)
+    }
 
-/// A context that this transaction has touched.
-pub struct Head {
-    pub context: Rc<str>,
-    pub now: Mark,
-    /// State before the last entry, in case its row is given up after it was stamped.
-    pub before: Option<Mark>,
-    /// The last entry was placed with an id, which another entry may have: ON CONFLICT DO NOTHING drops it then.
-    pub(super) uncertain: bool,
-    /// Leaves of the block that is being filled, if this transaction stamped them all and nothing gave them up.
-    pub(super) block: Leaves,
-    /// Nesting level for which `undo` already knows how to go back.
-    pub(super) saved_at: i32,
-    /// Whether it has a lock of its own.
-    pub(super) locked: bool,
-    /// From where on entries are noted as not judged.
-    pub noted: Option<i64>,
-    /// It was looked whether the context is halted, and it is not.
-    pub may_append: bool,
-}
-
-impl Mark {
-    pub(super) fn from_last(last: Option<Last>, beyond: Option<i64>) -> Mark {
-        match last {
-            None => Mark {
-                sequence: 0,
-                lamport: 0,
-                appended_at: None,
-                owner: None,
-                first: None,
-                beyond,
-                opened_gap: false,
-            },
-            Some(last) => Mark {
-                sequence: last.sequence,
-                lamport: last.lamport,
-                appended_at: last.appended_at,
-                owner: Some(last.origin.into()),
-                first: None,
-                beyond,
-                opened_gap: false,
-            },
+    fn standing(&mut self, context: &str, sequence: i64, leaf: &Hash) -> Standing {
+        let is_same = |row: &crate::store::scan::Row| {
+            row.bytes(entry::LEAF_HASH) == Some(leaf.as_bytes().as_slice())
+        };
+        match entries::with_entry(self.0, context, sequence, Sight::Latest, is_same) {
+            None => Standing::Missing,
+            Some(true) => Standing::Same,
+            Some(false) => Standing::Other,
         }
     }
 }
 
-impl Head {
+/// The end of a context as it was read.
+pub fn mark(located: Located, noted: Option<i64>, version: Version) -> Mark {
+    let Located { last, beyond } = located;
+    let known = Mark {
+        beyond,
+        noted,
+        version,
+        ..Mark::default()
+    };
+    match last {
+        None => known,
+        Some(last) => Mark {
+            sequence: last.sequence,
+            lamport: last.lamport,
+            appended_at: last.appended_at,
+            owner: Some(last.origin.into()),
+            ..known
+        },
+    }
+}
+
+/// What needs the table.
+pub trait ReadsTable {
+    /// Finds out what became of the rows that could be suppressed, and takes back the last one if it was.
+    ///
+    /// Errors: 40001 if somebody else has taken the place of one; 55000 if others were appended behind one.
+    fn settle_rows(&mut self, ledger: &Ledger) -> Result<(), Failure>;
+
+    /// Whether the last entry is in the table.
+    fn is_there(&self, ledger: &Ledger) -> bool;
+
     /// Whether an entry whose sequence is the next one continues the context.
-    pub fn judge(
+    fn judge(
+        &self,
+        ledger: &Ledger,
+        next: &Successor,
+    ) -> Result<Result<(), Discontinuity>, Failure>;
+
+    /// Refuses a complete entry that does not continue the context.
+    fn check(&self, ledger: &Ledger, next: &Successor) -> Result<(), Failure>;
+
+    /// Refuses to go on behind a missing entry. Those that arrived meanwhile close the gap.
+    fn close_gap(&mut self, ledger: &Ledger) -> Result<(), Failure>;
+
+    /// Goes back to an earlier end of the context: the entries behind it are no longer part of it.
+    fn retreat(&mut self, ledger: &Ledger, end: i64);
+}
+
+impl ReadsTable for Head {
+    fn settle_rows(&mut self, ledger: &Ledger) -> Result<(), Failure> {
+        self.settle(&mut Rows(ledger)).map_err(|lost| match lost {
+            Lost::Taken { sequence } => report::place_taken(&self.context, sequence),
+            Lost::Hole { sequence } => report::suppressed_before_others(&self.context, sequence),
+        })
+    }
+
+    fn is_there(&self, ledger: &Ledger) -> bool {
+        let Mark {
+            sequence, lamport, ..
+        } = self.now;
+        let owner = self.now.owner.as_deref();
+        sequence == 0
+            || entries::with_entry(ledger, &self.context, sequence, Sight::Latest, |row| {
+                row.int8(entry::LAMPORT) == lamport && owner == Some(row.text(entry::ORIGIN))
+            }) == Some(true)
+    }
+
+    fn judge(
         &self,
         ledger: &Ledger,
         next: &Successor,
     ) -> Result<Result<(), Discontinuity>, Failure> {
-        judge(ledger, &self.context, self.last(), next)
+        judge(ledger, &self.context, last(&self.now), next)
     }
 
-    /// Refuses a complete entry that does not continue the context.
-    pub fn check(&self, ledger: &Ledger, next: &Successor) -> Result<(), Failure> {
-        check(ledger, &self.context, self.last(), next)
+    fn check(&self, ledger: &Ledger, next: &Successor) -> Result<(), Failure> {
+        check(ledger, &self.context, last(&self.now), next)
     }
 
-    /// The last entry, as the next one has to follow it.
-    fn last(&self) -> Option<Predecessor<'_>> {
-        self.now.owner.as_deref().map(|origin| Predecessor {
-            lamport: self.now.lamport,
-            origin,
-        })
-    }
-
-    /// Takes back the last entry if its row was given up after it was stamped (ON CONFLICT DO NOTHING
-    /// on a unique index that a user added).
-    pub fn settle(&mut self, ledger: &Ledger) {
-        if self.before.is_some()
-            && !entries::exists(ledger, &self.context, self.now.sequence, Sight::Latest)
-        {
-            if let Some(before) = self.before.take() {
-                self.now = before;
-                self.block.forget_behind(self.now.sequence);
-            }
-        }
-    }
-
-    /// Refuses to go on behind a missing entry. Those that arrived meanwhile close the gap.
-    pub fn close_gap(&mut self, ledger: &Ledger) -> Result<(), Failure> {
+    fn close_gap(&mut self, ledger: &Ledger) -> Result<(), Failure> {
         let Some(beyond) = self.now.beyond else {
             return Ok(());
         };
-        if self.noted.is_some() {
+        if self.now.noted.is_some() {
             let next = self.now.sequence + 1;
             let is_there = entries::exists(ledger, &self.context, next, Sight::Latest);
             return Err(match is_there {
@@ -169,48 +161,33 @@ impl Head {
         }
         self.now = Mark {
             first: self.now.first,
-            ..Mark::from_last(located.last, None)
+            may_append: self.now.may_append,
+            ..mark(contiguous(located.last), None, self.now.version)
         };
-        self.before = None;
         Ok(())
     }
 
-    /// Goes back to an earlier end of the context: the entries behind it are no longer part of it.
-    pub fn retreat(&mut self, ledger: &Ledger, end: i64) {
+    fn retreat(&mut self, ledger: &Ledger, end: i64) {
         let located = entries::last(ledger, &self.context, end, end, Sight::Latest);
-        self.now = Mark {
+        self.reset(Mark {
             first: self.now.first.filter(|first| *first <= end),
-            ..Mark::from_last(located.last, None)
-        };
-        self.before = None;
-        self.uncertain = false;
-        self.block.forget_behind(end);
+            may_append: self.now.may_append,
+            ..mark(contiguous(located.last), self.now.noted, self.now.version)
+        });
     }
+}
 
-    /// Moves on to a new entry.
-    pub fn advance(&mut self, next: Mark, certainty: Certainty) {
-        self.uncertain = certainty == Certainty::MayBeGivenUp;
-        self.before = Some(std::mem::replace(&mut self.now, next));
-    }
+/// Nothing is known beyond the last entry.
+fn contiguous(last: Option<Last>) -> Located {
+    Located { last, beyond: None }
+}
 
-    /// Keeps leaves, up to that of the last entry, for the subtree of their block: the caller knows that nothing but an
-    /// error keeps their rows from being inserted.
-    pub fn keep(&mut self, leaves: impl ExactSizeIterator<Item = Hash>) {
-        let first = self.now.sequence - leaves.len() as i64 + 1;
-        for (sequence, leaf) in (first..).zip(leaves) {
-            self.block.push(sequence, leaf);
-        }
-    }
-
-    /// Keeps the hashes of the block that the last entry completes, in place of its leaves.
-    pub fn keep_block(&mut self, hashes: NodeHashes) {
-        self.block.set_complete(self.now.sequence, hashes);
-    }
-
-    /// The hashes of the block that the last entry completes, if all its leaves were kept.
-    pub fn kept_block(&self) -> Option<NodeHashes> {
-        self.block.complete(self.now.sequence)
-    }
+/// The last entry, as the next one has to follow it.
+fn last(now: &Mark) -> Option<Predecessor<'_>> {
+    now.owner.as_deref().map(|origin| Predecessor {
+        lamport: now.lamport,
+        origin,
+    })
 }
 
 /// Whether an entry continues a context whose last entry is `last`. All entries before it are in the table.

@@ -1,19 +1,19 @@
 //! The heads of the contexts that this transaction has touched, in backend memory.
 //!
 //! Invariant: a head says what the next entry of its context builds on, provided that the lock of the
-//! context is held, which it is from the first touch on. What a rolled-back subtransaction did is undone; a head that
-//! was first touched in one is forgotten, because its lock is released too.
+//! context is held, which it is from the first touch on. What that takes is in `converge_ledger_core::context_state`: rows that
+//! were suppressed, tables that changed, subtransactions that were rolled back. A head that was first touched in one is
+//! forgotten, because its lock is released too.
 
-use super::blocks::BLOCK;
-use super::head::{Head, Mark};
-use super::leaves::Leaves;
-use super::lock;
+use super::head::{self, Head, Mark, ReadsTable, Rows};
+use super::{blocks, lock, statement};
 use crate::ledger::Ledger;
 use crate::memory;
 use crate::report::{self, Failure};
 use crate::store::entries::{self, Located};
 use crate::store::scan::Sight;
-use crate::store::unsettled;
+use crate::store::{contexts, unsettled};
+use converge_ledger_core::context_state::{Freshness, Leaves, States};
 use converge_ledger_core::limits::MAX_NUMBER;
 use pgrx::pg_sys;
 use std::cell::RefCell;
@@ -29,13 +29,6 @@ const HINTS: usize = 4_096;
 
 /// In how many contexts a transaction of another node is judged as it arrives; the others wait for the worker.
 const MOST_ARRIVING: usize = 256;
-
-struct Undo {
-    level: i32,
-    slot: usize,
-    /// None: the head was touched first in that subtransaction.
-    mark: Option<(Mark, i32)>,
-}
 
 /// What a context is touched for first.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -53,14 +46,15 @@ struct Hint {
 
 #[derive(Default)]
 pub struct Heads {
-    heads: Vec<Option<Head>>,
+    states: States,
     by_context: HashMap<Rc<str>, usize>,
-    undo: Vec<Undo>,
     /// Nesting level in which the lock on all contexts was taken.
     escalated_at: Option<i32>,
     locked: usize,
     last_used: usize,
     hints: HashMap<Rc<str>, Hint>,
+    /// The table of which the hints are.
+    hints_of: u32,
 }
 
 thread_local! {
@@ -126,29 +120,62 @@ impl Heads {
             None => self.begin(ledger, context, level, beginning)?,
         };
         self.last_used = slot;
-        let Heads { heads, undo, .. } = self;
-        let Some(head) = heads[slot].as_mut() else {
+        memory::have(self.states.try_reserve());
+        let head = self.states.touch(slot, level, statement::is_in_hand);
+        let freshness = head.map(|head| head.freshness(ledger.version, &Rows(ledger)));
+        match freshness {
+            Some(Freshness::Current) => {}
+            Some(freshness) => self.refresh(ledger, slot, freshness)?,
+            None => return Err(report::internal("the head of a context vanished")),
+        }
+        let Some(head) = self.states.get_mut(slot) else {
             return Err(report::internal("the head of a context vanished"));
         };
-        if head.uncertain || ledger.may_swallow() {
-            head.settle(ledger);
-        }
-        if head.saved_at < level {
-            let undone = Undo {
-                level,
-                slot,
-                mark: Some((head.now.clone(), head.saved_at)),
-            };
-            memory::push(undo, undone);
-            head.saved_at = level;
+        if head.is_doubtful() {
+            head.settle_rows(ledger)?;
         }
         Ok(head)
     }
 
+    /// Makes sure that a head holds for the table as it is now: somebody has changed its definition.
+    fn refresh(
+        &mut self,
+        ledger: &Ledger,
+        slot: usize,
+        freshness: Freshness,
+    ) -> Result<(), Failure> {
+        let Some(head) = self.states.get_mut(slot) else {
+            return Ok(());
+        };
+        let is_same = freshness != Freshness::OfAnotherTable;
+        if is_same {
+            head.settle_rows(ledger)?;
+            if head.is_there(ledger) {
+                head.now.version = ledger.version;
+                return Ok(());
+            }
+        }
+        let (context, first) = (head.context.clone(), head.now.first);
+        lock::enter(ledger);
+        let (located, noted) = self.locate(ledger, &context, MAX_NUMBER);
+        if let Some(last) = &located.last {
+            check_snapshot(ledger, &context, last.sequence)?;
+        }
+        let mut now = head::mark(located, noted, ledger.version);
+        now.first = first.filter(|first| is_same && *first <= now.sequence);
+        if let Some(head) = self.states.get_mut(slot) {
+            head.reset(now);
+        }
+        Ok(())
+    }
+
     /// Has it looked again whether a context is halted before the next entry is appended to it.
     pub fn doubt(&mut self, context: &str) {
-        if let Some(Some(head)) = self.find(context).map(|slot| self.heads[slot].as_mut()) {
-            head.may_append = false;
+        if let Some(head) = self
+            .find(context)
+            .and_then(|slot| self.states.get_mut(slot))
+        {
+            head.now.may_append = false;
         }
     }
 
@@ -172,14 +199,14 @@ impl Heads {
             }
             let locked = self.escalated_at.is_none();
             let located = self.locate(ledger, context, end);
-            self.hold(context, located, nest_level(), locked);
+            self.hold(ledger, context, located, nest_level(), locked)?;
         }
         self.touch(ledger, context).map(Some)
     }
 
     fn find(&self, context: &str) -> Option<usize> {
-        match self.heads.get(self.last_used) {
-            Some(Some(head)) if *head.context == *context => Some(self.last_used),
+        match self.states.get(self.last_used) {
+            Some(head) if *head.context == *context => Some(self.last_used),
             _ => self.by_context.get(context).copied(),
         }
     }
@@ -200,6 +227,10 @@ impl Heads {
         if locked {
             lock::context(context);
         }
+        if self.hints_of != ledger.version.table {
+            self.hints.clear();
+            self.hints_of = ledger.version.table;
+        }
         // What is not judged yet has come from other nodes. This one does not own the context then, or waits until it has caught
         // up: the look at the entries themselves is enough for those who append again and again.
         let (located, noted) = match (beginning, self.hint(context)) {
@@ -213,7 +244,7 @@ impl Heads {
         if let Some(last) = &located.last {
             check_snapshot(ledger, context, last.sequence)?;
         }
-        Ok(self.hold(context, (located, noted), level, locked))
+        self.hold(ledger, context, (located, noted), level, locked)
     }
 
     /// Finds the last entry of a context that is judged, at most `end`; and from where on entries are not.
@@ -239,49 +270,31 @@ impl Heads {
     /// Makes the head of a context whose lock is held.
     fn hold(
         &mut self,
+        ledger: &Ledger,
         context: &str,
         (located, noted): (Located, Option<i64>),
         level: i32,
         locked: bool,
-    ) -> usize {
+    ) -> Result<usize, Failure> {
         // Whatever can fail comes first, so that a head is there as a whole or not at all.
         memory::make_room(&mut self.by_context);
-        memory::reserve(&mut self.heads, 1);
-        memory::reserve(&mut self.undo, 1);
+        memory::have(self.states.try_reserve());
         self.locked += usize::from(locked);
         let context: Rc<str> = context.into();
-        let slot = self.heads.len();
-        self.heads.push(Some(Head {
-            context: context.clone(),
-            now: Mark::from_last(located.last, located.beyond),
-            before: None,
-            uncertain: false,
-            block: Leaves::new(slot < ESCALATE_AT),
-            saved_at: level,
-            locked,
-            noted,
-            may_append: false,
-        }));
+        let now = head::mark(located, noted, ledger.version);
+        let leaves = Leaves::new(self.states.len() < ESCALATE_AT);
+        let slot = self
+            .states
+            .begin(context.clone(), now, locked, leaves, level);
         self.by_context.insert(context, slot);
-        if level > 1 {
-            self.undo.push(Undo {
-                level,
-                slot,
-                mark: None,
-            });
-        }
-        slot
+        Ok(slot)
     }
 
     /// Whether the next entry of a context ends a block whose leaves were not kept: then they are read from the table.
     pub fn reads_block_next(&self, context: &[u8]) -> bool {
         let context = std::str::from_utf8(context).unwrap_or_default();
-        let head = self
-            .find(context)
-            .and_then(|slot| self.heads[slot].as_ref());
-        head.is_some_and(|head| {
-            head.now.sequence % BLOCK == 0 && !head.block.is_complete(head.now.sequence)
-        })
+        let head = self.find(context).and_then(|slot| self.states.get(slot));
+        head.is_some_and(Head::reads_block_next)
     }
 
     /// A sequence that the context once had, 0 if none is known.
@@ -308,76 +321,112 @@ impl Heads {
 
     /// The last sequence that this transaction gave to a context, if it appended to it.
     pub fn appended(&self, context: &str) -> Option<i64> {
-        let head = self.heads.get(*self.by_context.get(context)?)?.as_ref()?;
+        let head = self.states.get(*self.by_context.get(context)?)?;
         head.now.first.map(|_| head.now.sequence)
     }
 
     /// The heads to which this transaction has appended.
     pub fn changed(&mut self) -> impl Iterator<Item = &mut Head> {
-        self.heads
+        self.states
             .iter_mut()
-            .flatten()
             .filter(|head| head.now.first.is_some())
     }
 
     /// The contexts whose entries now reach those that are noted as not judged.
     pub fn reaching(&self) -> impl Iterator<Item = &Head> {
-        self.heads.iter().flatten().filter(|head| {
-            head.noted
-                .is_some_and(|noted| head.now.sequence + 1 >= noted)
+        self.states.iter().filter(|head| {
+            let reaches = |noted| head.now.sequence + 1 >= noted;
+            head.now.noted.is_some_and(reaches)
         })
     }
 
     /// The contexts that this transaction may have appended to, those included whose entries came complete.
     pub fn touched(&self) -> impl Iterator<Item = &str> {
-        self.heads.iter().flatten().map(|head| &*head.context)
+        self.states.iter().map(|head| &*head.context)
     }
 
-    /// Refuses to commit a context with a gap: a damaged dump must not come in silently.
-    pub fn refuse_gaps(&mut self) -> Result<(), Failure> {
-        let doubtful = |head: &&mut Head| head.uncertain || head.now.opened_gap;
-        let mut heads = self.heads.iter_mut().flatten().filter(doubtful).peekable();
-        if heads.peek().is_none() {
+    /// Makes sure before the commit that the table holds what this transaction has appended, and refuses to commit a context with a
+    /// gap: a row may have been suppressed, a table may have changed, and a damaged dump must not come in silently.
+    pub fn before_commit(&mut self) -> Result<(), Failure> {
+        // No statement runs any more.
+        statement::forget_all();
+        let matters = |head: &Head| {
+            head.now.first.is_some() || head.now.opened_gap || head.is_doubtful() || head.owes()
+        };
+        if !self.states.iter().any(matters) {
             return Ok(());
         }
-        // The extension may have been dropped since, with the entries.
         let Ok(ledger) = crate::ledger::ledger() else {
+            // The extension was dropped, with the entries.
+            self.forget_all();
             return Ok(());
         };
-        heads.try_for_each(|head| {
-            head.settle(&ledger);
+        for slot in 0..self.states.len() {
+            let Some(head) = self.states.get_mut(slot).filter(|head| matters(head)) else {
+                continue;
+            };
+            match head.freshness(ledger.version, &Rows(&ledger)) {
+                Freshness::Current if !head.is_doubtful() => {}
+                Freshness::Current => head.settle_rows(&ledger)?,
+                Freshness::OfAnotherTable => {
+                    // Its entries are gone, and the context was not touched since.
+                    head.reset(Mark {
+                        version: ledger.version,
+                        ..Mark::default()
+                    });
+                    continue;
+                }
+                Freshness::Doubtful => self.refresh(&ledger, slot, Freshness::Doubtful)?,
+            }
+            let Some(head) = self.states.get_mut(slot) else {
+                continue;
+            };
+            if head.now.sequence == 0 && head.now.beyond.is_none() {
+                // Its first row was suppressed.
+                contexts::unregister(&ledger, &head.context);
+            }
+            if head.owes() {
+                blocks::fill_owed(&ledger, head)?;
+            }
             // A gap that was there before is none of this transaction's.
             if head.now.opened_gap {
-                head.close_gap(&ledger)
-            } else {
-                Ok(())
+                head.close_gap(&ledger)?;
             }
-        })
+        }
+        Ok(())
     }
 
     /// Ends the transaction: nothing is pending any more.
     pub fn end(&mut self, committed: bool) {
-        if committed && self.heads.len() <= HINTS {
-            if self.hints.len() + self.heads.len() > HINTS {
+        if committed && self.states.len() <= HINTS {
+            if self.hints.len() + self.states.len() > HINTS {
                 self.hints.clear();
             }
             // Hints are for speed; nothing may fail here.
-            let has_room = self.hints.try_reserve(self.heads.len()).is_ok();
-            for head in self.heads.drain(..).flatten().take_while(|_| has_room) {
+            let has_room = self.hints.try_reserve(self.states.len()).is_ok();
+            for head in self.states.drain().take_while(|_| has_room) {
                 let Mark {
-                    sequence, owner, ..
+                    sequence,
+                    owner,
+                    version,
+                    ..
                 } = head.now;
-                self.hints.insert(head.context, Hint { sequence, owner });
+                if version.table == self.hints_of {
+                    self.hints.insert(head.context, Hint { sequence, owner });
+                }
             }
         }
-        if self.heads.capacity() > HINTS {
-            self.heads = Vec::new();
+        self.forget_all();
+        statement::forget_all();
+    }
+
+    fn forget_all(&mut self) {
+        self.states.drain().for_each(drop);
+        if self.states.capacity() > HINTS {
+            self.states = States::default();
             self.by_context = HashMap::new();
-            self.undo = Vec::new();
         }
-        self.heads.clear();
         self.by_context.clear();
-        self.undo.clear();
         self.escalated_at = None;
         self.locked = 0;
         self.last_used = 0;
@@ -385,30 +434,16 @@ impl Heads {
 
     /// The subtransaction at `level` was rolled back.
     pub fn abort_subtransaction(&mut self, level: i32) {
-        while self.undo.last().is_some_and(|undo| undo.level >= level) {
-            let Some(Undo { slot, mark, .. }) = self.undo.pop() else {
-                break;
-            };
-            match mark {
-                Some((mark, saved_at)) => {
-                    if let Some(head) = self.heads[slot].as_mut() {
-                        head.now = mark;
-                        head.before = None;
-                        head.block.forget_behind(head.now.sequence);
-                        head.saved_at = saved_at;
-                    }
-                }
-                None => {
-                    if let Some(head) = self.heads[slot].take() {
-                        self.by_context.remove(&head.context);
-                        self.locked -= usize::from(head.locked);
-                    }
-                    while self.heads.last().is_some_and(Option::is_none) {
-                        self.heads.pop();
-                    }
-                }
-            }
-        }
+        let Heads {
+            states,
+            by_context,
+            locked,
+            ..
+        } = self;
+        states.abort(level, |head| {
+            by_context.remove(&head.context);
+            *locked -= usize::from(head.locked);
+        });
         if self.escalated_at.is_some_and(|at| at >= level) {
             self.escalated_at = None;
         }
@@ -416,26 +451,9 @@ impl Heads {
 
     /// The subtransaction at `level` has become part of its parent.
     pub fn commit_subtransaction(&mut self, level: i32) {
-        let parent = level - 1;
-        let from = self.undo.partition_point(|undo| undo.level < level);
-        let mut kept = from;
-        for at in from..self.undo.len() {
-            let undo = &mut self.undo[at];
-            undo.level = parent;
-            let older = undo.mark.as_ref().map(|(_, saved_at)| *saved_at);
-            if let Some(head) = self.heads[undo.slot].as_mut() {
-                head.saved_at = parent;
-            }
-            // The parent can already go back further, or is the transaction itself, which is undone as a whole.
-            let needless = parent <= 1 || older.is_some_and(|saved_at| saved_at >= parent);
-            if !needless {
-                self.undo.swap(kept, at);
-                kept += 1;
-            }
-        }
-        self.undo.truncate(kept);
+        self.states.commit(level);
         if self.escalated_at.is_some_and(|at| at >= level) {
-            self.escalated_at = Some(parent);
+            self.escalated_at = Some(level - 1);
         }
     }
 }

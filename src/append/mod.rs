@@ -15,13 +15,13 @@ pub mod direct;
 pub mod head;
 pub mod heads;
 pub mod identity;
-mod leaves;
 pub mod lock;
 pub mod place;
 pub mod resolve;
 pub mod row;
 mod salt;
 mod stamp;
+pub mod statement;
 pub mod takeover;
 mod trigger;
 

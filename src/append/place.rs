@@ -4,7 +4,7 @@
 //! restores, it also continues the context, so that its subtrees are filled on the way.
 
 use super::blocks;
-use super::head::{Certainty, Mark};
+use super::head::{Mark, ReadsTable, Way};
 use super::heads::with_heads;
 use super::row::NewRow;
 use crate::jsonb;
@@ -19,10 +19,10 @@ use pgrx::pg_sys;
 /// Verifies a row that has a leaf hash and takes it in at its place.
 ///
 /// Errors: XX001 with context and sequence when the row is not what its leaf hash says, or does not continue its context.
-pub fn place(ledger: &Ledger, row: &NewRow) -> Result<(), Failure> {
+pub fn place(ledger: &Ledger, row: &NewRow, way: Way) -> Result<(), Failure> {
     let mut metadata = String::new();
-    let (arrived, _) = read(row, &mut metadata)?;
-    continue_context(ledger, &arrived)
+    let (arrived, leaf) = read(row, &mut metadata)?;
+    continue_context(ledger, &arrived, leaf, way)
 }
 
 /// The entry that a row is, verified by itself, and its leaf. `metadata_text` holds a part of it.
@@ -117,7 +117,7 @@ pub fn is_replica_session() -> bool {
     role == pg_sys::SESSION_REPLICATION_ROLE_REPLICA as i32
 }
 
-fn continue_context(ledger: &Ledger, arrived: &Entry) -> Result<(), Failure> {
+fn continue_context(ledger: &Ledger, arrived: &Entry, leaf: Hash, way: Way) -> Result<(), Failure> {
     with_heads(|heads| {
         let head = heads.touch_complete(ledger, arrived.context, MAX_NUMBER)?;
         if head.now.sequence == 0 {
@@ -144,16 +144,9 @@ fn continue_context(ledger: &Ledger, arrived: &Entry) -> Result<(), Failure> {
             lamport: arrived.lamport,
             appended_at: Some(arrived.appended_at),
             owner: Some(owner),
-            first: head.now.first,
-            beyond: head.now.beyond,
-            opened_gap: head.now.opened_gap,
+            ..head.now.clone()
         };
-        let certainty = if arrived.id.is_empty() {
-            Certainty::WillBeInserted
-        } else {
-            Certainty::MayBeGivenUp
-        };
-        head.advance(next, certainty);
+        head.advance(next, leaf, way);
         Ok(())
     })
 }

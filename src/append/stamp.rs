@@ -1,6 +1,6 @@
 //! Makes an entry of a row: assigns sequence, Lamport time, time, origin, salt and leaf hash.
 
-use super::head::{Certainty, Head, Mark};
+use super::head::{Head, Mark, ReadsTable, Way};
 use super::heads::{with_heads, Heads};
 use super::row::NewRow;
 use super::{alarm, blocks, identity, resolve, salt, takeover};
@@ -31,15 +31,6 @@ pub enum Outcome {
     Retry { sequence: i64 },
     /// An entry with this id but another content exists: the unique index will refuse the row.
     Conflict { sequence: i64 },
-}
-
-/// How a row goes on when it is stamped.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Way {
-    /// Nothing but an error keeps it from being inserted.
-    Sure,
-    /// It may still be given up: the executor looks for conflicts first.
-    Unsure,
 }
 
 /// What the caller of an append function states beside the row; nothing, where no function is called.
@@ -139,10 +130,8 @@ pub fn stamp(
             terms.received,
             now,
         )?;
-        advance(head, &origin, &[stamp]);
-        if way == Way::Sure {
-            head.keep(std::iter::once(stamp.leaf));
-        }
+        let next = next_mark(head, &origin, &stamp, stamp.sequence);
+        head.advance(next, stamp.leaf, way);
         Ok(Outcome::Stamped(stamp, origin))
     })?;
     if let Outcome::Conflict { .. } = outcome {
@@ -165,7 +154,10 @@ pub fn prepare(ledger: &Ledger, head: &mut Head) -> Result<Rc<str>, Failure> {
 }
 
 /// Stores what is certain about a context now that another entry follows.
-pub fn store_derived(ledger: &Ledger, head: &Head) -> Result<(), Failure> {
+pub fn store_derived(ledger: &Ledger, head: &mut Head) -> Result<(), Failure> {
+    if head.owes() {
+        blocks::fill_owed(ledger, head)?;
+    }
     if head.now.sequence == 0 {
         contexts::register(ledger, &head.context);
     } else if head.now.sequence % blocks::BLOCK == 0 {
@@ -245,21 +237,29 @@ impl Position {
     }
 }
 
-/// Moves a head on over stamps that follow each other from it.
+/// Moves a head on over stamps that follow each other from it, of rows that are inserted at once.
 pub fn advance(head: &mut Head, origin: &Rc<str>, stamps: &[Stamp]) {
     let (Some(first), Some(last)) = (stamps.first(), stamps.last()) else {
         return;
     };
-    let next = Mark {
+    let next = next_mark(head, origin, last, first.sequence);
+    head.advance_over(next);
+}
+
+/// What follows when the stamps up to `last` were given, of which the first has the sequence `first`.
+fn next_mark(head: &Head, origin: &Rc<str>, last: &Stamp, first: i64) -> Mark {
+    Mark {
         sequence: last.sequence,
         lamport: last.lamport,
         appended_at: Some(last.appended_at),
         owner: Some(origin.clone()),
-        first: head.now.first.or(Some(first.sequence)),
+        first: head.now.first.or(Some(first)),
         beyond: None,
         opened_gap: false,
-    };
-    head.advance(next, Certainty::WillBeInserted);
+        noted: head.now.noted,
+        may_append: head.now.may_append,
+        version: head.now.version,
+    }
 }
 
 /// Whether an application may give this key.

@@ -5,7 +5,7 @@
 //! the entries meet and never merged. It cannot be prevented here, because nobody else is asked.
 
 use super::control;
-use super::head::Head;
+use super::head::{Head, ReadsTable};
 use super::heads::with_heads;
 use super::{alarm, identity, stamp};
 use crate::ledger::Ledger;

@@ -3,7 +3,8 @@
 use super::direct;
 use super::place::{is_replica_session, place};
 use super::row::{Assigned, Columns, NewRow};
-use super::stamp::{stamp, Outcome, Way};
+use super::stamp::{stamp, Outcome};
+use super::statement;
 use crate::ledger::{self, entry};
 use crate::receive::{self, Fate};
 use crate::report::{self, Failure};
@@ -55,18 +56,19 @@ fn entries_before_insert(fcinfo: pg_sys::FunctionCallInfo) -> Result<pg_sys::Dat
     let call = direct::call_of(slot);
     // A row without a leaf hash is appended here, in whatever process; what a peer sends must not become an entry of this node.
     let arrives = is_complete || (call.is_none() && receive::is_delivered());
+    let way = statement::way_of_row(call.is_some());
     if arrives && is_replica_session() {
-        return Ok(match receive::arrive(&ledger, &row)? {
+        return Ok(match receive::arrive(&ledger, &row, way)? {
             Fate::Stored => pg_sys::Datum::from(tuple),
             Fate::Dropped => pg_sys::Datum::from(0),
         });
     }
     if is_complete {
-        place(&ledger, &row)?;
+        place(&ledger, &row, way)?;
         return Ok(pg_sys::Datum::from(tuple));
     }
     let terms = call.map(|call| call.terms).unwrap_or_default();
-    let outcome = stamp(&ledger, &mut row, terms, Way::Unsure)?;
+    let outcome = stamp(&ledger, &mut row, terms, way)?;
     let assigned;
     if let Outcome::Stamped(stamp, origin) = &outcome {
         assigned = Assigned::new(stamp, origin);

@@ -4,6 +4,7 @@ use super::quarantine::{self, Branch, State};
 use super::settle;
 use super::source::Source;
 use super::transaction::{self, Delivery, Known};
+use crate::append::head::{ReadsTable, Way};
 use crate::append::heads::with_heads;
 use crate::append::place;
 use crate::append::row::{Columns, NewRow};
@@ -43,7 +44,7 @@ enum Verdict {
 }
 
 /// Takes in a row in a session whose replication role is replica. One without a leaf hash must not become an entry of this node.
-pub fn arrive(ledger: &Ledger, row: &NewRow) -> Result<Fate, Failure> {
+pub fn arrive(ledger: &Ledger, row: &NewRow, way: Way) -> Result<Fate, Failure> {
     let source = transaction::source(ledger);
     if row.datum(entry::LEAF_HASH).is_none() {
         keep(row, Kind::Damaged, "it has no leaf hash", &source)?;
@@ -92,7 +93,8 @@ pub fn arrive(ledger: &Ledger, row: &NewRow) -> Result<Fate, Failure> {
                 }
             }
             with_heads(|heads| {
-                settle::advance(ledger, heads.touch(ledger, entry.context)?, &entry, leaf)
+                let head = heads.touch(ledger, entry.context)?;
+                settle::advance(ledger, head, &entry, (leaf, way))
             })?;
             delivery.highest = delivery.highest.max(entry.sequence);
             // What was kept aside may continue the context now, or has just come again; and what a former owner has beyond
@@ -199,7 +201,7 @@ impl<'a> Arrival<'a> {
             None => with_heads(|heads| {
                 let head = heads.touch_arriving(ledger, entry.context, delivery.end())?;
                 Ok(head.map(|head| {
-                    let untouched = head.noted.is_none() && head.now.first.is_none();
+                    let untouched = head.now.noted.is_none() && head.now.first.is_none();
                     (head.now.sequence, head.now.owner.clone(), untouched)
                 }))
             })?,

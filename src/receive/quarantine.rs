@@ -4,6 +4,7 @@
 //! its further entries are in `incident_entries`. What arrives again is recognised. Nothing is decided here.
 
 use super::transaction;
+use crate::append::head::ReadsTable;
 use crate::append::heads::with_heads;
 use crate::function::text;
 use crate::incident::{self, column, now, stored, Fields, Kind, New};

@@ -3,7 +3,7 @@
 use super::quarantine;
 use super::transaction;
 use crate::append::blocks;
-use crate::append::head::{Certainty, Head, Mark};
+use crate::append::head::{Head, Mark, ReadsTable, Way};
 use crate::append::heads::with_heads;
 use crate::incident::{Fields, Kind};
 use crate::interrupts;
@@ -40,8 +40,14 @@ pub enum End {
 }
 
 /// Moves a head on over an entry that continues its context and is at its place, or will be.
-pub fn advance(ledger: &Ledger, head: &mut Head, entry: &Entry, leaf: Hash) -> Result<(), Failure> {
-    move_on(ledger, head, &entry.into(), Some(entry.appended_at), leaf)
+pub fn advance(
+    ledger: &Ledger,
+    head: &mut Head,
+    entry: &Entry,
+    (leaf, way): (Hash, Way),
+) -> Result<(), Failure> {
+    let appended_at = Some(entry.appended_at);
+    move_on(ledger, head, &entry.into(), appended_at, (leaf, way))
 }
 
 fn move_on(
@@ -49,7 +55,7 @@ fn move_on(
     head: &mut Head,
     next: &Successor,
     appended_at: Option<i64>,
-    leaf: Hash,
+    (leaf, way): (Hash, Way),
 ) -> Result<(), Failure> {
     if head.now.sequence == 0 {
         contexts::register(ledger, &head.context);
@@ -66,11 +72,9 @@ fn move_on(
         appended_at,
         owner: Some(owner),
         first: head.now.first.or(Some(next.sequence)),
-        beyond: head.now.beyond,
-        opened_gap: head.now.opened_gap,
+        ..head.now.clone()
     };
-    head.advance(mark, Certainty::WillBeInserted);
-    head.keep(std::iter::once(leaf));
+    head.advance(mark, leaf, way);
     Ok(())
 }
 
@@ -129,7 +133,7 @@ pub fn settle(
             end = End::Gap;
         }
         head.now.beyond = beyond;
-        head.noted = beyond;
+        head.now.noted = beyond;
         // What is left may be kept aside only.
         let left = beyond.or((end == End::Unfinished).then_some(unsettled::OF_FORK));
         if notes.len() != 1 || notes.first().map(|note| note.first) != left {
@@ -214,7 +218,7 @@ fn walk(
             memory::push(resolves, (sequence, resolve.abandoned));
         }
         let appended_at = unix_microseconds(row.int8(entry::APPENDED_AT));
-        move_on(ledger, head, &next, appended_at, leaf)?;
+        move_on(ledger, head, &next, appended_at, (leaf, Way::AtOnce))?;
     }
     Ok(Step::Missing(head.now.sequence + 1))
 }

@@ -97,6 +97,26 @@ pub fn open_gap(context: &str, after: i64) -> Failure {
     .hint("Restore all entries of a context in one transaction: psql or pg_restore --single-transaction.")
 }
 
+pub fn place_taken(context: &str, sequence: i64) -> Failure {
+    Failure::new(
+        Code::ERRCODE_T_R_SERIALIZATION_FAILURE,
+        format!("could not append to context \"{context}\": another entry {sequence} has arrived"),
+    )
+    .detail("ON CONFLICT suppressed a row that was to become this entry.")
+    .hint("Retry the transaction.")
+}
+
+pub fn suppressed_before_others(context: &str, sequence: i64) -> Failure {
+    Failure::new(
+        Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("context \"{context}\" would be left with a gap"),
+    )
+    .detail(format!(
+        "ON CONFLICT suppressed the row of entry {sequence} after a constraint or an index expression of the same row had appended behind it."
+    ))
+    .hint("Append to another context there, or in an AFTER trigger.")
+}
+
 pub fn not_judged(context: &str, next: i64) -> Failure {
     Failure::new(
         Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,

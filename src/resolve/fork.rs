@@ -1,6 +1,7 @@
 //! Decisions between two histories of a context.
 
 use super::{close, halted, is_own, record, rollback, size, Case, Decision, Record};
+use crate::append::head::ReadsTable;
 use crate::append::heads::with_heads;
 use crate::digest;
 use crate::incident::{self, Fields, Kind, New};

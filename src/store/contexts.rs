@@ -14,6 +14,15 @@ pub fn register(ledger: &Ledger, context: &str) {
     }
 }
 
+/// Forgets a context that this transaction has registered for a row which then did not become an entry. The caller holds its lock.
+pub fn unregister(ledger: &Ledger, context: &str) {
+    write::make_deletable();
+    write::delete_all(
+        ledger.contexts,
+        Scan::by_key(ledger.contexts, Sight::Latest, &[Key::Text(1, context)]),
+    );
+}
+
 /// Empties the registry.
 pub fn remove_all(ledger: &Ledger) {
     write::delete_all(

@@ -34,6 +34,7 @@ mod peers;
 mod prepared;
 mod privileges;
 mod progress;
+mod random_programs;
 mod readme;
 mod receiving;
 mod receiving_races;

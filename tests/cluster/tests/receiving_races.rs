@@ -5,9 +5,10 @@ use crate::hostile_peer::{
     assert_undisturbed, count, insert, peer, replica, send_damage, wait_for_size,
 };
 use converge_ledger_cluster::{
-    append, backend_pid, node, node_options, subscribe, wait_until, wait_until_copied, Server,
-    Subscription,
+    append, backend_pid, node, node_options, refused, subscribe, verify_ledger, wait_until,
+    wait_until_copied, Server, Subscription,
 };
+use postgres::error::SqlState;
 use postgres::Client;
 use std::thread;
 
@@ -169,6 +170,55 @@ fn a_copy_does_not_begin_again_because_of_another_delivery() {
         origins(&mut client, "orders") == ["peer"; 20]
     });
     assert_undisturbed(&replica);
+}
+
+/// A constraint that waits for the test before rows of this payload are inserted, after they are sequenced.
+const PAUSE: &str = "
+    CREATE FUNCTION pause(payload bytea) RETURNS boolean LANGUAGE plpgsql AS $$
+    BEGIN
+        IF payload = 'a' THEN PERFORM pg_advisory_xact_lock(1); END IF;
+        RETURN true;
+    END $$;
+    ALTER TABLE converge_ledger.entries ADD CHECK (pause(payload)) NOT VALID";
+
+#[test]
+fn a_row_whose_place_an_arrival_takes_is_not_lost_silently() {
+    let server = replica();
+    server.run(PAUSE);
+    let mut other = delivering(&server);
+    for (context, rows) in [
+        ("one", "('one', 'k', 'a')"),
+        ("two", "('two', 'k', 'a'), ('two', 'k', 'b')"),
+        (
+            "behind",
+            "('behind', 'k', 'c'), ('behind', 'k', 'a'), ('behind', 'k', 'b')",
+        ),
+    ] {
+        let taken = if context == "behind" { 2 } else { 1 };
+        run(&mut other, "SELECT pg_advisory_lock(1)");
+        let mut client = server.connect();
+        let pid = backend_pid(&mut client);
+        let statement = format!(
+            "INSERT INTO converge_ledger.entries (context_id, key, payload) VALUES {rows}
+             ON CONFLICT DO NOTHING RETURNING sequence"
+        );
+        let inserting = thread::spawn(move || client.query(&statement, &[]));
+        server.wait_until_blocked(pid);
+        deliver(&mut other, context, taken, "owner");
+        run(&mut other, "SELECT pg_advisory_unlock(1)");
+        let outcome = inserting.join().expect("joined");
+        refused(outcome, SqlState::T_R_SERIALIZATION_FAILURE);
+    }
+    let mut reader = server.connect();
+    let own = "converge_ledger.entries WHERE origin = 'replica'";
+    assert_eq!(count(&mut reader, own), 0);
+    deliver(&mut other, "behind", 1, "owner");
+    for (context, size) in [("one", 1), ("two", 1), ("behind", 2)] {
+        wait_for_size(&mut reader, context, size);
+        let outcome = append(&mut reader, context, "of another");
+        refused(outcome, SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE);
+    }
+    verify_ledger(&mut reader);
 }
 
 #[test]

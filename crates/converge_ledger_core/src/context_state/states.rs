@@ -2,11 +2,11 @@
 //!
 //! A context that was first touched in a subtransaction is forgotten when that is rolled back: its lock is gone too.
 
-use alloc::collections::TryReserveError;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 
 use super::{ContextState, Leaves, Mark, Open, Ticket};
+use crate::memory::{try_reserve, OutOfMemory};
 
 /// What a rolled back subtransaction has to restore.
 #[derive(Debug)]
@@ -35,9 +35,9 @@ pub struct States {
 
 impl States {
     /// Makes room for what [`States::begin`] or [`States::touch`] adds.
-    pub fn try_reserve(&mut self) -> Result<(), TryReserveError> {
-        self.slots.try_reserve(1)?;
-        self.undo.try_reserve(1)
+    pub fn try_reserve(&mut self) -> Result<(), OutOfMemory> {
+        try_reserve(&mut self.slots, 1)?;
+        try_reserve(&mut self.undo, 1)
     }
 
     /// Adds a context that was read from the table, and gives its number.
