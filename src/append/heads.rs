@@ -151,7 +151,7 @@ impl Heads {
         if is_same {
             head.settle_rows(ledger)?;
             if head.is_there(ledger) {
-                head.now.version = ledger.version;
+                head.confirm(ledger.version);
                 return Ok(());
             }
         }

@@ -106,7 +106,7 @@ pub trait Evidence {
 pub enum Freshness {
     /// It is used as it is.
     Current,
-    /// The last entry may be gone: the caller looks, and [resets](ContextState::reset) the state if it is.
+    /// The last entry may be gone: the caller looks, and [confirms](ContextState::confirm) or [resets](ContextState::reset) the state.
     Doubtful,
     /// It has to be reset: its entries are in another table.
     OfAnotherTable,
@@ -284,6 +284,12 @@ impl ContextState {
         } else {
             Freshness::Doubtful
         }
+    }
+
+    /// The last entry is there as of this version. Of those before it nothing is known: their leaves are read when they are needed.
+    pub fn confirm(&mut self, version: Version) {
+        self.leaves.clear();
+        self.now.version = version;
     }
 
     /// Replaces what is known by what was read from the table: entries have gone, or it is another table.

@@ -209,7 +209,7 @@ impl Session {
             let read = evidence.read(context, state.now.sequence);
             let now = &state.now;
             if (read.sequence, &read.owner) == (now.sequence, &now.owner) {
-                state.now.version = version;
+                state.confirm(version);
             } else {
                 let own = now
                     .first
