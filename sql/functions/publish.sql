@@ -31,6 +31,13 @@ create function converge_ledger.replace_pins(subscription text, origins text[]) 
 comment on function converge_ledger.replace_pins(text, text[]) is
     'notes the origins that a subscription may deliver, in place of what was noted';
 
+-- What follows names tables of the ledger in SQL.
+create function converge_ledger.require_tables() returns void
+    language c volatile parallel unsafe
+    as 'MODULE_PATHNAME', 'require_tables';
+comment on function converge_ledger.require_tables() is
+    'raises an error if a table of the ledger is missing or was altered';
+
 create function @extschema@.ledger_publish(publication text default 'ledger', origins text default 'own') returns text
     language plpgsql volatile parallel unsafe
     set search_path = pg_catalog, pg_temp
@@ -41,6 +48,7 @@ declare
     faults text[];
     foreign_objects text;
 begin
+    perform converge_ledger.require_tables();
     if publication is null or origins is null then
         raise exception using errcode = 'null_value_not_allowed',
             message = format('argument "%s" must not be null', case when publication is null then 'publication' else 'origins' end);
@@ -111,6 +119,7 @@ create function @extschema@.ledger_unpublish(publication text default 'ledger') 
     set search_path = pg_catalog, pg_temp
 as $function$
 begin
+    perform converge_ledger.require_tables();
     if publication is null then
         raise exception using errcode = 'null_value_not_allowed',
             message = 'argument "publication" must not be null';
@@ -130,6 +139,7 @@ create function @extschema@.ledger_pin_origins(subscription text, origins text[]
     set search_path = pg_catalog, pg_temp
 as $function$
 begin
+    perform converge_ledger.require_tables();
     if subscription is null then
         raise exception using errcode = 'null_value_not_allowed',
             message = 'argument "subscription" must not be null';

@@ -18,6 +18,15 @@ use pgrx::pg_sys;
 
 crate::sql_function!(entry_faults);
 crate::sql_function!(shape_faults);
+crate::sql_function!(require_tables);
+
+/// Errors: 55000 when a table is missing or was altered.
+fn require_tables(_fcinfo: pg_sys::FunctionCallInfo) -> Answer {
+    for name in ledger::Name::ALL {
+        ledger::table(name)?.require();
+    }
+    Ok(pg_sys::Datum::from(0))
+}
 
 /// What is wrong with the tables themselves and their keys.
 fn shape_faults(fcinfo: pg_sys::FunctionCallInfo) -> Answer {

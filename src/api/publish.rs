@@ -17,7 +17,7 @@ fn remember_publication(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     sql::write(Written::PUBLICATIONS, |client| {
         let remember = "
             INSERT INTO converge_ledger.publications AS known VALUES ($1, $2)
-                ON CONFLICT ON CONSTRAINT publications_pkey DO UPDATE SET origins = excluded.origins
+                ON CONFLICT (publication) DO UPDATE SET origins = excluded.origins
              WHERE known.origins <> excluded.origins";
         let arguments = [publication.into(), origins.into()];
         client.update(remember, None, &arguments).map(|_| ())

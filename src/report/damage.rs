@@ -200,6 +200,26 @@ pub fn incident(number: i64, subject: &Subject, reason: &str, source: &str) -> F
 }
 
 /// For the log of the worker.
+/// For the log of a worker, which goes on with its other work.
+pub fn pending_not_read(error: &str) -> Failure {
+    Failure::new(
+        Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("could not look for entries that are pending validation: {error}"),
+    )
+    .detail("It is tried again after growing pauses, and not logged again for the same reason.")
+    .hint("Run ledger_check to see what is damaged.")
+}
+
+/// For the log of a worker, which goes on with its other work.
+pub fn contexts_not_swept(error: &str) -> Failure {
+    Failure::new(
+        Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("could not look for contexts that have grown: {error}"),
+    )
+    .detail("It is tried again after growing pauses, and not logged again for the same reason.")
+    .hint("Run ledger_check to see what is damaged.")
+}
+
 pub fn not_settled(context: &str, error: &str) -> Failure {
     Failure::new(
         Code::ERRCODE_DATA_CORRUPTED,

@@ -13,6 +13,7 @@ mod reconciler;
 mod settler;
 mod spilled;
 mod sweeper;
+mod trouble;
 
 use crate::ledger::{self, Ledger};
 use crate::sql::{self, Setting};

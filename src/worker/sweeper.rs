@@ -4,9 +4,11 @@
 use super::announced::Announced;
 use super::in_transaction;
 use super::notifier::notify;
+use super::trouble::Trouble;
 use crate::interrupts;
 use crate::ledger::Ledger;
 use crate::memory;
+use crate::report;
 use crate::shared::{self, Announcement};
 use crate::store::scan::Sight;
 use crate::store::{contexts, entries, unsettled};
@@ -23,6 +25,7 @@ pub struct Sweeper {
     /// Not before this time: sweeps take at most half of it.
     not_before: Instant,
     began: Instant,
+    trouble: Trouble,
 }
 
 impl Sweeper {
@@ -32,6 +35,7 @@ impl Sweeper {
             again: false,
             not_before: Instant::now(),
             began: Instant::now(),
+            trouble: Trouble::none(),
         }
     }
 
@@ -68,25 +72,33 @@ impl Sweeper {
             }
         };
         let mut found = Vec::new();
-        let looked_at = in_transaction(|ledger| {
-            let Some(ledger) = ledger else { return 0 };
-            announced.belongs_to(ledger);
-            let mut names = memory::vec(SLICE);
-            let count = contexts::some(ledger, Sight::Statement, &behind, SLICE, |context| {
-                memory::push(&mut names, context.to_owned());
-            });
-            for context in &names {
-                interrupts::check();
-                if let Some(grown) = grown(ledger, context, announced) {
-                    notify(&grown);
-                    memory::push(&mut found, grown);
+        let look = || {
+            in_transaction(|ledger| {
+                let Some(ledger) = ledger else { return 0 };
+                announced.belongs_to(ledger);
+                let mut names = memory::vec(SLICE);
+                let count = contexts::some(ledger, Sight::Statement, &behind, SLICE, |context| {
+                    memory::push(&mut names, context.to_owned());
+                });
+                for context in &names {
+                    interrupts::check();
+                    if let Some(grown) = grown(ledger, context, announced) {
+                        notify(&grown);
+                        memory::push(&mut found, grown);
+                    }
                 }
-            }
-            if let Some(last) = names.pop() {
-                behind = last;
-            }
-            count
-        });
+                if let Some(last) = names.pop() {
+                    behind = last;
+                }
+                count
+            })
+        };
+        let Some(looked_at) = self.trouble.attempt(look, report::contexts_not_swept) else {
+            // Nothing of it was announced.
+            self.again = true;
+            self.not_before = self.trouble.not_before();
+            return Some(0);
+        };
         found.iter().for_each(|range| announced.note(range));
         if looked_at == SLICE {
             self.behind = Some(behind);
