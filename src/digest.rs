@@ -91,7 +91,7 @@ pub fn refresh(ledger: &Ledger, most: u64) -> u64 {
 
 /// As [`own`] and [`refresh`], in one pass. It sees what is committed by now, whatever the active snapshot shows.
 pub fn own_refreshed(ledger: &Ledger, buckets: Buckets, most: u64) -> (Vec<BucketDigest>, u64) {
-    if !lock::try_fill_digests() {
+    if !lock::try_fill_digests(ledger) {
         return (own(ledger, buckets), 0);
     }
     let mut digests = memory::have(Digests::new(buckets));

@@ -5,7 +5,7 @@
 //! heavyweight lock that is held to the end of the transaction. A transaction that touches thousands of
 //! contexts takes the registry in EXCLUSIVE mode instead, which waits for all other appenders.
 
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Table};
 use pgrx::pg_sys;
 use sha2::{Digest, Sha256};
 
@@ -127,9 +127,21 @@ pub fn digests() {
 }
 
 /// Tries to be the transaction that fills the cache of digests; false while another one does, or has replaced entries.
-pub fn try_fill_digests() -> bool {
+pub fn try_fill_digests(ledger: &Ledger) -> bool {
     let tag = user_lock(DIGESTS_LOCK, 0, 0);
-    acquire_tag(&tag, pg_sys::ExclusiveLock, true)
+    acquire_tag(&tag, pg_sys::ExclusiveLock, true) && try_own(ledger.digests)
+}
+
+/// Tries to be the only transaction that writes a table; false while another one does. A subscription to all tables of another node locks
+/// the rows that have the keys of its own: whoever waited for it there, while it waits for a table that is held here, would never end.
+pub fn try_own(table: Table) -> bool {
+    // SAFETY: as in `enter`; does not wait.
+    unsafe {
+        pg_sys::ConditionalLockRelationOid(
+            table.table,
+            pg_sys::ShareRowExclusiveLock as pg_sys::LOCKMODE,
+        )
+    }
 }
 
 /// Tries to be the transaction that begins incidents about what rounds find: two would begin two about the same thing. False while

@@ -30,6 +30,7 @@ use serde_json::Map;
 
 pub(super) const BUSY: &str =
     "another transaction appends to the context; tried again in the next round";
+const HERE_BY_NOW: &str = "this database has the entry by now";
 
 /// Who gives entries, and whose they may be.
 pub struct Origin<'a> {
@@ -197,6 +198,14 @@ pub fn keep(
     // Two who keep at once would begin two incidents.
     if !(lock::try_enter(ledger) && lock::try_context(context)) {
         return Ok(Err(String::from(BUSY)));
+    }
+    // A peer may have had it before its commit could be seen here. With the lock held, nobody is about to append it.
+    let leaf = row.stored().leaf_hash;
+    let is_here = entries::with_entry(ledger, context, row.sequence, Sight::Latest, |here| {
+        leaf.is_some() && here.bytes(entry::LEAF_HASH) == leaf
+    });
+    if is_here == Some(true) {
+        return Ok(Err(String::from(HERE_BY_NOW)));
     }
     Ok(attempt(|| {
         let stored = row.stored();

@@ -249,7 +249,7 @@ impl Mends {
 
     /// Stores them, lower levels first as they were added. Those of a context that somebody appends to are left to the next pass.
     pub fn carry_out(&self, ledger: &Ledger) -> Result<(), Failure> {
-        if !self.digests.is_empty() && lock::try_fill_digests() {
+        if !self.digests.is_empty() && lock::try_fill_digests(ledger) {
             for context in &self.digests {
                 digests::remove(ledger, Some(context));
                 report::removed_digest(context).warn();

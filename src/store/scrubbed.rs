@@ -2,6 +2,7 @@
 
 use super::scan::{Key, Scan, Sight};
 use super::write;
+use crate::append::lock;
 use crate::ledger::{scrub_pass, scrubbed, Ledger};
 use crate::memory;
 use pgrx::pg_sys;
@@ -105,14 +106,7 @@ pub struct Pass {
 
 /// Takes the scrub for this transaction: the pass that is under way. None while another transaction has it.
 pub fn take(ledger: &Ledger) -> Option<Pass> {
-    // SAFETY: takes a transaction-level relation lock without waiting; may raise with nothing to undo.
-    let taken = unsafe {
-        pg_sys::ConditionalLockRelationOid(
-            ledger.scrub_pass.table,
-            pg_sys::ShareRowExclusiveLock as pg_sys::LOCKMODE,
-        )
-    };
-    if !taken {
+    if !lock::try_own(ledger.scrub_pass) || !lock::try_own(ledger.scrubbed) {
         return None;
     }
     let mut scan = Scan::by_key(ledger.scrub_pass, Sight::Latest, &[]);

@@ -2,6 +2,7 @@
 //! role. Each module is one behaviour; `tests/README.md` says when to write a test here.
 
 mod advice;
+mod all_tables;
 mod altered_tables;
 mod announce;
 mod appending_workers;
