@@ -8,6 +8,7 @@
 //! Everything is read under the active snapshot. Rights are the business of the callers.
 
 use crate::append::lock;
+use crate::attempt::attempt_to_read;
 use crate::interrupts;
 use crate::ledger::{self, Ledger};
 use crate::memory;
@@ -188,7 +189,16 @@ fn each(ledger: &Ledger, wanted: impl Fn(&str) -> bool, mut with: impl FnMut(&Fo
                 });
         }
         scratch.during(|| {
-            let found = found.or_else(|| compute(ledger, context, hint, end, former));
+            let found = found.or_else(|| {
+                let found = attempt_to_read(|| Ok(compute(ledger, context, hint, end, former)));
+                // The others go on.
+                found.unwrap_or(Some(Found {
+                    context,
+                    size: 0,
+                    root: DAMAGED_ROOT,
+                    outdated: None,
+                }))
+            });
             if let Some(found) = found {
                 with(&found);
             }

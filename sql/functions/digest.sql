@@ -3,14 +3,14 @@
 
 create function converge_ledger.peer_digests_1(buckets integer)
     returns table (bucket integer, contexts bigint, digest bytea)
-    language c stable parallel restricted
+    language c stable parallel unsafe
     as 'MODULE_PATHNAME', 'peer_digests_1';
 comment on function converge_ledger.peer_digests_1(integer) is
     'digests of the contexts of this node, spread over so many buckets, for its peers';
 
 create function converge_ledger.peer_heads_1(buckets integer, wanted integer[])
     returns table (context_id text, size bigint, rfc6962 bytea)
-    language c stable parallel restricted
+    language c stable parallel unsafe
     as 'MODULE_PATHNAME', 'peer_heads_1';
 comment on function converge_ledger.peer_heads_1(integer, integer[]) is
     'size and root of the contexts of some buckets, or of all, for peers';

@@ -19,8 +19,8 @@ use pgrx::pg_sys;
 crate::sql_function!(peer_answer_1);
 crate::sql_function!(ledger_reconcile);
 
-/// Rows are given up to so many bytes, and one in any case; who wants more asks again.
-const MAX_BYTES: usize = 8 << 20;
+/// Rows are given up to so many bytes of content, and one in any case; who wants more asks again.
+const MAX_BYTES: u64 = 8 << 20;
 const MAX_ROWS: usize = 10_000;
 
 fn peer_answer_1(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
@@ -30,6 +30,7 @@ fn peer_answer_1(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     let level = arguments.required(2, "level")?.value() as u8;
     let first = arguments.number(3, "first")?;
     let second = arguments.number(4, "second")?;
+    let most = arguments.number(5, "most")?;
     let mut rows = Rows::begin(arguments);
     let ledger = ledger::ledger()?;
     check_reader(&ledger)?;
@@ -70,10 +71,12 @@ fn peer_answer_1(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
             let (mut given, mut bytes) = (0, 0);
             own.rows(first as i64, second as i64, |row| {
                 given += 1;
-                bytes += row.payload.map_or(0, <[u8]>::len);
+                let size = content_size(row);
+                let with_content = kind == "entries" && size <= most;
+                bytes += if with_content { size } else { 0 };
                 let goes = given == 1 || (given <= MAX_ROWS && bytes <= MAX_BYTES);
                 if goes {
-                    push_row(&mut rows, context, row, kind == "entries");
+                    push_row(&mut rows, context, row, with_content);
                 }
                 goes
             });
@@ -88,21 +91,28 @@ fn join(hashes: impl Iterator<Item = Option<Hash>>) -> Vec<u8> {
 }
 
 fn push_hashes(rows: &mut Rows, hashes: Option<Vec<u8>>) {
-    let mut row = [None; 13];
+    let mut row = [None; 14];
     row[0] = hashes.map(|hashes| bytea(&hashes));
     rows.push(row);
 }
 
+/// How many bytes of content a row has.
+fn content_size(row: &StoredRow) -> u64 {
+    (row.payload.map_or(0, <[u8]>::len) + row.metadata.map_or(0, str::len)) as u64
+}
+
+/// Without its content, a row has the digest of it in its place; of content that is there only in part there is none.
 fn push_row(rows: &mut Rows, context: &str, row: &StoredRow, with_content: bool) {
-    let digest = match row.content() {
-        Some(content @ Content::Whole { .. }) if !with_content => {
+    let whole = row
+        .content()
+        .filter(|content| matches!(content, Content::Whole { .. }));
+    let digest = match whole {
+        Some(content) if !with_content => {
             let entry: Entry = row.entry(context, content);
             Some(bytea(entry.content_digest().as_bytes()))
         }
         _ => row.content_digest.map(bytea),
     };
-    // Without its digest, content that is there only in part must be shown.
-    let with_content = with_content || digest.is_none();
     rows.push([
         None,
         Some(pg_sys::Datum::from(row.sequence)),
@@ -117,6 +127,7 @@ fn push_row(rows: &mut Rows, context: &str, row: &StoredRow, with_content: bool)
         row.salt.filter(|_| with_content).map(bytea),
         row.leaf_hash.map(bytea),
         digest,
+        whole.map(|_| pg_sys::Datum::from(content_size(row))),
     ]);
 }
 

@@ -8,6 +8,7 @@ use super::list::Peer;
 use super::Problem;
 use crate::memory;
 use converge_ledger_core::hash::Hash;
+use converge_ledger_core::memory::{try_copy, try_vec, OutOfMemory};
 use pgrx::pg_sys;
 use std::ffi::{c_int, c_void, CStr, CString};
 use std::ptr::{null, null_mut, NonNull};
@@ -144,12 +145,18 @@ impl Connection {
         }
     }
 
-    /// Begins to send a statement with its parameters, as text. Its answer is to be [received](Self::receive) to the end.
-    pub fn send(&mut self, statement: &CStr, parameters: &[CString]) -> Result<(), Problem> {
+    /// Begins to send a statement with its parameters, as text. Its answer, which is asked for as it is stored with `is_binary`, is to be
+    /// [received](Self::receive) to the end.
+    pub fn send(
+        &mut self,
+        statement: &CStr,
+        parameters: &[CString],
+        is_binary: bool,
+    ) -> Result<(), Problem> {
         let values = memory::collect(parameters.iter().map(|it| it.as_ptr()));
         let handle = self.handle.as_ptr();
         // SAFETY: as many values as are said, C strings that the library copies; types null: the peer infers them; no lengths
-        // and formats: all are text.
+        // and formats: all parameters are text.
         let sent = unsafe {
             (self.library.send_query_params)(
                 handle,
@@ -159,7 +166,7 @@ impl Connection {
                 values.as_ptr(),
                 null(),
                 null(),
-                0,
+                is_binary as c_int,
             )
         };
         self.begin_answer(sent)
@@ -343,24 +350,31 @@ pub struct Row<'a> {
 }
 
 impl Row<'_> {
-    /// A column by its number, counted from 0; none when it is null or missing.
-    pub fn text(&self, column: usize) -> Result<Option<&str>, Problem> {
+    /// What came of a column, and whether in the form in which it is stored; none when it is null or missing.
+    fn value(&self, column: usize) -> Option<(&[u8], bool)> {
         let column = column as c_int;
         // SAFETY: the result has one row; the column exists; its bytes live until the result is cleared.
-        let bytes = unsafe {
+        unsafe {
             let result = self.result.as_ptr();
             if column >= (self.library.number_of_fields)(result)
                 || (self.library.get_is_null)(result, 0, column) != 0
             {
-                return Ok(None);
+                return None;
             }
-            std::slice::from_raw_parts(
+            let bytes = std::slice::from_raw_parts(
                 (self.library.get_value)(result, 0, column).cast::<u8>(),
                 (self.library.get_length)(result, 0, column) as usize,
-            )
-        };
-        std::str::from_utf8(bytes)
-            .map(Some)
+            );
+            Some((bytes, (self.library.get_format)(result, column) != 0))
+        }
+    }
+
+    /// A column by its number, counted from 0; none when it is null or missing.
+    pub fn text(&self, column: usize) -> Result<Option<&str>, Problem> {
+        let text = self
+            .value(column)
+            .map(|(text, _)| std::str::from_utf8(text));
+        text.transpose()
             .map_err(|_| Problem::Answer("is not in UTF-8"))
     }
 
@@ -375,12 +389,16 @@ impl Row<'_> {
             .map_err(|_| self.malformed("a malformed number", column))
     }
 
-    /// A column of bytes, in the hexadecimal form in which PostgreSQL writes them under our settings.
+    /// A column of bytes, as they are or in the hexadecimal form in which PostgreSQL writes them under our settings. That there is no
+    /// memory for them is a matter of this one peer.
     pub fn bytes(&self, column: usize) -> Result<Option<Vec<u8>>, Problem> {
-        let Some(text) = self.text(column)? else {
-            return Ok(None);
+        let lacking = |error: OutOfMemory| Problem::Here(error.to_string());
+        let text = match self.value(column) {
+            None => return Ok(None),
+            Some((bytes, true)) => return try_copy(bytes).map(Some).map_err(lacking),
+            Some((text, false)) => text,
         };
-        let Some(digits) = text.strip_prefix("\\x").map(str::as_bytes) else {
+        let Some(digits) = text.strip_prefix(b"\\x") else {
             let what = "bytes that are not in hexadecimal form (bytea_output)";
             return Err(self.malformed(what, column));
         };
@@ -389,7 +407,7 @@ impl Row<'_> {
         if !rest.is_empty() {
             return Err(malformed());
         }
-        let mut bytes = memory::vec(pairs.len());
+        let mut bytes = try_vec(pairs.len()).map_err(lacking)?;
         for [high, low] in pairs {
             match (nibble(*high), nibble(*low)) {
                 (Some(high), Some(low)) => bytes.push(high << 4 | low),

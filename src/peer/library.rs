@@ -86,6 +86,7 @@ library! {
     finish: PQfinish(*mut PgConn);
     flush: PQflush(*mut PgConn) -> c_int;
     freemem: PQfreemem(*mut c_void);
+    get_format: PQfformat(*const PgResult, c_int) -> c_int;
     get_is_null: PQgetisnull(*const PgResult, c_int, c_int) -> c_int;
     get_length: PQgetlength(*const PgResult, c_int, c_int) -> c_int;
     get_result: PQgetResult(*mut PgConn) -> *mut PgResult;

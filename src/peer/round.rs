@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 pub struct Statement {
     text: &'static CStr,
     parameters: Vec<CString>,
+    is_binary: bool,
 }
 
 impl Statement {
@@ -31,6 +32,18 @@ impl Statement {
         Statement {
             text,
             parameters: parameters.into(),
+            is_binary: false,
+        }
+    }
+
+    /// As [`new`](Statement::new); bytes come as they are, and not as twice as many hexadecimal digits. All other columns must be texts.
+    pub fn binary<const PARAMETERS: usize>(
+        text: &'static CStr,
+        parameters: [&str; PARAMETERS],
+    ) -> Statement {
+        Statement {
+            is_binary: true,
+            ..Statement::new(text, parameters)
         }
     }
 }
@@ -275,7 +288,7 @@ impl<C: Conversation> Talk<C> {
 
     fn send(&mut self, statement: &Statement) -> Result<(), Problem> {
         self.connection
-            .send(statement.text, &statement.parameters)?;
+            .send(statement.text, &statement.parameters, statement.is_binary)?;
         self.wait = Step::ReadOrWrite;
         Ok(())
     }

@@ -13,6 +13,7 @@ use crate::incident::Kind;
 use crate::memory;
 use crate::report::Failure;
 use crate::settings::Repair;
+use converge_ledger_core::limits::MAX_CONTENT_BYTES;
 use converge_ledger_core::reconcile::{Finding, First, Outcome, OwnRow, Side, Unrestored};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -71,20 +72,21 @@ pub fn conclude(
                     let node = exchange.local.node.clone().unwrap_or_default();
                     let shows = Shows::Origin(node);
                     let range = (first, last);
-                    exchange.add(Work::Witness(Witness::new(context, range, shows, reason)));
+                    let witness = Witness::new(context, range, shows, reason);
+                    exchange.add(Work::Witness(Box::new(witness)));
                 }
             }
             Finding::Restore {
                 sequence,
                 leaf,
                 mine,
-                with_content,
+                content,
             } => {
                 let row = Wanted {
                     sequence,
                     leaf,
                     mine,
-                    with_content,
+                    content,
                 };
                 memory::push_back(&mut wanted, row);
             }
@@ -94,7 +96,15 @@ pub fn conclude(
                 reason,
             } => {
                 place::note_corruption(exchange, context, sequence, mine)?;
+                let too_large;
                 let why = match reason {
+                    Unrestored::TooLarge { bytes } => {
+                        too_large = format!(
+                            "its content has {bytes} bytes at the peer, an entry at most {MAX_CONTENT_BYTES}: \
+                             bring it from another peer or a backup"
+                        );
+                        too_large.as_str()
+                    }
                     Unrestored::PeerDamaged => "the peer's row is no entry either",
                     Unrestored::NoAgreedTree => {
                         "the trees differ in more than rows that fail here: which is right is not known"
@@ -133,7 +143,8 @@ pub fn conclude(
             } => {
                 let reason = fork(sequence, mine, theirs, finding.designated());
                 let (range, shows) = ((sequence, sequence), Shows::Leaf(theirs.leaf));
-                exchange.add(Work::Witness(Witness::new(context, range, shows, reason)));
+                let witness = Witness::new(context, range, shows, reason);
+                exchange.add(Work::Witness(Box::new(witness)));
             }
             Finding::WrongSubtree(node) => {
                 let action = match may_repair {
@@ -252,7 +263,7 @@ impl Exchange {
     }
 
     /// As [`Exchange::tell`], of a context as a whole.
-    fn say(&mut self, context: &str, finding: &'static str, action: &str, detail: &str) {
+    pub(super) fn say(&mut self, context: &str, finding: &'static str, action: &str, detail: &str) {
         self.tell(context, (0, 0), finding, action, detail);
         if let Some(line) = self.report.lines.last_mut() {
             (line.first, line.last) = (None, None);

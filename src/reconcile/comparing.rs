@@ -5,6 +5,7 @@ use super::act;
 use super::answers::Own;
 use super::exchange::Exchange;
 use super::question::{self, PeerRow, Piece, Question, What};
+use crate::attempt::attempt;
 use crate::memory;
 use crate::peer::{Problem, Row, Statement};
 use crate::report::Failure;
@@ -13,13 +14,22 @@ use crate::store::scan::Sight;
 use converge_ledger_core::hash::Hash;
 use converge_ledger_core::merkle::{TreeHead, TreeSize};
 use converge_ledger_core::reconcile::{
-    Answer, Comparison, Fields, Origins, Outcome, OwnHead, Policy, Request, Side,
+    Answer, Comparison, Origins, Outcome, OwnHead, Policy, Request, Side,
 };
 use std::collections::HashSet;
 use std::rc::Rc;
 
-/// So many contexts are compared at once, a round trip for the next step of all of them.
-const ABREAST: usize = 16;
+/// So many contexts are compared at once, a round trip for the next step of all of them. After rounds that failed they are fewer: one may
+/// be the reason, and the others shall not always be in the same statement with it.
+pub(super) const ABREAST: usize = 16;
+
+pub(super) fn abreast(failures: i32) -> usize {
+    match failures {
+        ..=0 => ABREAST,
+        1 => 4,
+        _ => 1,
+    }
+}
 
 /// The entries of a context that are erased here, once somebody had to look for them.
 pub type Erased = Option<Rc<HashSet<i64>>>;
@@ -71,28 +81,31 @@ impl Exchange {
 
     /// Goes on with the comparisons, and begins others, until the peer is to be asked something.
     pub(super) fn compare(&mut self) -> Result<Option<Statement>, Failure> {
-        while self.active.len() < ABREAST {
+        while self.active.len() < self.abreast {
             let Some((context, theirs, erased)) = self.todo.pop_front() else {
                 break;
             };
-            let active = self.begin(context, theirs, erased);
-            memory::push(&mut self.active, active);
+            match attempt(|| Ok(self.begin(Rc::clone(&context), theirs, erased))) {
+                Ok(active) => memory::push(&mut self.active, active),
+                Err(why) => self.leave(&context, &why),
+            }
         }
         let mut questions = Vec::new();
         self.asked.clear();
         let mut at = 0;
         while at < self.active.len() {
-            if !self.step(at) {
-                let Active {
-                    context,
-                    theirs,
-                    erased,
-                    comparison,
-                    ..
-                } = self.active.swap_remove(at);
-                let outcome = memory::have(comparison.finish());
-                self.conclude(&context, theirs, &erased, outcome)?;
-                continue;
+            match attempt(|| Ok(self.step(at))) {
+                Ok(true) => {}
+                Ok(false) => {
+                    let ended = self.active.swap_remove(at);
+                    self.end_one(ended);
+                    continue;
+                }
+                Err(why) => {
+                    let given_up = self.active.swap_remove(at);
+                    self.leave(&given_up.context, &why);
+                    continue;
+                }
             }
             let active = &self.active[at];
             for (number, request) in active.requests.iter().enumerate() {
@@ -176,22 +189,56 @@ impl Exchange {
     }
 
     /// Gives the comparisons what came of the peer and what is here.
-    pub(super) fn take_answers(&mut self) -> Result<(), Failure> {
-        for at in 0..self.active.len() {
-            let requests = std::mem::take(&mut self.active[at].requests);
-            let received = std::mem::take(&mut self.active[at].received);
-            for (request, received) in requests.into_iter().zip(received) {
-                if request.side() == Side::Mine {
-                    self.answer_own(at, request);
-                } else {
-                    answer(&mut self.active[at].comparison, request, received);
+    pub(super) fn take_answers(&mut self) {
+        let mut at = 0;
+        while at < self.active.len() {
+            let taken = attempt(|| {
+                self.take_answers_of(at);
+                Ok(())
+            });
+            match taken {
+                Ok(()) => at += 1,
+                Err(why) => {
+                    let given_up = self.active.swap_remove(at);
+                    self.leave(&given_up.context, &why);
                 }
             }
         }
-        Ok(())
     }
 
-    pub(super) fn conclude(
+    fn take_answers_of(&mut self, at: usize) {
+        let requests = std::mem::take(&mut self.active[at].requests);
+        let received = std::mem::take(&mut self.active[at].received);
+        for (request, received) in requests.into_iter().zip(received) {
+            if request.side() == Side::Mine {
+                self.answer_own(at, request);
+            } else {
+                answer(&mut self.active[at].comparison, request, received);
+            }
+        }
+    }
+
+    /// Ends a comparison, whether it came to its end or not, and acts on what is certain.
+    pub(super) fn end_one(&mut self, ended: Active) {
+        let Active {
+            context,
+            theirs,
+            erased,
+            comparison,
+            ..
+        } = ended;
+        let outcome = memory::have(comparison.finish());
+        if let Err(why) = attempt(|| self.conclude(&context, theirs, &erased, outcome)) {
+            self.leave(&context, &why);
+        }
+    }
+
+    /// Leaves a context to another round because of what is wrong with it here. The others go on.
+    fn leave(&mut self, context: &Rc<str>, why: &str) {
+        self.say(context, "not compared", "compared again later", why);
+    }
+
+    fn conclude(
         &mut self,
         context: &Rc<str>,
         theirs: TreeHead,
@@ -220,14 +267,10 @@ fn ask_peer(request: &Request) -> Option<What> {
         Request::Row {
             of: Side::Peer,
             sequence,
-            fields,
-        } => {
-            let (first, last) = (sequence, sequence);
-            Some(match fields {
-                Fields::All => What::Entries { first, last },
-                Fields::WithoutContent => What::Headers { first, last },
-            })
-        }
+        } => Some(What::Headers {
+            first: sequence,
+            last: sequence,
+        }),
         Request::Root { .. } | Request::Nodes { .. } | Request::Row { .. } => None,
     }
 }
@@ -247,13 +290,13 @@ fn answer(comparison: &mut Comparison, request: Request, received: Received) {
             }
         }
         (Request::Nodes { .. }, Received::Hashes(hashes)) => answer(Answer::Nodes(&hashes)),
-        (Request::Row { .. }, Received::Row(row)) => answer(Answer::Row {
+        (Request::Row { .. }, Received::Row(row)) => answer(Answer::Header {
             row: Some(row.stored()),
-            erased: false,
+            content: row.content,
         }),
-        (Request::Row { .. }, Received::Nothing) => answer(Answer::Row {
+        (Request::Row { .. }, Received::Nothing) => answer(Answer::Header {
             row: None,
-            erased: false,
+            content: None,
         }),
         _ => answer(Answer::Unusable),
     }

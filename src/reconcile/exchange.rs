@@ -1,7 +1,7 @@
 //! A round with one peer, statement by statement. What it says is a claim until the core has held it against what it said before.
 
 use super::answers::Own;
-use super::comparing::{Active, Erased};
+use super::comparing::{abreast, Active, Erased, ABREAST};
 use super::question;
 use super::work::{self, Work};
 use super::{Line, Local};
@@ -14,7 +14,7 @@ use crate::peer::{Conversation, Problem, Row, Statement};
 use crate::report::Failure;
 use crate::scratch::Scratch;
 use crate::store::scan::Sight;
-use crate::store::{entries, unsettled};
+use crate::store::{entries, rounds, unsettled};
 use converge_ledger_core::digest::DAMAGED_ROOT;
 use converge_ledger_core::hash::Hash;
 use converge_ledger_core::limits::{check_text, TextField, MAX_NUMBER};
@@ -23,8 +23,8 @@ use pgrx::pg_sys;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 
-/// So many contexts that differ are looked at in one round.
-const MAX_DIFFERING: usize = 100_000;
+/// So many contexts are looked at in one round: sizes and roots of so many fit into an answer.
+const MAX_CONTEXTS: u64 = 100_000;
 
 const BEGIN: &std::ffi::CStr = c"begin isolation level repeatable read read only";
 
@@ -56,9 +56,13 @@ pub struct Exchange {
     stage: Stage,
     node: Option<Node>,
     differing: HashSet<u32>,
+    /// How many contexts the peer has in its buckets.
+    theirs: HashMap<u32, u64>,
     heads: Vec<(String, TreeHead)>,
     pub(super) todo: VecDeque<(Rc<str>, TreeHead, Erased)>,
     pub(super) active: Vec<Active>,
+    /// So many contexts are compared at once.
+    pub(super) abreast: usize,
     /// Of each question that was asked: which of the comparisons, and which of its requests.
     pub(super) asked: Vec<(usize, usize)>,
     /// What follows from findings and needs rows of the peer.
@@ -81,6 +85,7 @@ impl Exchange {
         source: &str,
         subscription: Option<pg_sys::Oid>,
         origins: Option<Vec<String>>,
+        failures: i32,
     ) -> Exchange {
         Exchange {
             local,
@@ -92,9 +97,11 @@ impl Exchange {
             stage: Stage::Who,
             node: None,
             differing: HashSet::new(),
+            theirs: HashMap::new(),
             heads: Vec::new(),
             todo: VecDeque::new(),
             active: Vec::new(),
+            abreast: abreast(failures),
             asked: Vec::new(),
             works: VecDeque::new(),
             working: None,
@@ -122,8 +129,7 @@ impl Exchange {
     pub fn end(&mut self, problem: Option<&Problem>) {
         if problem.is_some() {
             for active in std::mem::take(&mut self.active) {
-                let outcome = memory::have(active.comparison.finish());
-                let _ = self.conclude(&active.context, active.theirs, &active.erased, outcome);
+                self.end_one(active);
             }
         }
         self.works.clear();
@@ -138,7 +144,7 @@ impl Exchange {
                 self.go_on()
             }
             Stage::Compare => {
-                self.take_answers()?;
+                self.take_answers();
                 self.go_on()
             }
             Stage::Work => self.go_on(),
@@ -167,7 +173,7 @@ impl Exchange {
     /// waiting for the disk may lie behind it: that is then fetched and delivered, which does no harm.
     fn ask_digests(&self) -> Statement {
         let question = c"
-            select bucket, digest, null
+            select bucket, digest, contexts
               from converge_ledger.peer_digests_1($1::integer)
              union all
             select null, null,
@@ -186,6 +192,9 @@ impl Exchange {
             .filter(|bucket| *bucket < self.local.buckets.count())
             .ok_or(Problem::Answer("names another bucket"))?;
         let digest = row.hash(1)?;
+        let contexts = u64::try_from(row.number(2)?);
+        let contexts = contexts.map_err(|_| row.malformed("a malformed number", 2))?;
+        memory::insert(&mut self.theirs, bucket, contexts);
         if self.local.digests.get(&bucket) != Some(&digest) {
             memory::add(&mut self.differing, bucket);
         }
@@ -204,13 +213,35 @@ impl Exchange {
         if self.differing.is_empty() {
             return None;
         }
+        let contexts = self.choose_buckets();
+        // One bucket may hold more than can be asked for.
+        let from = any(contexts.saturating_sub(MAX_CONTEXTS) as usize) as u64;
         let question = c"
-            select context_id, size, rfc6962 from converge_ledger.peer_heads_1($1::integer, $2::integer[])";
+            select context_id, size, rfc6962
+              from converge_ledger.peer_heads_1($1::integer, $2::integer[])
+            offset $3::bigint limit $4::bigint";
         let wanted = crate::peer::array(self.differing.iter().map(u32::to_string));
-        Some(Statement::new(
-            question,
-            [&self.local.buckets.count().to_string(), &wanted],
-        ))
+        let numbers = [u64::from(self.local.buckets.count()), from, MAX_CONTEXTS];
+        let [count, from, most] = numbers.map(|number| number.to_string());
+        Some(Statement::new(question, [&count, &wanted, &from, &most]))
+    }
+
+    /// Leaves as many of the buckets that differ to other rounds as are too many for this one; says how many contexts the peer has in
+    /// the rest.
+    fn choose_buckets(&mut self) -> u64 {
+        let mut buckets = memory::collect(self.differing.drain());
+        let count = buckets.len();
+        buckets.rotate_left(any(count));
+        let mut contexts = 0_u64;
+        for bucket in buckets {
+            let more = self.theirs.get(&bucket).copied().unwrap_or_default();
+            if contexts > 0 && contexts.saturating_add(more) > MAX_CONTEXTS {
+                continue;
+            }
+            contexts = contexts.saturating_add(more);
+            memory::add(&mut self.differing, bucket);
+        }
+        contexts
     }
 
     fn take_head(&mut self, row: &Row) -> Result<(), Problem> {
@@ -229,7 +260,7 @@ impl Exchange {
             .and_then(|size| TreeSize::new(size).ok())
             .filter(|size| *size > TreeSize::EMPTY)
             .ok_or(Problem::Answer("has an impossible size"))?;
-        if self.heads.len() < MAX_DIFFERING {
+        if (self.heads.len() as u64) < MAX_CONTEXTS {
             let theirs = TreeHead { size, root };
             memory::push(&mut self.heads, (context.to_owned(), theirs));
         }
@@ -264,6 +295,10 @@ impl Exchange {
             }
             self.report.differing += i64::from(!is_equal);
             memory::push_back(&mut self.todo, (context.into(), theirs, None));
+        }
+        if self.abreast < ABREAST {
+            // What keeps a round from its end shall not always come first.
+            self.todo.rotate_left(any(self.todo.len()));
         }
         Ok(())
     }
@@ -362,6 +397,12 @@ impl Conversation for Exchange {
         }
         Ok(())
     }
+}
+
+/// Any number from 0 to `count`.
+fn any(count: usize) -> usize {
+    // Less than 1 times it.
+    (count as f64 * rounds::chance()) as usize
 }
 
 /// Whether a number may be a sequence.

@@ -355,7 +355,8 @@ fn begin_due(
             list::Source::Subscription { oid, .. } => Some(*oid),
             list::Source::Added { .. } => None,
         };
-        let exchange = Exchange::new(Rc::clone(&local), source, subscription, origins);
+        let failures = peer_round.failures;
+        let exchange = Exchange::new(Rc::clone(&local), source, subscription, origins, failures);
         round.begin(numbers.len(), peer, exchange, LIMITS);
         memory::push(numbers, key.clone());
         memory::insert(talking, key, peer_round);

@@ -4,6 +4,7 @@ use crate::memory;
 use crate::peer::{array, quote, Problem, Row, Statement};
 use converge_ledger_core::check::StoredRow;
 use converge_ledger_core::hash::Hash;
+use converge_ledger_core::limits::MAX_CONTENT_BYTES;
 use converge_ledger_core::merkle::Run;
 use std::rc::Rc;
 
@@ -21,7 +22,7 @@ pub enum What {
         new: u64,
     },
     Nodes(Run),
-    /// Rows with their content. The peer may answer with the first ones of them only.
+    /// Rows with their content, unless an entry must not have so much. The peer may answer with the first ones of them only.
     Entries {
         first: i64,
         last: i64,
@@ -34,11 +35,14 @@ pub enum What {
 }
 
 const ASK: &std::ffi::CStr = c"
-    select wanted.number, answer.*
+    select wanted.number::pg_catalog.text, answer.hashes, answer.sequence::pg_catalog.text, answer.lamport::pg_catalog.text,
+           answer.appended_at::pg_catalog.text, answer.format::pg_catalog.text, answer.origin, answer.key, answer.id, answer.payload,
+           answer.metadata, answer.salt, answer.leaf_hash, answer.content_digest, answer.content_size::pg_catalog.text
       from rows from (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::smallint[]),
                       pg_catalog.unnest($4::bigint[]), pg_catalog.unnest($5::bigint[]))
                with ordinality as wanted (context, kind, level, first, second, number)
-     cross join lateral converge_ledger.peer_answer_1(wanted.context, wanted.kind, wanted.level, wanted.first, wanted.second) as answer";
+     cross join lateral converge_ledger.peer_answer_1(
+               wanted.context, wanted.kind, wanted.level, wanted.first, wanted.second, $6::bigint) as answer";
 
 /// The statement that asks all of them. Answers say to which question they belong, counted from 1.
 pub fn ask(questions: &[Question]) -> Statement {
@@ -50,7 +54,9 @@ pub fn ask(questions: &[Question]) -> Statement {
     let levels = of_each(|(_, level, ..)| level.to_string());
     let firsts = of_each(|(_, _, first, _)| first.to_string());
     let seconds = of_each(|(_, _, _, second)| second.to_string());
-    Statement::new(ASK, [&contexts, &kinds, &levels, &firsts, &seconds])
+    let most = MAX_CONTENT_BYTES.to_string();
+    let parameters = [&contexts, &kinds, &levels, &firsts, &seconds, &most];
+    Statement::binary(ASK, parameters.map(String::as_str))
 }
 
 impl What {
@@ -116,10 +122,13 @@ pub struct PeerRow {
     pub salt: Option<Vec<u8>>,
     pub leaf: Option<Vec<u8>>,
     pub digest: Option<Vec<u8>>,
+    /// How many bytes the content has that the peer holds, whether they came or not.
+    pub content: Option<u64>,
 }
 
 impl PeerRow {
     fn read(row: &Row) -> Result<PeerRow, Problem> {
+        let malformed = |column| row.malformed("a malformed number", column);
         Ok(PeerRow {
             sequence: row.number(2)?,
             lamport: row.number(3)?,
@@ -127,8 +136,7 @@ impl PeerRow {
                 Some(_) => Some(row.number(4)?),
                 None => None,
             },
-            format: i16::try_from(row.number(5)?)
-                .map_err(|_| row.malformed("a malformed number", 5))?,
+            format: i16::try_from(row.number(5)?).map_err(|_| malformed(5))?,
             origin: memory::text(row.required(6)?),
             key: memory::text(row.required(7)?),
             id: memory::text(row.required(8)?),
@@ -137,6 +145,10 @@ impl PeerRow {
             salt: row.bytes(11)?,
             leaf: row.bytes(12)?,
             digest: row.bytes(13)?,
+            content: match row.text(14)? {
+                Some(_) => Some(u64::try_from(row.number(14)?).map_err(|_| malformed(14))?),
+                None => None,
+            },
         })
     }
 

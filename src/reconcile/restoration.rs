@@ -37,7 +37,8 @@ pub struct Wanted {
     /// What it must hash to.
     pub leaf: Hash,
     pub mine: OwnRow,
-    pub with_content: bool,
+    /// How many bytes of content are to come with it, as the peer says; none for its digest alone.
+    pub content: Option<u64>,
 }
 
 /// What became of a row that was to be restored.
@@ -106,8 +107,7 @@ fn restore_all(
                 let Some((entry, _)) = stored.acceptable(context) else {
                     return Err(report::internal("a row of a peer has changed"));
                 };
-                let whole = wanted.with_content && row.payload.is_some();
-                let fields = fields(context, row, &entry, whole)?;
+                let fields = fields(context, row, &entry, wanted.content.is_some())?;
                 if wanted.mine == OwnRow::Damaged
                     && !former.open.contains(&sequence)
                     && kept < MAX_KEPT
@@ -196,7 +196,7 @@ fn judge(
         None => {}
     }
     let given = row.stored().acceptable(context).map(|(_, leaf)| leaf);
-    if given != Some(wanted.leaf) {
+    if given != Some(wanted.leaf) || (wanted.content.is_some() && row.payload.is_none()) {
         return Err("the peer gave another row than before".to_owned());
     }
     if former.restored.contains(&sequence) && !former.decided.contains(&sequence) {

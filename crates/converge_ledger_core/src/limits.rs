@@ -24,6 +24,8 @@ pub const MAX_PAYLOAD_BYTES: usize = 64 << 20;
 pub const MAX_REASON_BYTES: usize = 1024;
 /// Longest metadata, in bytes of its text.
 pub const MAX_METADATA_BYTES: usize = 65_536;
+/// Most bytes of payload and metadata together.
+pub const MAX_CONTENT_BYTES: usize = MAX_PAYLOAD_BYTES + MAX_METADATA_BYTES;
 /// Length of a salt, in bytes.
 pub const SALT_BYTES: usize = 16;
 

@@ -9,6 +9,7 @@ use super::{MAX_BYTES, MAX_ROWS};
 use crate::memory;
 use crate::peer::Statement;
 use crate::report::Failure;
+use converge_ledger_core::limits::MAX_CONTENT_BYTES;
 use std::rc::Rc;
 
 /// So often the subscription is given a tenth of a second to bring what is on its way.
@@ -170,6 +171,12 @@ impl Fetch {
             _ if row.sequence != next => {
                 Some(format!("the peer gave entry {} for {next}", row.sequence))
             }
+            _ if row.payload.is_none() && row.content.is_some() => Some(match row.content {
+                Some(bytes) if bytes > MAX_CONTENT_BYTES as u64 => format!(
+                    "the content of entry {next} has {bytes} bytes at the peer, an entry at most {MAX_CONTENT_BYTES}"
+                ),
+                _ => format!("the peer does not give the content of entry {next}"),
+            }),
             None => Some(format!(
                 "the peer's entry {next} does not hash to its leaf, or breaks a limit"
             )),

@@ -22,7 +22,7 @@ const MAX_BYTES: usize = 16 << 20;
 pub enum Work {
     Fetch(Fetch),
     Restore(Restore),
-    Witness(Witness),
+    Witness(Box<Witness>),
 }
 
 /// The next statement for what is to be done; none when all of it is.

@@ -10,8 +10,7 @@ use crate::report::Failure;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-/// So many runs of rows are asked for in one statement: each is answered with 8 MB at most, or one row, and all of them together
-/// must not be too long.
+/// So many runs of rows are asked for in one statement.
 const MAX_RUNS: usize = 64;
 
 /// Rows of this database that the peer's are to replace.
@@ -47,7 +46,7 @@ impl Restore {
             self.begun = true;
             restoration::set_aside_hidden(exchange, &self.context, &mut self.wanted)?;
         }
-        // Large rows come only so many at a time.
+        // The peer gives only so much at a time.
         let missed = std::mem::take(&mut self.asked);
         if !std::mem::take(&mut self.received) {
             let why = "the peer does not give it any more";
@@ -60,16 +59,39 @@ impl Restore {
             self.tell(exchange);
             return Ok(None);
         }
-        let mut questions = Vec::new();
-        for (first, last) in runs(self.wanted.iter().map(|it| it.sequence)) {
-            if questions.len() == MAX_RUNS || self.asked >= MAX_ROWS {
+        Ok(Some(question::ask(&self.questions())))
+    }
+
+    /// Asks for as many of the next rows as an answer may have, by what the peer has said of their content: one of them in any case.
+    fn questions(&mut self) -> Vec<Question> {
+        let mut questions: Vec<Question> = Vec::new();
+        let mut bytes = 0_u64;
+        for it in &self.wanted {
+            bytes = bytes.saturating_add(it.content.unwrap_or_default());
+            if self.asked > 0 && (self.asked == MAX_ROWS || bytes > MAX_BYTES as u64) {
                 break;
             }
-            self.asked += (last - first + 1) as usize;
-            let (context, what) = (Rc::clone(&self.context), What::Entries { first, last });
+            let is_full = questions.len() == MAX_RUNS;
+            let run = questions.last_mut().map(|question| &mut question.what);
+            let (first, last) = (it.sequence, it.sequence);
+            let what = match (run, it.content) {
+                (Some(What::Entries { last: end, .. }), Some(_))
+                | (Some(What::Headers { last: end, .. }), None)
+                    if *end + 1 == last =>
+                {
+                    *end = last;
+                    self.asked += 1;
+                    continue;
+                }
+                _ if is_full => break,
+                (_, Some(_)) => What::Entries { first, last },
+                (_, None) => What::Headers { first, last },
+            };
+            let context = Rc::clone(&self.context);
             memory::push(&mut questions, Question { context, what });
+            self.asked += 1;
         }
-        Ok(Some(question::ask(&questions)))
+        questions
     }
 
     pub fn take(&mut self, exchange: &mut Exchange, row: PeerRow) -> Result<(), Failure> {

@@ -4,7 +4,6 @@ use super::super::exchange::Exchange;
 use super::super::place;
 use super::super::question::{self, PeerRow, Question, What};
 use crate::incident::Kind;
-use crate::memory;
 use crate::peer::Statement;
 use crate::report::Failure;
 use converge_ledger_core::hash::Hash;
@@ -25,7 +24,8 @@ pub struct Witness {
     last: i64,
     shows: Shows,
     reason: String,
-    asked: bool,
+    /// The sequence that the peer was asked for last; none before.
+    asked: Option<i64>,
     row: Option<PeerRow>,
 }
 
@@ -42,13 +42,18 @@ impl Witness {
             last,
             shows,
             reason,
-            asked: false,
+            asked: None,
             row: None,
         }
     }
 
     pub fn next(&mut self, exchange: &mut Exchange) -> Result<Option<Statement>, Failure> {
-        if self.asked {
+        // Of those that this node has lost, the first or the last one is its own.
+        let asked = match self.asked {
+            None => Some(self.first),
+            Some(asked) => Some(self.last).filter(|last| self.row.is_none() && *last != asked),
+        };
+        let Some(sequence) = asked else {
             let (kind, finding) = match self.shows {
                 Shows::Leaf(_) => (Kind::Fork, "fork"),
                 Shows::Origin(_) => (Kind::Rollback, "rollback"),
@@ -66,23 +71,19 @@ impl Witness {
             };
             exchange.tell(&self.context, range, finding, &action, &self.reason);
             return Ok(None);
-        }
-        self.asked = true;
-        // Of those that this node has lost, the first or the last one is its own.
-        let mut ends = vec![self.first, self.last];
-        ends.dedup();
-        let questions = ends.into_iter().map(|sequence| Question {
+        };
+        self.asked = asked;
+        Ok(Some(question::ask(&[Question {
             context: Rc::clone(&self.context),
             what: What::Entries {
                 first: sequence,
                 last: sequence,
             },
-        });
-        Ok(Some(question::ask(&memory::collect(questions))))
+        }])))
     }
 
     pub fn take(&mut self, row: PeerRow) {
-        let is_asked_for = [self.first, self.last].contains(&row.sequence);
+        let is_asked_for = self.asked == Some(row.sequence);
         let shows = row
             .stored()
             .acceptable(&self.context)

@@ -111,7 +111,7 @@ const ERRORS: &str = r"
     SELECT * FROM ledger_join_sql('[]', 'n');
     SELECT * FROM converge_ledger.peer_digests_1(3);
     SELECT * FROM converge_ledger.peer_heads_1(2, '{5}');
-    SELECT * FROM converge_ledger.peer_answer_1('orders', 'weather', 0::smallint, 1, 1);
+    SELECT * FROM converge_ledger.peer_answer_1('orders', 'weather', 0::smallint, 1, 1, 1000000);
     SET converge_ledger.repair = 'perhaps';
     SET converge_ledger.nothing = 1;
     SET converge_ledger.max_payload_size = '1GB';";

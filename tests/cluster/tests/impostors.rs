@@ -63,7 +63,7 @@ fn plausible(statement: usize) -> (u16, Vec<Values>) {
         WHO => (5, vec![["liar", "f", "1", "2", "3"].map(text).to_vec()]),
         0 => (3, vec![["", "", ""].map(text).to_vec()]),
         DIGESTS => {
-            let first = vec![text("0"), text(&hash), None];
+            let first = vec![text("0"), text(&hash), text("1")];
             (3, vec![first, vec![None, None, text("1")]])
         }
         HEADS => (3, vec![["c1", "1000", &hash].map(text).to_vec()]),
@@ -264,9 +264,9 @@ const LIES: &[Lie] = &[
         "is to another question",
         |wire| {
             until(wire, PIECES)?;
-            let mut row: Values = vec![None; 14];
+            let mut row: Values = vec![None; 15];
             row[0] = text("-9223372036854775808");
-            wire.answer(14, &[row])
+            wire.answer(15, &[row])
         },
     ),
     (
@@ -274,32 +274,32 @@ const LIES: &[Lie] = &[
         "is to another question",
         |wire| {
             until(wire, PIECES)?;
-            let mut row: Values = vec![None; 14];
+            let mut row: Values = vec![None; 15];
             row[0] = text("9223372036854775807");
-            wire.answer(14, &[row])
+            wire.answer(15, &[row])
         },
     ),
     ("has malformed bytes", "has malformed bytes", |wire| {
         until(wire, PIECES)?;
-        let mut row: Values = vec![None; 14];
+        let mut row: Values = vec![None; 15];
         (row[0], row[1]) = (text("1"), text("\\xé"));
-        wire.answer(14, &[row])
+        wire.answer(15, &[row])
     }),
     (
         "writes bytes as with bytea_output = escape",
         "has bytes that are not in hexadecimal form (bytea_output) in column \"x\"",
         |wire| {
             until(wire, PIECES)?;
-            let mut row: Values = vec![None; 14];
+            let mut row: Values = vec![None; 15];
             (row[0], row[1]) = (text("1"), text("\\253\\001"));
-            wire.answer(14, &[row])
+            wire.answer(15, &[row])
         },
     ),
     ("has half a hash", "has a malformed hash", |wire| {
         until(wire, PIECES)?;
-        let mut row: Values = vec![None; 14];
+        let mut row: Values = vec![None; 15];
         (row[0], row[1]) = (text("1"), text("\\xabcd"));
-        wire.answer(14, &[row])
+        wire.answer(15, &[row])
     }),
 ];
 

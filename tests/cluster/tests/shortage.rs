@@ -12,7 +12,7 @@ use std::io::Write;
 
 /// What the first step allows, in kilobytes, and how much more each one does than the one before.
 const FIRST: f64 = 16.0;
-const FACTOR: f64 = 1.7;
+const FACTOR: f64 = 2.2;
 /// An operation that fails with so much has another reason.
 const MOST: f64 = 4e6;
 /// So often an operation may fail otherwise before it is given up.
@@ -156,9 +156,9 @@ fn operations() -> Vec<Operation> {
         sql(
             "a peer's questions",
             "SELECT * FROM converge_ledger.peer_contexts_1();
-             SELECT * FROM converge_ledger.peer_answer_1('fixed', 'entries', 0::smallint, 1, 3);
-             SELECT * FROM converge_ledger.peer_answer_1('many', 'nodes', 0::smallint, 0, 256);
-             SELECT * FROM converge_ledger.peer_answer_1('many', 'consistency', 0::smallint, 300, 3000)",
+             SELECT * FROM converge_ledger.peer_answer_1('fixed', 'entries', 0::smallint, 1, 3, 1000000);
+             SELECT * FROM converge_ledger.peer_answer_1('many', 'nodes', 0::smallint, 0, 256, 1000000);
+             SELECT * FROM converge_ledger.peer_answer_1('many', 'consistency', 0::smallint, 300, 3000, 1000000)",
         ),
         sql(
             "what is kept aside",

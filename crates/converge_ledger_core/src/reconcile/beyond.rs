@@ -1,6 +1,6 @@
 //! What the peer has beyond this node's last entry.
 //!
-//! Two of those entries are looked at, without their content: the first, and the last, whose
+//! Two of those entries are looked at: the first, and the last, whose
 //! origin owns the context there. That tells whether this node was set back, and whether the
 //! peer may deliver them. All of them are judged one by one when they come.
 
@@ -8,7 +8,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::finding::{Contradiction, Finding};
-use super::request::{Fields, OwnedPolicy, Request, Side};
+use super::request::{OwnedPolicy, Request, Side};
 use super::Stop;
 use crate::check::StoredRow;
 use crate::memory::try_push;
@@ -49,7 +49,6 @@ impl Beyond {
         let request = |sequence| Request::Row {
             of: Side::Peer,
             sequence,
-            fields: Fields::WithoutContent,
         };
         self.samples().map(request).collect()
     }

@@ -7,7 +7,7 @@ use core::ops::RangeInclusive;
 use super::beyond::Beyond;
 use super::descent::Descent;
 use super::finding::{Contradiction, Finding, Outcome};
-use super::request::{Answer, Fields, OwnedPolicy, Policy, Request, Side};
+use super::request::{Answer, OwnedPolicy, Policy, Request, Side};
 use super::rows::Rows;
 use super::suspects::Suspects;
 use super::Stop;
@@ -57,7 +57,7 @@ enum Phase {
 ///     for request in requests {
 ///         // This peer does not have the one entry that it claims to have.
 ///         assert!(matches!(request, Request::Row { of: Side::Peer, sequence: 1, .. }));
-///         comparison.answer(Answer::Row { row: None, erased: false })?;
+///         comparison.answer(Answer::Header { row: None, content: None })?;
 ///     }
 /// }
 /// let what = Contradiction::MissingEntry { sequence: 1 };
@@ -187,13 +187,14 @@ impl Comparison {
                 Some(descent) => return descent.answer(of, hashes, findings),
                 None => Ok(()),
             },
-            (Request::Row { fields, .. }, Answer::Row { row, erased }) => {
-                match (of, fields, &mut self.beyond) {
-                    (Side::Mine, _, _) => self.rows.answer_mine(row, erased),
-                    (Side::Peer, Fields::WithoutContent, Some(beyond)) => {
-                        beyond.answer(row, findings)
-                    }
-                    (Side::Peer, _, _) => self.rows.answer_peer(row, findings),
+            (Request::Row { of: Side::Mine, .. }, Answer::Row { row, erased }) => {
+                self.rows.answer_mine(row, erased)
+            }
+            (Request::Row { of: Side::Peer, .. }, Answer::Header { row, content }) => {
+                // What lies beyond is asked for first.
+                match self.beyond.as_mut().filter(|_| self.phase == Phase::Roots) {
+                    Some(beyond) => beyond.answer(row, findings),
+                    None => self.rows.answer_peer(row, content, findings),
                 }
             }
             (request, _) => Err(Contradiction::Unusable(request).into()),

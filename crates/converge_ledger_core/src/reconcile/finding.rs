@@ -41,6 +41,11 @@ pub enum Unrestored {
     ForeignOrigin,
     /// The peer has the digest of the content only, and this node knows of no `$erase`.
     WithoutContent,
+    /// The content that the peer has is larger than any that an entry may have.
+    TooLarge {
+        /// How large, as the peer says.
+        bytes: u64,
+    },
 }
 
 /// The first entry of a branch.
@@ -104,9 +109,9 @@ pub enum Finding {
         leaf: Hash,
         /// What is there now.
         mine: OwnRow,
-        /// Whether with its content; without, the content is erased here, and only its digest is
-        /// to be stored.
-        with_content: bool,
+        /// With its content, which has so many bytes, as the peer says; without, the content is
+        /// erased here, and only its digest is to be stored.
+        content: Option<u64>,
     },
     /// This node's row fails and cannot be restored from this peer.
     Unrestored {

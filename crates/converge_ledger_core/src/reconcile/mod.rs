@@ -56,4 +56,4 @@ impl From<OutOfMemory> for Stop {
 
 pub use comparison::{Comparison, OwnHead};
 pub use finding::{Contradiction, Finding, First, Outcome, OwnRow, Unrestored};
-pub use request::{Answer, Fields, Origins, Policy, Request, Side};
+pub use request::{Answer, Origins, Policy, Request, Side};

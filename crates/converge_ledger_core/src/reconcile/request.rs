@@ -16,16 +16,6 @@ pub enum Side {
     Peer,
 }
 
-/// Which fields of a row are wanted.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Fields {
-    /// All of them.
-    All,
-    /// The digest of the content in place of the content, which may be large: it proves the
-    /// other fields as well.
-    WithoutContent,
-}
-
 /// Something to fetch. The requests of a step do not depend on each other, so those to the peer
 /// can be sent together: a step costs at most one round trip.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,14 +41,13 @@ pub enum Request {
         /// Which nodes.
         run: Run,
     },
-    /// The row of one entry as it is stored.
+    /// The row of one entry: this node's as it is stored, the peer's with the digest of the content
+    /// in place of the content, which may be large. It proves the other fields as well.
     Row {
         /// Who is asked.
         of: Side,
         /// Which entry.
         sequence: i64,
-        /// Which fields.
-        fields: Fields,
     },
 }
 
@@ -88,13 +77,19 @@ pub enum Answer<'a> {
     /// To [`Request::Nodes`], in order; nothing for a leaf that is missing and for a node that
     /// is neither stored nor can be computed.
     Nodes(&'a [Option<Hash>]),
-    /// To [`Request::Row`].
+    /// To [`Request::Row`] of this node.
     Row {
         /// The row, if there is one.
         row: Option<StoredRow<'a>>,
-        /// Whether an `$erase` that this node holds names the entry. Looked at in this node's
-        /// own answers only.
+        /// Whether an `$erase` that this node holds names the entry.
         erased: bool,
+    },
+    /// To [`Request::Row`] of the peer.
+    Header {
+        /// The row without its content, if there is one.
+        row: Option<StoredRow<'a>>,
+        /// How many bytes the content has, if the peer has it.
+        content: Option<u64>,
     },
     /// What came is no answer: it could not be read, went on after what was asked, or was refused.
     Unusable,

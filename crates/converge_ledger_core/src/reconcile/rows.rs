@@ -9,11 +9,12 @@ use alloc::vec::Vec;
 
 use super::descent::Place;
 use super::finding::{Contradiction, Finding, First, OwnRow, Unrestored};
-use super::request::{Fields, OwnedPolicy, Request, Side};
+use super::request::{OwnedPolicy, Request, Side};
 use super::Stop;
 use crate::check::StoredRow;
-use crate::entry::{Content, Entry};
+use crate::entry::Entry;
 use crate::hash::Hash;
+use crate::limits::MAX_CONTENT_BYTES;
 use crate::memory::{try_collect, try_push, try_push_back, try_reserve, try_text, OutOfMemory};
 
 /// How many rows are asked for in the first step, and at most: behind the beginning of a fork
@@ -45,7 +46,7 @@ struct Candidate {
     sequence: i64,
     leaf: Hash,
     mine: OwnRow,
-    with_content: bool,
+    content: Option<u64>,
 }
 
 impl Candidate {
@@ -54,7 +55,7 @@ impl Candidate {
             sequence: self.sequence,
             leaf: self.leaf,
             mine: self.mine,
-            with_content: self.with_content,
+            content: self.content,
         }
     }
 
@@ -129,7 +130,6 @@ impl Rows {
         let request = |of, place: &Place| Request::Row {
             of,
             sequence: sequence_of(place),
-            fields: Fields::All,
         };
         if self.asked_peer.is_empty() {
             let count = self.width.min(self.waiting.len());
@@ -180,6 +180,7 @@ impl Rows {
     pub(super) fn answer_peer(
         &mut self,
         row: Option<StoredRow<'_>>,
+        content: Option<u64>,
         findings: &mut Vec<Finding>,
     ) -> Result<(), Stop> {
         let Some((place, own)) = self.asked_peer.pop_front() else {
@@ -193,6 +194,8 @@ impl Rows {
         self.differences += 1;
         let context = Arc::clone(&self.context);
         let theirs = row.as_ref().and_then(|row| row.acceptable(&context));
+        let too_large = content.filter(|bytes| *bytes > MAX_CONTENT_BYTES as u64);
+        let theirs = theirs.filter(|_| too_large.is_none());
         match (theirs, own) {
             (Some((entry, leaf)), Own::Sound(mine)) => {
                 let theirs = first(&entry, leaf)?;
@@ -217,10 +220,14 @@ impl Rows {
                     sequence,
                     leaf,
                     mine: state,
-                    with_content: !erased,
+                    content: content.filter(|_| !erased),
                 };
                 self.undecided |= against && !place.agreed;
-                self.propose(candidate, &entry, place.agreed, findings)?;
+                if !erased && content.is_none() {
+                    try_push(findings, candidate.leave(Unrestored::WithoutContent))?;
+                } else {
+                    self.propose(candidate, &entry, place.agreed, findings)?;
+                }
             }
             (None, own) => {
                 self.failed += 1;
@@ -230,7 +237,10 @@ impl Rows {
                     Own::Fails { state, .. } => Finding::Unrestored {
                         sequence,
                         mine: state,
-                        reason: Unrestored::PeerDamaged,
+                        reason: match too_large {
+                            Some(bytes) => Unrestored::TooLarge { bytes },
+                            None => Unrestored::PeerDamaged,
+                        },
                     },
                 };
                 try_push(findings, finding)?;
@@ -247,10 +257,7 @@ impl Rows {
         agreed: bool,
         findings: &mut Vec<Finding>,
     ) -> Result<(), OutOfMemory> {
-        let erased_there = matches!(entry.content, Content::Digest(_));
-        if candidate.with_content && erased_there {
-            try_push(findings, candidate.leave(Unrestored::WithoutContent))
-        } else if agreed {
+        if agreed {
             try_push(findings, candidate.restore())
         } else if !self.policy.may_deliver(entry.origin) {
             try_push(findings, candidate.leave(Unrestored::ForeignOrigin))

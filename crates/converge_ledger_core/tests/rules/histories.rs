@@ -73,6 +73,16 @@ impl Row {
         Hash::from_slice(self.leaf_hash.as_ref().unwrap()).unwrap()
     }
 
+    /// How many bytes the content has, if all of it is there.
+    pub fn content_bytes(&self) -> Option<u64> {
+        let (payload, metadata, _) = (
+            self.payload.as_ref()?,
+            self.metadata.as_ref()?,
+            self.salt.as_ref()?,
+        );
+        Some((payload.len() + metadata.len()) as u64)
+    }
+
     pub fn erase(&mut self) {
         self.content_digest = Some(self.entry().content_digest().as_ref().to_vec());
         (self.payload, self.metadata, self.salt) = (None, None, None);

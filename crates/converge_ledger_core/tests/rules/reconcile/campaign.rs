@@ -198,15 +198,16 @@ fn healed(mine: &Node, theirs: &Node, findings: &[Finding]) -> Node {
             Finding::Restore {
                 sequence,
                 leaf,
-                with_content,
+                content,
                 ..
             } => {
                 let own = mine.rows.get(sequence);
                 assert!(!own.is_some_and(holds), "entry {sequence} is sound");
                 let mut row = theirs.rows[sequence].clone();
                 assert!(holds(&row) && row.leaf() == *leaf);
-                assert!(*with_content || mine.erased.contains(sequence) || own.is_some());
-                if !with_content && row.payload.is_some() {
+                assert!(content.is_some() || mine.erased.contains(sequence) || own.is_some());
+                assert!(content.is_none() || *content == row.content_bytes());
+                if content.is_none() && row.payload.is_some() {
                     row.erase();
                 }
                 healed.rows.insert(*sequence, row);

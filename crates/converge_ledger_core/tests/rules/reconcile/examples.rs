@@ -37,7 +37,7 @@ fn restore(rows: &[Row], sequence: i64, mine: OwnRow) -> Finding {
         sequence,
         leaf: rows[sequence as usize - 1].leaf(),
         mine,
-        with_content: true,
+        content: rows[sequence as usize - 1].content_bytes(),
     }
 }
 
@@ -357,7 +357,7 @@ fn erased_content_is_never_restored() {
             sequence: 10,
             leaf: rows[9].leaf(),
             mine: OwnRow::Damaged,
-            with_content: false,
+            content: None,
         };
         let done = with_suspects(&mut mine, peer_rows);
         assert_eq!(done.findings(), [without_content]);
@@ -370,7 +370,7 @@ fn erased_content_is_never_restored() {
         done.findings(),
         [Finding::Restore {
             sequence: 10,
-            with_content: false,
+            content: None,
             ..
         }]
     ));

@@ -7,7 +7,7 @@ use converge_ledger_core::merkle::{
     Frontier, NodeId, NodeSource, Plan, Run, TreeHead, TreeSize, STORED_LEVELS,
 };
 use converge_ledger_core::reconcile::{
-    Answer, Comparison, Fields, Finding, Outcome, OwnHead, Policy, Request, Side,
+    Answer, Comparison, Finding, Outcome, OwnHead, Policy, Request, Side,
 };
 use converge_ledger_core::{Hash, NodeHashes, Tree};
 
@@ -20,6 +20,7 @@ pub enum Given {
     Consistency(Hash, Vec<Hash>),
     Nodes(Vec<Option<Hash>>),
     Row(Option<Row>, bool),
+    Header(Option<Row>, Option<u64>),
     Unusable,
 }
 
@@ -35,6 +36,10 @@ impl Given {
             Given::Row(row, erased) => Answer::Row {
                 row: row.as_ref().map(Row::stored),
                 erased: *erased,
+            },
+            Given::Header(row, content) => Answer::Header {
+                row: row.as_ref().map(Row::stored),
+                content: *content,
             },
             Given::Unusable => Answer::Unusable,
         }
@@ -101,15 +106,19 @@ pub trait Holder {
                     .collect(),
             ),
             Request::Row {
-                sequence, fields, ..
+                of: Side::Mine,
+                sequence,
+            } => Given::Row(self.row(sequence), self.erased(sequence)),
+            Request::Row {
+                of: Side::Peer,
+                sequence,
             } => {
                 let mut row = self.row(sequence);
-                if let (Some(row), Fields::WithoutContent) = (&mut row, fields) {
-                    if row.payload.is_some() {
-                        row.erase();
-                    }
+                let content = row.as_ref().and_then(Row::content_bytes);
+                if let Some(row) = row.as_mut().filter(|_| content.is_some()) {
+                    row.erase();
                 }
-                Given::Row(row, self.erased(sequence))
+                Given::Header(row, content)
             }
         }
     }

@@ -92,7 +92,7 @@ fn one_altered_entry_among_ten_million_takes_six_round_trips_at_most() {
                 sequence: sequence as i64,
                 leaf: row.leaf(),
                 mine: OwnRow::Damaged,
-                with_content: true,
+                content: row.content_bytes(),
             };
             assert_eq!(done.findings()[0], restore);
             assert_eq!(done.findings().len() as u64, 1 + ahead);

@@ -1,8 +1,11 @@
 //! Peers that answer whatever they like: the comparison ends, keeps its bounds, touches no sound
 //! row, and takes nothing into a tree that both agree on but what belongs there.
 
+use converge_ledger_core::limits::MAX_CONTENT_BYTES;
 use converge_ledger_core::merkle::{NodeId, TreeHead};
-use converge_ledger_core::reconcile::{Contradiction, Finding, Origins, Policy, Request, Side};
+use converge_ledger_core::reconcile::{
+    Contradiction, Finding, Origins, OwnRow, Policy, Request, Side, Unrestored,
+};
 use converge_ledger_core::Hash;
 
 use super::holder::{compare, holds, size, Done, Given, Holder, Node};
@@ -96,9 +99,9 @@ fn each_contradiction_is_found_and_ends_the_comparison() {
     // Entry 10 is answered truly before: without the rest, not even that is taken for right.
     let row = |change: fn(&mut Option<Row>)| {
         move |request, given| match (request, given) {
-            (Request::Row { sequence: 300, .. }, Given::Row(mut row, erased)) => {
+            (Request::Row { sequence: 300, .. }, Given::Header(mut row, content)) => {
                 change(&mut row);
-                Given::Row(row, erased)
+                Given::Header(row, content)
             }
             (_, given) => given,
         }
@@ -147,7 +150,7 @@ fn each_contradiction_is_found_and_ends_the_comparison() {
     // Another entry than the one whose leaf was stated, sound in itself.
     let what = found(&mut row(|row| {
         let row = row.as_mut().unwrap();
-        row.payload = Some(b"forged".to_vec());
+        row.content_digest = Some(vec![1; 32]);
         row.stamp();
     }));
     assert_eq!(what, Contradiction::OtherLeaf { sequence });
@@ -267,6 +270,42 @@ fn rows_that_do_not_verify_are_read_up_to_a_limit() {
     damaged.iter().enumerate().for_each(damage);
 }
 
+#[test]
+fn content_larger_than_any_is_not_asked_for() {
+    let rows = history(20);
+    let most = MAX_CONTENT_BYTES as u64;
+    for bytes in [most, most + 1, u64::MAX] {
+        let mut mine = Node::of(&rows);
+        mine.rows.remove(&7);
+        let boast = |_, given| match given {
+            Given::Header(row, Some(_)) => Given::Header(row, Some(bytes)),
+            given => given,
+        };
+        let mut liar = Liar {
+            node: Node::of(&rows),
+            lie: boast,
+        };
+        let (stated, suspects) = (liar.head(), mine.suspects());
+        let done = compare(&mut mine, &mut liar, stated, ANY, &suspects);
+        let (sequence, mine) = (7, OwnRow::Missing);
+        let expected = match bytes > most {
+            true => Finding::Unrestored {
+                sequence,
+                mine,
+                reason: Unrestored::TooLarge { bytes },
+            },
+            false => Finding::Restore {
+                sequence,
+                leaf: rows[6].leaf(),
+                mine,
+                content: Some(bytes),
+            },
+        };
+        assert_eq!(done.findings(), [expected]);
+        assert!(done.outcome.complete);
+    }
+}
+
 /// Changes an answer at random, or not.
 fn any_lie(random: &mut Random, given: Given, rows: &[Row]) -> Given {
     if random.below(4) > 0 {
@@ -286,22 +325,23 @@ fn any_lie(random: &mut Random, given: Given, rows: &[Row]) -> Given {
             }
             Given::Nodes(hashes)
         }
-        Given::Row(row, erased) => match random.below(5) {
-            0 => Given::Row(None, erased),
-            1 => Given::Row(Some(random.pick(rows).clone()), erased),
+        Given::Header(row, content) => match random.below(6) {
+            0 => Given::Header(None, content),
+            1 => Given::Header(Some(random.pick(rows).clone()), content),
             2 => {
                 let mut row = row.unwrap_or_else(|| rows[0].clone());
-                row.payload = Some(random.bytes(9));
+                row.content_digest = Some(random.bytes(32));
                 if random.below(2) == 0 {
                     row.stamp();
                 }
-                Given::Row(Some(row), true)
+                Given::Header(Some(row), None)
             }
             3 => {
                 let mut row = row.unwrap_or_else(|| rows[0].clone());
                 row.sequence = random.next() as i64;
-                Given::Row(Some(row), erased)
+                Given::Header(Some(row), content)
             }
+            4 => Given::Header(row, (random.below(2) == 0).then(|| random.next())),
             _ => Given::Unusable,
         },
         Given::Consistency(root, mut path) => {
@@ -356,7 +396,7 @@ fn whatever_a_peer_answers_sound_rows_stay_and_agreed_trees_get_their_own_rows()
                     let mut row = rows[0].clone();
                     row.sequence = sequence;
                     row.stamp();
-                    Given::Row(Some(row), false)
+                    Given::Header(Some(row), Some(0))
                 }
                 _ => any_lie(&mut lies, given, &rows),
             },

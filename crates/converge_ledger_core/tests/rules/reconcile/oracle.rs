@@ -206,7 +206,7 @@ fn restore(row: &Row, mine: OwnRow, with_content: bool) -> Finding {
         sequence: row.sequence,
         leaf: row.leaf(),
         mine,
-        with_content,
+        content: row.content_bytes().filter(|_| with_content),
     }
 }
 
