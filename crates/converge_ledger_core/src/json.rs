@@ -315,7 +315,9 @@ impl<'a> Reader<'a> {
     ) -> Result<T, JsonError> {
         self.peek();
         let at = self.at;
-        let number = self.number().ok().and_then(|number| number.parse().ok());
+        // Zero has one form.
+        let number = self.number().ok().filter(|number| *number != "-0");
+        let number = number.and_then(|number| number.parse().ok());
         number
             .filter(|number| range.contains(number))
             .ok_or(JsonError::Expected { what, at })
