@@ -27,8 +27,13 @@ fn a_weakened_schema_is_reported() {
         mended(
             "22. `NOT NULL` dropped, key made null",
             openly("SET converge_ledger.allow_drop = on; BEGIN; ALTER TABLE converge_ledger.entries DISABLE TRIGGER ALL; ALTER TABLE converge_ledger.entries ALTER key DROP NOT NULL;
-                    UPDATE converge_ledger.entries SET key = null WHERE context_id = {context} AND sequence = 15; SELECT ledger_rebuild(); COMMIT"),
-            &["ALTER TABLE converge_ledger.entries ALTER key SET NOT NULL"],
+                    UPDATE converge_ledger.entries SET key = null WHERE context_id = {context} AND sequence = 15;
+                    ALTER TABLE converge_ledger.entries ENABLE ALWAYS TRIGGER \"~ledger_stamp\", ENABLE ALWAYS TRIGGER ledger_append_only,
+                        ENABLE ALWAYS TRIGGER ledger_append_only_statement; COMMIT"),
+            &["SET converge_ledger.allow_drop = on; BEGIN; ALTER TABLE converge_ledger.entries DISABLE TRIGGER ALL;
+               UPDATE converge_ledger.entries SET key = '' WHERE key IS NULL;
+               ALTER TABLE converge_ledger.entries ALTER key SET NOT NULL, ENABLE ALWAYS TRIGGER \"~ledger_stamp\",
+                   ENABLE ALWAYS TRIGGER ledger_append_only, ENABLE ALWAYS TRIGGER ledger_append_only_statement; COMMIT"],
         ),
         refused(
             "22. `ALTER TABLE` that would leave no ledger: column, key, row security, name",
