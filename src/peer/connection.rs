@@ -202,15 +202,15 @@ impl Connection {
                 1 => true,
                 _ => return Err(self.failed()),
             };
-            // The library makes room for a row as large as the peer says it is, and holds it until it has come to its end.
-            if self.taken_in - self.taken_in_before > MAX_ANSWER_BYTES as u64 * 3 / 2 {
-                return Err(Problem::Answer("is too long"));
-            }
             let waiting = self.waiting_bytes();
             if (self.library.consume_input)(handle) == 0 {
                 return Err(self.failed());
             }
             self.count(waiting);
+            // The library makes room for a row as large as the peer says it is, and holds it twice once it has come to its end.
+            if self.taken_in - self.taken_in_before > MAX_ANSWER_BYTES as u64 * 3 / 2 {
+                return Err(Problem::Answer("is too long"));
+            }
             while (self.library.is_busy)(handle) == 0 {
                 let Some(result) = NonNull::new((self.library.get_result)(handle)) else {
                     self.check_aside()?;
