@@ -402,7 +402,8 @@ pub fn take_back(
     }
     let mut candidates = Vec::new();
     sql::call(|client| {
-        let rows = client.select(
+        // Not `select`, which may read under the snapshot with which the transaction began: the lock of the context came later.
+        let rows = client.update(
             "SELECT incident_id, lamport, origin, key, payload, contested
                FROM converge_ledger.fork_entries($1, $2)",
             None,
