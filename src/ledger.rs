@@ -14,6 +14,7 @@ pub use columns::{
 pub use shape::{Name, BY_ID, BY_SEQUENCE};
 pub use verify::Fault;
 
+use crate::memory;
 use crate::report::{self, Failure};
 use converge_ledger_core::context_state::Version;
 use pgrx::pg_sys;
@@ -227,10 +228,8 @@ pub fn tables() -> Vec<Table> {
     let Ok(relations) = relations() else {
         return Vec::new();
     };
-    Name::ALL
-        .into_iter()
-        .filter_map(|name| relations.table(name).ok())
-        .collect()
+    let tables = Name::ALL.into_iter();
+    memory::collect(tables.filter_map(|name| relations.table(name).ok()))
 }
 
 /// Errors: 55000 where the extension is not installed.
@@ -502,7 +501,10 @@ pub fn faults() -> Vec<Fault> {
     };
     let mut faults = presence_faults(&relations);
     for name in Name::ALL {
-        faults.extend(faults_of(relations.tables[name as usize], name));
+        memory::append(
+            &mut faults,
+            &mut faults_of(relations.tables[name as usize], name),
+        );
     }
     faults
 }
@@ -541,9 +543,8 @@ fn presence_faults(relations: &Relations) -> Vec<Fault> {
         .into_iter()
         .map(|name| (name.shape().name, relations.tables[name as usize]));
     let all = tables.chain([(NUMBERS, relations.numbers)]);
-    all.filter(|(_, oid)| *oid == pg_sys::InvalidOid)
-        .map(|(name, _)| relations.fault_of_missing(name))
-        .collect()
+    let missing = all.filter(|(_, oid)| *oid == pg_sys::InvalidOid);
+    memory::collect(missing.map(|(name, _)| relations.fault_of_missing(name)))
 }
 
 impl Relations {
@@ -596,7 +597,9 @@ pub fn faults_by_now() -> Vec<String> {
                 if faults.is_empty() {
                     SOUND.set(SOUND.get() | bit);
                 }
-                found.extend(faults.into_iter().map(|fault| fault.what));
+                for fault in faults {
+                    memory::push(&mut found, fault.what);
+                }
                 pg_sys::table_close(relation, NO_LOCK);
             }
             pg_sys::UnlockRelationOid(table, SHARE);

@@ -3,6 +3,9 @@
 //! This crate is the shell: it fetches, asks `converge_ledger_core` to decide, and stores. ARCHITECTURE.md
 //! has the picture; the SQL surface is in `sql/`.
 
+// What grows asks for memory first: docs/design/memory.md.
+#![deny(clippy::disallowed_methods)]
+
 pub(crate) mod announce;
 pub(crate) mod api;
 pub(crate) mod append;

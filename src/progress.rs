@@ -113,7 +113,7 @@ impl Progress {
 
     pub fn begin_context(&mut self, context: &str) {
         self.context.clear();
-        self.context.push_str(context);
+        memory::push_str(&mut self.context, context);
     }
 
     pub fn end_context(&mut self) {

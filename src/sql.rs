@@ -9,7 +9,7 @@ use crate::memory;
 use crate::report::{self, Failure};
 use pgrx::pg_sys;
 use pgrx::spi::{Result as SpiResult, Spi, SpiClient, SpiHeapTupleData};
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 
 /// A setting and its value.
 pub type Setting = (&'static CStr, &'static CStr);
@@ -57,8 +57,7 @@ pub fn bytes(row: &SpiHeapTupleData, column: usize) -> SpiResult<Option<Vec<u8>>
 
 /// Runs a utility statement in which PostgreSQL looks up no name.
 pub fn command(statement: &str) -> Result<(), Failure> {
-    let statement =
-        CString::new(statement).map_err(|_| report::internal("a statement contains a NUL"))?;
+    let statement = memory::c_string(statement.as_bytes());
     with_settings(&MEANING, || {
         // SAFETY: a C string that outlives the call. If the statement raises, the end of the (sub)transaction ends SPI, and the text is
         // freed on the way out.

@@ -7,6 +7,7 @@ use super::tree::{check_reader, last};
 use crate::function::{Answer, Arguments, Rows};
 use crate::interrupts;
 use crate::ledger::{self, entry};
+use crate::memory;
 use crate::report::{self, Failure};
 use crate::sql::Transactions;
 use crate::store::entries;
@@ -15,7 +16,6 @@ use crate::waiters::{self, Waiter};
 use pgrx::memcxt::PgMemoryContexts;
 use pgrx::pg_sys;
 use std::cell::Cell;
-use std::ffi::CString;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -60,7 +60,7 @@ fn ledger_watch(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
 fn ledger_watch_text_timeout(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     let arguments = Arguments(fcinfo);
     let text = arguments.text(4, "timeout")?;
-    let text = CString::new(text).map_err(|_| report::internal("a text contains a NUL"))?;
+    let text = memory::c_string(text.as_bytes());
     // SAFETY: interval_in reads the text and allocates its answer in the current memory context; if it raises, the text is
     // freed on the way out.
     let interval = unsafe {

@@ -120,8 +120,7 @@ impl Heads {
             None => self.begin(ledger, context, level, beginning)?,
         };
         self.last_used = slot;
-        memory::have(self.states.try_reserve());
-        let head = self.states.touch(slot, level, statement::is_in_hand);
+        let head = memory::have(self.states.touch(slot, level, statement::is_in_hand));
         let freshness = head.map(|head| head.freshness(ledger.version, &Rows(ledger)));
         match freshness {
             Some(Freshness::Current) => {}
@@ -286,7 +285,7 @@ impl Heads {
         let slot = self
             .states
             .begin(context.clone(), now, locked, leaves, level);
-        self.by_context.insert(context, slot);
+        memory::insert(&mut self.by_context, context, slot);
         Ok(slot)
     }
 
@@ -397,6 +396,7 @@ impl Heads {
     }
 
     /// Ends the transaction: nothing is pending any more.
+    #[allow(clippy::disallowed_methods, reason = "there is room")]
     pub fn end(&mut self, committed: bool) {
         if committed && self.states.len() <= HINTS {
             if self.hints.len() + self.states.len() > HINTS {

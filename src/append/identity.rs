@@ -192,6 +192,7 @@ fn write(ledger: &Ledger, name: &str, running: &Identity) {
 }
 
 /// The name in a row that this database wrote; the running server may have another timeline or backup.
+#[allow(clippy::disallowed_methods, reason = "at most four sentences")]
 fn check(node: Node, identity: &Identity) -> Result<String, Failure> {
     check_text(TextField::Origin, &node.name).map_err(report::bad_text)?;
     let mut changed = Vec::new();
@@ -215,6 +216,7 @@ fn check(node: Node, identity: &Identity) -> Result<String, Failure> {
 }
 
 /// The name of a node that was never given one: the database's name and something that no other node has.
+#[allow(clippy::disallowed_methods, reason = "a name has a limit")]
 fn default_name(identity: &Identity) -> String {
     let database = database_name();
     let mut unique = Sha256::new();

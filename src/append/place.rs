@@ -28,6 +28,7 @@ pub fn place(ledger: &Ledger, row: &NewRow, way: Way) -> Result<(), Failure> {
 /// The entry that a row is, verified by itself, and its leaf. `metadata_text` holds a part of it.
 ///
 /// Errors: XX001 with context and sequence when the row is not what its leaf hash says.
+#[allow(clippy::disallowed_methods, reason = "32 bytes")]
 pub fn read<'a>(
     row: &'a NewRow,
     metadata_text: &'a mut String,

@@ -8,6 +8,7 @@
 //! and not before it has decided about this one. So a callback on that memory ends the time in which the row is in hand.
 
 use crate::ledger;
+use crate::memory;
 use converge_ledger_core::context_state::{Ticket, Way};
 use pgrx::pg_sys;
 use std::cell::RefCell;
@@ -135,6 +136,9 @@ thread_local! {
 fn take() -> Ticket {
     TICKETS.with_borrow_mut(|tickets| {
         tickets.last += 1;
+        // What PostgreSQL gives back it gives back where nothing may fail.
+        let given_back = tickets.in_hand.len() + 1;
+        memory::reserve(&mut tickets.free, given_back);
         let given = tickets.free.pop().unwrap_or_else(|| {
             Box::into_raw(Box::new(Given {
                 callback: pg_sys::MemoryContextCallback::default(),
@@ -151,11 +155,13 @@ fn take() -> Ticket {
                 &raw mut (*given).callback,
             );
         }
-        tickets.in_hand.push(tickets.last);
+        let ticket = tickets.last;
+        memory::push(&mut tickets.in_hand, ticket);
         Ticket(tickets.last)
     })
 }
 
+#[allow(clippy::disallowed_methods, reason = "`take` has made room")]
 unsafe extern "C-unwind" fn decided(given: *mut c_void) {
     let given: *mut Given = given.cast();
     TICKETS.with(|tickets| {

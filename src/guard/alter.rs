@@ -7,6 +7,7 @@
 use super::event;
 use crate::function::Answer;
 use crate::ledger;
+use crate::memory;
 use crate::report;
 use crate::settings;
 use pgrx::pg_sys;
@@ -55,7 +56,7 @@ pub fn begin(event: &pg_sys::EventTriggerData) {
     };
     // SAFETY: reads the state of the running transaction.
     let level = unsafe { pg_sys::GetCurrentTransactionNestLevel() };
-    BEFORE.with_borrow_mut(|before| before.push(Before { level, faults }));
+    BEFORE.with_borrow_mut(|before| memory::push(before, Before { level, faults }));
 }
 
 /// The commands that began at `level` or deeper have failed, or the transaction has ended.

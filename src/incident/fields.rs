@@ -55,6 +55,7 @@ impl Fields {
     }
 
     /// A text that an index can hold: cut where it is longer than an entry may have it, for a row may bring anything.
+    #[allow(clippy::disallowed_methods, reason = "it is cut before")]
     pub fn indexable(&self, column: usize) -> String {
         let most = match column {
             entry::CONTEXT_ID => MAX_CONTEXT_BYTES,

@@ -11,13 +11,13 @@ pub use fields::Fields;
 use crate::announce;
 use crate::function::text;
 use crate::ledger::{self, entry, Quarantine};
+use crate::memory;
 use crate::report::{self, Failure};
 use crate::sql;
 use crate::store::write;
 use pgrx::pg_sys;
 use serde_json::{Map, Value};
 use std::cell::RefCell;
-use std::ffi::CString;
 
 /// Where incidents are told of. The payload is the number of one.
 const CHANNEL: &str = "ledger_incidents";
@@ -217,8 +217,7 @@ extern "C-unwind" {
 }
 
 fn jsonb(value: &Value) -> Result<pg_sys::Datum, Failure> {
-    let json =
-        CString::new(value.to_string()).map_err(|_| report::internal("evidence contains NUL"))?;
+    let json = memory::c_string(value.to_string().as_bytes());
     // SAFETY: a C string that lives over the call, which copies it.
     Ok(unsafe {
         pg_sys::DirectFunctionCall1Coll(
@@ -238,7 +237,7 @@ thread_local! {
 fn tell(number: i64) {
     UNTOLD.with_borrow_mut(|untold| {
         if untold.len() < MOST_TOLD {
-            untold.push(number);
+            memory::push(untold, number);
         }
     });
 }

@@ -5,6 +5,7 @@
 
 use super::columns::entry;
 use super::shape::{Key, Name, Shape, MOST_KEYS};
+use crate::memory;
 use crate::store::scan::varlena_bytes;
 use pgrx::pg_sys;
 use std::ffi::CStr;
@@ -78,15 +79,15 @@ pub unsafe fn heap_faults(relation: pg_sys::Relation, shape: &Shape) -> Vec<Faul
     if form.relpersistence as u8 != pg_sys::RELPERSISTENCE_PERMANENT {
         let repair = format!("ALTER TABLE converge_ledger.{name} SET LOGGED");
         let fault = Fault::new(format!("converge_ledger.{name} is not logged"));
-        faults.push(fault.repaired_by(repair));
+        memory::push(&mut faults, fault.repaired_by(repair));
     }
     if form.relam != pg_sys::HEAP_TABLE_AM_OID {
         let what = format!("converge_ledger.{name} does not use the access method heap");
-        faults.push(Fault::new(what));
+        memory::push(&mut faults, Fault::new(what));
     }
     if form.relispartition {
         let what = format!("converge_ledger.{name} is a partition of another table");
-        faults.push(Fault::new(what));
+        memory::push(&mut faults, Fault::new(what));
     }
     let mut expected = shape.columns.iter();
     // SAFETY: as above.
@@ -106,7 +107,7 @@ pub unsafe fn heap_faults(relation: pg_sys::Relation, shape: &Shape) -> Vec<Faul
                     let column = quoted(expected.name);
                     let what =
                         format!("column {column} of converge_ledger.{name} is missing or changed");
-                    faults.push(Fault::new(what));
+                    memory::push(&mut faults, Fault::new(what));
                 }
             }
             None if column.attisdropped => {}
@@ -115,14 +116,17 @@ pub unsafe fn heap_faults(relation: pg_sys::Relation, shape: &Shape) -> Vec<Faul
                 let column = quoted(unsafe { CStr::from_ptr(column.attname.data.as_ptr()) });
                 let what = format!("converge_ledger.{name} has the additional column {column}");
                 let repair = format!("ALTER TABLE converge_ledger.{name} DROP COLUMN {column}");
-                faults.push(Fault::new(what).repaired_by(repair).advised(SIDE_TABLE));
+                memory::push(
+                    &mut faults,
+                    Fault::new(what).repaired_by(repair).advised(SIDE_TABLE),
+                );
             }
         }
     }
     for expected in expected {
         let column = quoted(expected.name);
         let what = format!("column {column} of converge_ledger.{name} is missing or changed");
-        faults.push(Fault::new(what));
+        memory::push(&mut faults, Fault::new(what));
     }
     faults
 }
@@ -175,11 +179,10 @@ unsafe fn index_faults(relation: pg_sys::Relation, table: Name) -> Vec<Fault> {
     let shape = table.shape();
     // SAFETY: by the contract.
     let known = unsafe { indexes(relation, shape) };
-    let mut faults: Vec<Fault> = (0..shape.keys.len())
-        .filter(|at| known.keys[*at] == pg_sys::InvalidOid)
-        // SAFETY: as above.
-        .map(|at| unsafe { missing_key(relation, shape, at) })
-        .collect();
+    let missing = (0..shape.keys.len()).filter(|at| known.keys[*at] == pg_sys::InvalidOid);
+    // SAFETY: as above.
+    let missing = missing.map(|at| unsafe { missing_key(relation, shape, at) });
+    let mut faults = memory::collect(missing);
     if table == Name::Entries {
         // The executor inserts its rows.
         return faults;
@@ -189,7 +192,9 @@ unsafe fn index_faults(relation: pg_sys::Relation, table: Name) -> Vec<Fault> {
         each_index(relation, |index| {
             let is_own = shape.keys.iter().any(|key| is_key(index, shape, key));
             if !is_own {
-                faults.extend(unserved_fault(index, shape));
+                if let Some(fault) = unserved_fault(index, shape) {
+                    memory::push(&mut faults, fault);
+                }
             }
         });
     }
@@ -219,12 +224,9 @@ pub unsafe fn unserved_fault(index: pg_sys::Relation, shape: &Shape) -> Option<F
 pub unsafe fn missing_key(relation: pg_sys::Relation, shape: &Shape, at: usize) -> Fault {
     let key = &shape.keys[at];
     let table = shape.name.to_string_lossy();
-    let columns: Vec<_> = key
-        .columns
-        .iter()
-        .map(|column| quoted(shape.columns[*column - 1].name))
-        .collect();
-    let columns = columns.join(", ");
+    let columns = key.columns.iter();
+    let columns = columns.map(|column| quoted(shape.columns[*column - 1].name));
+    let columns = memory::join(columns, ", ");
     let mut invalid = None;
     let mut has_name = false;
     // SAFETY: by the contract.
@@ -279,30 +281,30 @@ pub unsafe fn faults(relation: pg_sys::Relation, table: Name) -> Vec<Fault> {
         if form.relkind as u8 != pg_sys::RELKIND_RELATION {
             return faults;
         }
-        faults.extend(index_faults(relation, table));
+        memory::append(&mut faults, &mut index_faults(relation, table));
         if !(*relation).rd_rules.is_null() {
             let what = format!("converge_ledger.{name} has a rule");
-            faults.push(Fault::new(what));
+            memory::push(&mut faults, Fault::new(what));
         }
         if form.relrowsecurity || form.relforcerowsecurity {
             let repair = format!(
                 "ALTER TABLE converge_ledger.{name} DISABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY"
             );
             let fault = Fault::new(format!("row security is enabled on converge_ledger.{name}"));
-            faults.push(fault.repaired_by(repair).advised(VIEW));
+            memory::push(&mut faults, fault.repaired_by(repair).advised(VIEW));
         }
         if inherits((*relation).rd_id, Relative::Parent) && !form.relispartition {
             let what = format!("converge_ledger.{name} inherits from another table");
-            faults.push(Fault::new(what));
+            memory::push(&mut faults, Fault::new(what));
         }
         if inherits((*relation).rd_id, Relative::Child) {
             let what = format!("another table inherits from converge_ledger.{name}");
-            faults.push(Fault::new(what));
+            memory::push(&mut faults, Fault::new(what));
         }
         if table != Name::Entries && faults.is_empty() && !has_replica_identity(relation) {
             let repair = format!("ALTER TABLE converge_ledger.{name} REPLICA IDENTITY FULL");
             let fault = Fault::new(format!("converge_ledger.{name} has no replica identity"));
-            faults.push(fault.repaired_by(repair));
+            memory::push(&mut faults, fault.repaired_by(repair));
         }
         faults
     }

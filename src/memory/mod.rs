@@ -5,6 +5,11 @@
 //! damage. Small things of bounded size need not ask: [`reserve`] has something for them, and [`check`] tells soon after.
 //! `clippy.toml` lists what may not be used instead.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "here it is asked whether there is memory"
+)]
+
 mod ballast;
 mod reserve;
 

@@ -391,6 +391,7 @@ impl Row<'_> {
 
     /// A column of bytes, as they are or in the hexadecimal form in which PostgreSQL writes them under our settings. That there is no
     /// memory for them is a matter of this one peer.
+    #[allow(clippy::disallowed_methods, reason = "there is room")]
     pub fn bytes(&self, column: usize) -> Result<Option<Vec<u8>>, Problem> {
         let lacking = |error: OutOfMemory| Problem::Here(error.to_string());
         let text = match self.value(column) {
@@ -517,6 +518,7 @@ fn is_sqlstate(code: &str) -> bool {
 }
 
 /// A message fit to be shown: one line of bounded length, without what would steer a terminal. A peer decides how long it is.
+#[allow(clippy::disallowed_methods, reason = "it is cut before")]
 fn one_line(message: &CStr) -> String {
     const LONGEST_CHARACTER: usize = 4;
     let message = message.to_bytes();

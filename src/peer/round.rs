@@ -162,12 +162,15 @@ impl<C: Conversation> Round<C> {
     /// Ends all conversations as they are.
     pub fn break_off(&mut self, problem: &Problem) -> Vec<Ended<C>> {
         let mut ended = std::mem::take(&mut self.stillborn);
-        ended.extend(self.talks.drain(..).map(|talk| Ended {
-            number: talk.number,
-            received: talk.connection.received_in_all(),
-            conversation: talk.conversation,
-            problem: Some(problem.clone()),
-        }));
+        for talk in self.talks.drain(..) {
+            let broken_off = Ended {
+                number: talk.number,
+                received: talk.connection.received_in_all(),
+                conversation: talk.conversation,
+                problem: Some(problem.clone()),
+            };
+            memory::push(&mut ended, broken_off);
+        }
         ended
     }
 

@@ -161,6 +161,7 @@ pub fn forget_forks(context: &str) {
 }
 
 /// Finishes what was delivered, before the commit: judges what can be judged now, and notes the rest.
+#[allow(clippy::disallowed_methods, reason = "`make_room` made it")]
 pub fn at_commit() -> Result<(), Failure> {
     let deliveries =
         DELIVERIES.with_borrow_mut(|deliveries| std::mem::take(&mut deliveries.contexts));

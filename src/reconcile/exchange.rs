@@ -361,7 +361,7 @@ impl Conversation for Exchange {
             Stage::Digests => {
                 if let Some((node, subscription)) = self.node_name().zip(self.subscription) {
                     let position = (subscription, self.position);
-                    self.local.positions.borrow_mut().insert(node, position);
+                    memory::insert(&mut self.local.positions.borrow_mut(), node, position);
                 }
                 self.stage = Stage::Heads;
                 return Ok(self.ask_heads());

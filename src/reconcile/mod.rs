@@ -197,7 +197,7 @@ pub fn run(which: Which) -> Result<Vec<Line>, Failure> {
         }
         let mut ended = round.turn(TURN);
         if let Some(overtime) = overtime(which) {
-            ended.extend(round.break_off(&overtime));
+            memory::append(&mut ended, &mut round.break_off(&overtime));
             is_over = true;
         }
         for ended in ended {

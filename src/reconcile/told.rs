@@ -26,7 +26,7 @@ pub fn open() -> Result<Claims, Failure> {
         let find = "SELECT i.source, i.context_id
                       FROM converge_ledger.incidents AS i
                      WHERE i.kind = ANY ($1) AND i.resolved_at IS NULL";
-        let kinds = KINDS.map(|kind| kind.as_str().to_owned()).to_vec();
+        let kinds = memory::collect(KINDS.map(|kind| kind.as_str().to_owned()));
         for row in client.update(find, None, &[kinds.into()])? {
             let (source, context): (Option<String>, Option<String>) = (row.get(1)?, row.get(2)?);
             if let Some(claim) = source.zip(context) {

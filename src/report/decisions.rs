@@ -133,7 +133,7 @@ pub fn rollback_of_other(origin: &str) -> Failure {
         Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
         format!("the entries are of node \"{origin}\", which is not this one any more"),
     )
-    .hint("Node \"{origin}\" was adopted under another name. Close the incident with 'keep_mine'; its entries may come from a peer.".replace("{origin}", origin))
+    .hint(format!("Node \"{origin}\" was adopted under another name. Close the incident with 'keep_mine'; its entries may come from a peer."))
 }
 
 pub fn unpinned_of_own(origin: &str) -> Failure {

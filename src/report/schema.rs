@@ -50,6 +50,7 @@ pub fn altered_table(name: &CStr, fault: &Fault) -> Failure {
 }
 
 /// A clause as a sentence: with a capital letter, but not in a name, and a full stop.
+#[allow(clippy::disallowed_methods, reason = "a clause of a message")]
 fn sentence(clause: &str) -> String {
     if clause.starts_with("converge_ledger.") {
         return format!("Table {clause}.");

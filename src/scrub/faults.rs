@@ -67,6 +67,7 @@ pub struct Faults<'a> {
 
 impl<'a> Faults<'a> {
     /// What is known of a context.
+    #[allow(clippy::disallowed_methods, reason = "the text has a limit")]
     pub fn of(ledger: &'a Ledger, context: &'a str) -> Result<Self, Failure> {
         let mut faults = Faults {
             ledger,

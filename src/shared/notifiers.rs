@@ -220,6 +220,7 @@ pub fn announced_spilled() {
 
 impl Area {
     /// Takes up to a batch of the marks of a database; returns the place from which on none was looked at.
+    #[allow(clippy::disallowed_methods, reason = "there is room for a batch")]
     fn take_from(&mut self, oid: pg_sys::Oid, from: usize, taken: &mut Vec<Mark>) -> usize {
         for at in from..MARKS {
             let mark = &mut self.marks[at];

@@ -217,6 +217,7 @@ pub fn take_news() -> bool {
 }
 
 /// The databases that have places.
+#[allow(clippy::disallowed_methods, reason = "there is room for all")]
 pub fn reconciled_databases() -> Vec<pg_sys::Oid> {
     let mut databases = memory::vec(RECONCILED);
     locked(|area| databases.extend(area.reconcilers().map(|(oid, _)| oid)));
@@ -420,6 +421,7 @@ pub struct ReconcilerStatus {
 }
 
 /// The databases that have a ledger, and those in which something is under way or has failed.
+#[allow(clippy::disallowed_methods, reason = "there is room for all")]
 pub fn reconcilers() -> Vec<ReconcilerStatus> {
     let mut all: Vec<(pg_sys::Oid, Reconciler)> = memory::vec(RECONCILED);
     let is_shown =

@@ -18,6 +18,7 @@ pub struct Status {
 }
 
 /// The launcher's process and the databases that have had, or wait for, a notifier; none if the library was not preloaded.
+#[allow(clippy::disallowed_methods, reason = "there is room for all")]
 pub fn status() -> Option<(i32, Vec<Status>)> {
     let mut databases = memory::vec(DATABASES);
     let launcher = locked(|area| {

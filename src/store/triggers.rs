@@ -3,6 +3,7 @@
 //! Whether they are there at all, and whether they are the ledger's own, is for `ledger_check` to say.
 
 use crate::ledger::{self, Name, Table};
+use crate::memory;
 use pgrx::pg_sys;
 use std::ffi::CStr;
 
@@ -43,7 +44,7 @@ fn enable_always_on(table: Table) {
             return;
         }
         let relation = ledger::open(table, change).relation;
-        let names: Vec<&CStr> = others(relation, table.name).collect();
+        let names: Vec<&CStr> = memory::collect(others(relation, table.name));
         for name in names {
             #[cfg(feature = "pg15")]
             pg_sys::EnableDisableTrigger(relation, name.as_ptr(), ALWAYS as _, false, change);

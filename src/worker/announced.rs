@@ -33,6 +33,7 @@ impl Announced {
         self.last.get(&self.hasher.hash_one(context)).copied()
     }
 
+    #[allow(clippy::disallowed_methods, reason = "there is room")]
     pub fn note(&mut self, announcement: &Announcement) {
         let hash = self.hasher.hash_one(announcement.context.as_str());
         if let Some(last) = self.last.get_mut(&hash) {

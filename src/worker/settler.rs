@@ -3,6 +3,7 @@
 
 use super::in_transaction;
 use super::trouble::Trouble;
+use crate::memory;
 use crate::receive;
 use crate::report;
 use crate::shared;
@@ -131,7 +132,7 @@ impl Settler {
         }
         let at = trouble.not_before();
         if self.failing.len() < FAILING {
-            self.failing.insert(context.to_owned(), trouble);
+            memory::insert(&mut self.failing, context.to_owned(), trouble);
         }
         Outcome::RetryAt(at)
     }

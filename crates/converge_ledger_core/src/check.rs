@@ -450,6 +450,7 @@ fn stored_content<'a>(
         ("metadata", row.metadata.is_some()),
         ("salt", row.salt.is_some()),
     ];
+    #[allow(clippy::disallowed_methods, reason = "three names")]
     let absent: Vec<&str> = parts
         .iter()
         .filter(|(_, there)| !there)
@@ -462,6 +463,7 @@ fn stored_content<'a>(
             format!("salt has {bytes} bytes, not {SALT_BYTES}"),
         )?;
     } else if absent.len() < parts.len() {
+        #[allow(clippy::disallowed_methods, reason = "three names")]
         let detail = format!(
             "content is there in part only, without {}",
             absent.join(" and ")

@@ -105,6 +105,7 @@ impl<'a> Text<'a> {
         // An escape is longer than what it stands for.
         text.try_reserve_exact(self.raw.len())
             .map_err(|_| out_of::<u8>(self.raw.len()))?;
+        #[allow(clippy::disallowed_methods, reason = "there is room")]
         text.extend(self.characters());
         Ok(Cow::Owned(text))
     }

@@ -59,6 +59,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(clippy::indexing_slicing)]
+#![deny(clippy::disallowed_methods)]
 
 extern crate alloc;
 

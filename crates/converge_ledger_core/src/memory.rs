@@ -3,6 +3,11 @@
 //! Rust's own collections end the process where they cannot grow. In a database server that ends all sessions, so whatever
 //! grows with what somebody else sends or stores grows by these functions.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "here it is asked whether there is memory"
+)]
+
 use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;

@@ -198,6 +198,7 @@ impl<'a> RowsInOrder<'a> {
         }
     }
 
+    #[allow(clippy::disallowed_methods, reason = "a name has a limit")]
     fn remember(&mut self, entry: &Entry<'_>) {
         let before = self.before.get_or_insert_with(|| Before {
             lamport: 0,
@@ -238,6 +239,7 @@ pub struct Parent<'a> {
 /// evidence: two things that disagree, and nothing that tells which is right.
 ///
 /// *Requires* that all that is below it is sound by itself.
+#[allow(clippy::disallowed_methods, reason = "at most 256")]
 pub fn is_wrong(stored: NodeHashes, computed: NodeHashes, parent: Option<Parent<'_>>) -> bool {
     // Nobody can find other leaves that give one of the two hashes.
     let fits = |one: NodeHashes, other: NodeHashes| {

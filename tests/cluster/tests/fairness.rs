@@ -1,8 +1,7 @@
 //! What one database, role or peer takes of what all share: never so much that the others have nothing left, or wait for it.
 
 use converge_ledger_cluster::{
-    append, conninfo, hear, listen, notifier, preloaded, verify_ledger, wait_until, Options, Proxy,
-    Server,
+    append, conninfo, hear, listen, notifier, preloaded, verify_ledger, wait_until, Options, Server,
 };
 use postgres::Client;
 use std::process::Command;

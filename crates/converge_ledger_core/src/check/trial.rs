@@ -64,6 +64,7 @@ impl Recent {
         Ok(())
     }
 
+    #[allow(clippy::disallowed_methods, reason = "bounded")]
     pub(super) fn remember_missing(&mut self, first: i64, last: i64) {
         for sequence in (first..=last).take(REMEMBERED_MISSING) {
             if self.missing.len() == REMEMBERED_MISSING {
@@ -91,6 +92,7 @@ impl Recent {
 }
 
 /// Moves nothing and allocates nothing where the text is there already.
+#[allow(clippy::disallowed_methods, reason = "bounded")]
 fn remember_text(texts: &mut VecDeque<String>, text: &str) -> Result<(), OutOfMemory> {
     if texts.iter().any(|known| known == text) {
         return Ok(());

@@ -6,7 +6,7 @@ use alloc::rc::Rc;
 use alloc::vec::Vec;
 
 use super::{ContextState, Leaves, Mark, Open, Ticket};
-use crate::memory::{try_reserve, OutOfMemory};
+use crate::memory::{try_collect, try_copy, try_push, try_reserve, OutOfMemory};
 
 /// What a rolled back subtransaction has to restore.
 #[derive(Debug)]
@@ -34,13 +34,17 @@ pub struct States {
 }
 
 impl States {
-    /// Makes room for what [`States::begin`] or [`States::touch`] adds.
+    /// Makes room for what [`States::begin`] adds.
     pub fn try_reserve(&mut self) -> Result<(), OutOfMemory> {
         try_reserve(&mut self.slots, 1)?;
         try_reserve(&mut self.undo, 1)
     }
 
     /// Adds a context that was read from the table, and gives its number.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "`States::try_reserve` has made room"
+    )]
     pub fn begin(
         &mut self,
         context: Rc<str>,
@@ -94,31 +98,36 @@ impl States {
         self.slots.get_mut(slot)?.as_mut()
     }
 
-    /// The state of a number, to be changed at this level.
+    /// The state of a number, to be changed at this level; it has room for one more entry.
     pub fn touch(
         &mut self,
         slot: usize,
         level: i32,
         is_in_hand: impl Fn(Ticket) -> bool,
-    ) -> Option<&mut ContextState> {
-        let state = self.slots.get_mut(slot)?.as_mut()?;
+    ) -> Result<Option<&mut ContextState>, OutOfMemory> {
+        let Some(Some(state)) = self.slots.get_mut(slot) else {
+            return Ok(None);
+        };
         state.forget_inserted(is_in_hand);
+        try_reserve(&mut state.open, 1)?;
+        try_reserve(&mut state.owed, 1)?;
         if state.saved_at < level {
             let saved = Saved {
                 now: state.now.clone(),
-                open: state.open.clone(),
-                owed: state.owed.clone(),
+                open: try_collect(state.open.iter().cloned())?,
+                owed: try_copy(&state.owed)?,
                 epoch: state.leaves.epoch(),
                 saved_at: state.saved_at,
             };
-            state.saved_at = level;
-            self.undo.push(Undo {
+            let undo = Undo {
                 level,
                 slot,
                 saved: Some(saved),
-            });
+            };
+            try_push(&mut self.undo, undo)?;
+            state.saved_at = level;
         }
-        Some(state)
+        Ok(Some(state))
     }
 
     /// All states.

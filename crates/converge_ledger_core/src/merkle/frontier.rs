@@ -41,6 +41,7 @@ impl Frontier {
                 completed(node, hashes);
             }
         }
+        #[allow(clippy::disallowed_methods, reason = "at most one for each level")]
         self.peaks.push(hashes);
         self.size += 1;
     }
@@ -80,6 +81,7 @@ pub fn block(leaves: &[NodeHashes]) -> Option<NodeHashes> {
 /// The node above consecutive nodes, or nothing where their number is no power of two.
 ///
 /// *Requires* that the first of them stands at a multiple of their number.
+#[allow(clippy::disallowed_methods, reason = "at most 256")]
 pub fn above(children: &[NodeHashes]) -> Option<NodeHashes> {
     if !children.len().is_power_of_two() {
         return None;

@@ -210,6 +210,7 @@ fn payload(reader: &mut Reader<'_>) -> Result<Vec<u8>, JsonError> {
     reader.parse("pairs of lower-case hexadecimal digits", |digits| {
         let digits = digits.get()?;
         let mut bytes = try_vec(digits.len() / 2)?;
+        #[allow(clippy::disallowed_methods, reason = "there is room")]
         bytes.resize(digits.len() / 2, 0);
         Ok(decode_hex(&digits, &mut bytes).then_some(bytes))
     })

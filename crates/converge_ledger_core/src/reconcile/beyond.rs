@@ -45,6 +45,7 @@ impl Beyond {
         core::iter::once(self.first).chain(last)
     }
 
+    #[allow(clippy::disallowed_methods, reason = "at most two")]
     pub(super) fn ask(&self) -> Vec<Request> {
         let request = |sequence| Request::Row {
             of: Side::Peer,

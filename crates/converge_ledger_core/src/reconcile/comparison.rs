@@ -222,6 +222,7 @@ impl Comparison {
         Ok(())
     }
 
+    #[allow(clippy::disallowed_methods, reason = "at most three")]
     fn ask_roots(&self) -> Vec<Request> {
         let (old, new) = (self.common, self.theirs.size);
         let beyond = self.beyond.as_ref().map_or_else(Vec::new, Beyond::ask);

@@ -118,6 +118,7 @@ impl Descent {
     }
 
     /// What to ask next, in pairs: this node first. Nothing when all leaves are found.
+    #[allow(clippy::disallowed_methods, reason = "at most 64")]
     pub(super) fn ask(&mut self) -> Result<VecDeque<Request>, OutOfMemory> {
         if self.edge < self.size {
             while let (Some(run), true) = (
@@ -139,6 +140,7 @@ impl Descent {
 
     /// Takes the leftmost pending nodes. A node whose children are leaves waits until nothing to
     /// its left is above leaves, so that leaves are found from left to right.
+    #[allow(clippy::disallowed_methods, reason = "at most 64")]
     fn open(&mut self) {
         let mut higher = false;
         let opened: Vec<u64> = self

@@ -30,6 +30,7 @@ impl Peaks {
                 index: node.index >> 1,
             };
         }
+        #[allow(clippy::disallowed_methods, reason = "at most one for each level")]
         self.0.push((node, hash));
     }
 

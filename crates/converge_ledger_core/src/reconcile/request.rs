@@ -130,6 +130,7 @@ impl OwnedPolicy {
 }
 
 impl From<Policy<'_>> for OwnedPolicy {
+    #[allow(clippy::disallowed_methods, reason = "what administrators have pinned")]
     fn from(policy: Policy<'_>) -> Self {
         Self {
             node: policy.node.into(),

@@ -15,7 +15,7 @@ use crate::check::StoredRow;
 use crate::entry::Entry;
 use crate::hash::Hash;
 use crate::limits::MAX_CONTENT_BYTES;
-use crate::memory::{try_collect, try_push, try_push_back, try_reserve, try_text, OutOfMemory};
+use crate::memory::{try_collect, try_push, try_push_back, try_text, OutOfMemory};
 
 /// How many rows are asked for in the first step, and at most: behind the beginning of a fork
 /// none is needed.
@@ -275,11 +275,13 @@ impl Rows {
         findings: &mut Vec<Finding>,
     ) -> Result<(), OutOfMemory> {
         let agreed = compared && !self.undecided;
-        try_reserve(findings, self.candidates.len())?;
-        findings.extend(self.candidates.drain(..).map(|candidate| match agreed {
-            true => candidate.restore(),
-            false => candidate.leave(Unrestored::NoAgreedTree),
-        }));
+        for candidate in self.candidates.drain(..) {
+            let finding = match agreed {
+                true => candidate.restore(),
+                false => candidate.leave(Unrestored::NoAgreedTree),
+            };
+            try_push(findings, finding)?;
+        }
         Ok(())
     }
 }

@@ -188,7 +188,8 @@ impl Session {
         };
         let in_hand = self.model.in_hand.clone();
         self.states
-            .touch(slot, self.level, |ticket| in_hand.contains(&ticket.0));
+            .touch(slot, self.level, |ticket| in_hand.contains(&ticket.0))
+            .unwrap();
         self.refresh(slot, context)?;
         Ok(slot)
     }
