@@ -10,12 +10,13 @@ mod library;
 pub mod list;
 pub mod lost;
 mod round;
+mod row;
 mod settings;
 pub mod status;
 
-pub use connection::Row;
 pub use list::{Among, Peer};
 pub use round::{ask, Conversation, Limits, Round, Statement};
+pub use row::Row;
 pub use status::{array, quote};
 
 use std::fmt;

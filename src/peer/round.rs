@@ -3,9 +3,10 @@
 //! Interrupts are heard while it waits: an error unwinds through here and closes every connection. What a peer still computes then ends
 //! by its own `statement_timeout`.
 
-use super::connection::{Connection, Row, Step};
+use super::connection::{Connection, Step};
 use super::library::Library;
 use super::list::Peer;
+use super::row::Row;
 use super::{settings, Problem};
 use crate::interrupts;
 use crate::memory;
