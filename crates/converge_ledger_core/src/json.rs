@@ -3,14 +3,19 @@
 //! Texts come from anyone. Reading takes no memory, but for the copy of a string with escapes that somebody asks for, and no
 //! stack that grows with the text. It is strict: nothing is skipped that is not JSON.
 
-use alloc::borrow::Cow;
-use alloc::string::String;
+mod object;
+mod text;
+
+pub(crate) use object::Object;
+pub use text::Text;
+
 use core::fmt;
 use core::ops::RangeInclusive;
 use core::str::FromStr;
 
-use crate::hash::{push_hex, Hash};
-use crate::memory::{out_of, try_push_str, OutOfMemory};
+use crate::hash::Hash;
+use crate::memory::OutOfMemory;
+use text::unit;
 
 /// How deep values that are skipped may be nested.
 const MOST_NESTED: u32 = 128;
@@ -86,81 +91,6 @@ impl fmt::Debug for Name {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "Name({self})")
     }
-}
-
-/// A string as it stands in a text, without its quotes. Its escapes are valid.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Text<'a> {
-    raw: &'a str,
-    has_escapes: bool,
-}
-
-impl<'a> Text<'a> {
-    /// What it says: a part of the text that was read, or a copy where it has escapes.
-    pub fn get(self) -> Result<Cow<'a, str>, OutOfMemory> {
-        if !self.has_escapes {
-            return Ok(Cow::Borrowed(self.raw));
-        }
-        let mut text = String::new();
-        // An escape is longer than what it stands for.
-        text.try_reserve_exact(self.raw.len())
-            .map_err(|_| out_of::<u8>(self.raw.len()))?;
-        #[allow(clippy::disallowed_methods, reason = "there is room")]
-        text.extend(self.characters());
-        Ok(Cow::Owned(text))
-    }
-
-    /// Whether it says this.
-    pub fn is(self, text: &str) -> bool {
-        match self.has_escapes {
-            false => self.raw == text,
-            true => self.characters().eq(text.chars()),
-        }
-    }
-
-    /// The hash that it is, written as 64 lower-case hexadecimal digits.
-    pub fn hash(self) -> Option<Hash> {
-        let mut digits = [0; 64];
-        let mut characters = self.characters();
-        for digit in &mut digits {
-            *digit = u8::try_from(characters.next()?).ok()?;
-        }
-        let is_all = characters.next().is_none();
-        Hash::from_hex(core::str::from_utf8(&digits).ok()?).filter(|_| is_all)
-    }
-
-    fn characters(self) -> impl Iterator<Item = char> + 'a {
-        let mut rest = self.raw.chars();
-        core::iter::from_fn(move || match rest.next()? {
-            '\\' => match rest.next()? {
-                'b' => Some('\u{8}'),
-                'f' => Some('\u{c}'),
-                'n' => Some('\n'),
-                'r' => Some('\r'),
-                't' => Some('\t'),
-                'u' => {
-                    let high = unit(&mut rest)?;
-                    if !(0xd800..0xdc00).contains(&high) {
-                        return char::from_u32(high);
-                    }
-                    let (Some('\\'), Some('u')) = (rest.next(), rest.next()) else {
-                        return None;
-                    };
-                    let low = unit(&mut rest)?;
-                    char::from_u32(0x1_0000 + ((high - 0xd800) << 10) + low.checked_sub(0xdc00)?)
-                }
-                itself => Some(itself),
-            },
-            other => Some(other),
-        })
-    }
-}
-
-/// Four hexadecimal digits.
-fn unit(characters: &mut core::str::Chars<'_>) -> Option<u32> {
-    (0..4).try_fold(0, |unit, _| {
-        Some(unit << 4 | characters.next()?.to_digit(16)?)
-    })
 }
 
 /// A place in a text.
@@ -471,131 +401,4 @@ pub fn set<T>(member: &mut Option<T>, name: &'static str, value: T) -> Result<()
 /// The value of a member that must be there.
 pub fn required<T>(member: Option<T>, name: &'static str) -> Result<T, JsonError> {
     member.ok_or(JsonError::Missing(name))
-}
-
-/// A whole number of either sign.
-pub(crate) struct Number(i128);
-
-impl From<u64> for Number {
-    fn from(value: u64) -> Self {
-        Number(value.into())
-    }
-}
-
-impl From<i64> for Number {
-    fn from(value: i64) -> Self {
-        Number(value.into())
-    }
-}
-
-/// A JSON object while it is written, member by member, on one line.
-pub(crate) struct Object {
-    json: String,
-    first: bool,
-}
-
-impl Object {
-    /// Begins, with room for so many bytes.
-    pub(crate) fn new(capacity: usize) -> Result<Self, OutOfMemory> {
-        let mut json = String::new();
-        json.try_reserve_exact(capacity)
-            .map_err(|_| out_of::<u8>(capacity))?;
-        try_push_str(&mut json, "{")?;
-        Ok(Self { json, first: true })
-    }
-
-    fn push(&mut self, text: &str) -> Result<(), OutOfMemory> {
-        try_push_str(&mut self.json, text)
-    }
-
-    fn name(&mut self, name: &str) -> Result<(), OutOfMemory> {
-        if !core::mem::replace(&mut self.first, false) {
-            self.push(",")?;
-        }
-        self.push("\"")?;
-        self.push(name)?;
-        self.push("\":")
-    }
-
-    pub(crate) fn number(
-        &mut self,
-        name: &str,
-        value: impl Into<Number>,
-    ) -> Result<(), OutOfMemory> {
-        self.name(name)?;
-        let Number(value) = value.into();
-        // The longest has twenty digits.
-        self.json
-            .try_reserve(20)
-            .map_err(|_| out_of::<u8>(self.json.len() + 20))?;
-        // Writing to a string cannot fail.
-        let _ = fmt::Write::write_fmt(&mut self.json, format_args!("{value}"));
-        Ok(())
-    }
-
-    pub(crate) fn text(&mut self, name: &str, value: &str) -> Result<(), OutOfMemory> {
-        self.name(name)?;
-        self.push("\"")?;
-        let mut plain = value;
-        while let Some(at) = plain.find(|c: char| matches!(c, '"' | '\\' | '\0'..='\x1f')) {
-            let (before, rest) = plain.split_at(at);
-            self.push(before)?;
-            let mut characters = rest.chars();
-            match characters.next() {
-                Some('"') => self.push("\\\"")?,
-                Some('\\') => self.push("\\\\")?,
-                other => {
-                    self.push("\\u00")?;
-                    let control = other.map_or(0, |control| control as u8);
-                    push_hex(&[control], &mut self.json)?;
-                }
-            }
-            plain = characters.as_str();
-        }
-        self.push(plain)?;
-        self.push("\"")
-    }
-
-    pub(crate) fn hex(&mut self, name: &str, value: &[u8]) -> Result<(), OutOfMemory> {
-        self.name(name)?;
-        self.quoted_hex(value)
-    }
-
-    fn quoted_hex(&mut self, value: &[u8]) -> Result<(), OutOfMemory> {
-        self.push("\"")?;
-        push_hex(value, &mut self.json)?;
-        self.push("\"")
-    }
-
-    pub(crate) fn hexes<'a>(
-        &mut self,
-        name: &str,
-        values: impl Iterator<Item = &'a [u8]>,
-    ) -> Result<(), OutOfMemory> {
-        self.name(name)?;
-        self.push("[")?;
-        for (place, value) in values.enumerate() {
-            if place > 0 {
-                self.push(",")?;
-            }
-            self.quoted_hex(value)?;
-        }
-        self.push("]")
-    }
-
-    pub(crate) fn open(&mut self, name: &str) -> Result<(), OutOfMemory> {
-        self.name(name)?;
-        self.first = true;
-        self.push("{")
-    }
-
-    pub(crate) fn close(&mut self) -> Result<(), OutOfMemory> {
-        self.first = false;
-        self.push("}")
-    }
-
-    pub(crate) fn finish(mut self) -> Result<String, OutOfMemory> {
-        self.push("}")?;
-        Ok(self.json)
-    }
 }
