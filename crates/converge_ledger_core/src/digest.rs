@@ -52,12 +52,49 @@ impl Buckets {
 
     /// The bucket of a context, 0 … count − 1: what the first 32 bits of SHA-256 of its name leave modulo the count.
     pub fn of(self, context: &str) -> u32 {
+        self.of_name(NameHash::of(context))
+    }
+
+    /// The bucket of the context whose name has this hash.
+    pub const fn of_name(self, name: NameHash) -> u32 {
+        name.spread & (self.0 - 1)
+    }
+}
+
+/// What is taken of the SHA-256 of the name of a context.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NameHash {
+    /// The first 32 bits, by which contexts are spread.
+    spread: u32,
+    /// The next 64, by which a context is recognized.
+    mark: u64,
+}
+
+impl NameHash {
+    /// The hash of a name.
+    pub fn of(context: &str) -> Self {
         let hash = Sha256::digest(context.as_bytes());
-        let word = hash
-            .iter()
-            .take(4)
-            .fold(0, |word: u32, byte| word << 8 | u32::from(*byte));
-        word & (self.0 - 1)
+        let number = |range: core::ops::Range<usize>| {
+            hash.get(range)
+                .unwrap_or_default()
+                .iter()
+                .fold(0, |number: u64, byte| number << 8 | u64::from(*byte))
+        };
+        Self {
+            spread: number(0..4) as u32,
+            mark: number(4..12),
+        }
+    }
+
+    /// Which part of the memory of a peer's contexts ([`crate::stated`]) has this one, 0 … [`MOST_BUCKETS`] − 1. A bucket consists of
+    /// whole parts, however many buckets there are.
+    pub const fn part(self) -> u32 {
+        self.spread & (MOST_BUCKETS - 1)
+    }
+
+    /// By which the context is recognized within its part.
+    pub const fn mark(self) -> u64 {
+        self.mark
     }
 }
 
@@ -87,7 +124,12 @@ impl Digests {
 
     /// Adds a context. The caller adds each once, in the order of the bytes of their names.
     pub fn add(&mut self, context: &str, size: u64, root: &Hash) {
-        let bucket = self.buckets.of(context) as usize;
+        self.add_named(NameHash::of(context), context, size, root);
+    }
+
+    /// As [`Digests::add`], where the hash of the name is known.
+    pub fn add_named(&mut self, name: NameHash, context: &str, size: u64, root: &Hash) {
+        let bucket = self.buckets.of_name(name) as usize;
         let Some(open) = self.open.get_mut(bucket) else {
             return; // There are as many as buckets.
         };

@@ -81,6 +81,7 @@ pub mod proof;
 pub mod reconcile;
 pub mod schedule;
 pub mod scrub;
+pub mod stated;
 pub mod verify;
 
 pub use entry::{Content, Entry, EntryError};

@@ -27,6 +27,7 @@ mod reference;
 mod scrub;
 mod seeded;
 mod sources;
+mod stated;
 mod trees;
 mod values;
 mod vectors;
