@@ -13,16 +13,19 @@ use crate::interrupts;
 use crate::ledger::{self, Ledger};
 use crate::memory;
 use crate::scratch::Scratch;
+use crate::store::beside::Beside;
 use crate::store::digests::{self, Entry};
-use crate::store::entries::{self, Ends};
+use crate::store::entries;
 use crate::store::scan::{Row, Scan, Sight};
 use crate::store::tree::StoredTree;
+use crate::store::walk::{Look, Name, Walk};
 use crate::store::{contexts, unsettled, write};
-use converge_ledger_core::digest::{BucketDigest, Buckets, Digests, DAMAGED_ROOT};
+use converge_ledger_core::digest::{BucketDigest, Buckets, Digests, NameHash, DAMAGED_ROOT};
 use converge_ledger_core::hash::Hash;
 use converge_ledger_core::limits::MAX_NUMBER;
+use converge_ledger_core::stated::Tallies;
 use pgrx::pg_sys;
-use std::cmp::Ordering;
+use std::cell::Cell;
 
 const SIGHT: Sight = Sight::Statement;
 
@@ -32,13 +35,27 @@ const SIGHT: Sight = Sight::Statement;
 /// one. One of which no entry is judged does not count. Cost: one index descent for each context, and the root of each that has changed since the cache was
 /// filled.
 pub fn own(ledger: &Ledger, buckets: Buckets) -> Vec<BucketDigest> {
+    own_named(ledger, buckets, &mut memory::have(Tallies::new()))
+}
+
+/// As [`own`]; counts the contexts in `names`.
+fn own_named(ledger: &Ledger, buckets: Buckets, names: &mut Tallies) -> Vec<BucketDigest> {
     let mut digests = memory::have(Digests::new(buckets));
-    each(ledger, |_| true, |found| found.count(&mut digests));
+    each(
+        ledger,
+        |_| true,
+        |found| {
+            let name = NameHash::of(found.context);
+            digests.add_named(name, found.context, found.size as u64, &found.root);
+            names.add(name);
+        },
+        |_| {},
+    );
     memory::collect(digests.finish())
 }
 
 /// Calls `with` on name, size and RFC 6962 root of each context, or of those in some buckets, in the order of the bytes of their
-/// names. Cost: as [`own`], for the contexts of these buckets; of the others the name is read.
+/// names. Cost: as [`own`], for the contexts of these buckets; of the others the name is read, if the process has looked at all contexts before.
 pub fn heads(
     ledger: &Ledger,
     buckets: Buckets,
@@ -59,15 +76,16 @@ pub fn heads(
             .as_ref()
             .is_none_or(|wanted| wanted[buckets.of(context) as usize])
     };
-    each(ledger, is_wanted, |found| {
+    each_wanted(ledger, is_wanted, |found| {
         with(found.context, found.size, &found.root);
     });
 }
 
-/// As [`own`], of what is committed by now or was done by this transaction, whatever the active snapshot shows.
-pub fn own_by_now(ledger: &Ledger, buckets: Buckets) -> Vec<BucketDigest> {
+/// As [`own`], of what is committed by now or was done by this transaction, whatever the active snapshot shows. Counts the contexts in
+/// `names`.
+pub fn own_by_now(ledger: &Ledger, buckets: Buckets, names: &mut Tallies) -> Vec<BucketDigest> {
     let mut digests = Vec::new();
-    by_now(|| digests = own(ledger, buckets));
+    by_now(|| digests = own_named(ledger, buckets, names));
     digests
 }
 
@@ -87,13 +105,25 @@ pub fn heads_by_now(
 /// Waits for nobody, and hinders no append. Who replaces entries waits for the end of the transaction, though: it should be one of
 /// its own, or have its locks before.
 pub fn refresh(ledger: &Ledger, most: u64) -> u64 {
-    own_refreshed(ledger, Buckets::ONE, most).1
+    own_refreshed(
+        ledger,
+        Buckets::ONE,
+        most,
+        &mut memory::have(Tallies::new()),
+    )
+    .1
 }
 
-/// As [`own`] and [`refresh`], in one pass. It sees what is committed by now, whatever the active snapshot shows.
-pub fn own_refreshed(ledger: &Ledger, buckets: Buckets, most: u64) -> (Vec<BucketDigest>, u64) {
+/// As [`own`] and [`refresh`], in one pass. It sees what is committed by now, whatever the active snapshot shows. Counts the contexts in
+/// `names`.
+pub fn own_refreshed(
+    ledger: &Ledger,
+    buckets: Buckets,
+    most: u64,
+    names: &mut Tallies,
+) -> (Vec<BucketDigest>, u64) {
     if !lock::try_fill_digests(ledger) {
-        return (own(ledger, buckets), 0);
+        return (own_named(ledger, buckets, names), 0);
     }
     let mut digests = memory::have(Digests::new(buckets));
     let mut refreshed = 0;
@@ -103,7 +133,9 @@ pub fn own_refreshed(ledger: &Ledger, buckets: Buckets, most: u64) -> (Vec<Bucke
             ledger,
             |_| true,
             |found| {
-                found.count(&mut digests);
+                let name = NameHash::of(found.context);
+                digests.add_named(name, found.context, found.size as u64, &found.root);
+                names.add(name);
                 if let Some((leaf, former)) = found.outdated.filter(|_| refreshed < most) {
                     let entry = Entry {
                         size: found.size,
@@ -112,6 +144,11 @@ pub fn own_refreshed(ledger: &Ledger, buckets: Buckets, most: u64) -> (Vec<Bucke
                     };
                     digests::write(ledger, found.context, &entry, former);
                     refreshed += 1;
+                }
+            },
+            |known| {
+                if let Some(place) = known.former {
+                    write::delete(ledger.digests, place);
                 }
             },
         );
@@ -146,67 +183,239 @@ struct Found<'a> {
     outdated: Option<(Hash, Option<pg_sys::ItemPointerData>)>,
 }
 
-impl Found<'_> {
-    fn count(&self, digests: &mut Digests) {
-        digests.add(self.context, self.size as u64, &self.root);
-    }
+thread_local! {
+    /// The generation of the ledger's tables in which the registry had all contexts when this process last looked at each of them: contexts
+    /// of some buckets are found by it then. Who takes a row out by hand has to open the guard of the table first, which begins
+    /// another generation.
+    static REGISTRY_IS_WHOLE: Cell<Option<u64>> = const { Cell::new(None) };
 }
 
-/// Calls `with` on each wanted context, in the order of the bytes of their names. It may write into the cache.
-fn each(ledger: &Ledger, wanted: impl Fn(&str) -> bool, mut with: impl FnMut(&Found)) {
-    let mut contexts = contexts::all(ledger, SIGHT);
-    let mut cache = Beside::new(digests::all(ledger, SIGHT), ledger::digest::CONTEXT_ID);
-    let mut notes = unsettled::all(ledger, SIGHT)
-        .map(|notes| Beside::new(notes, ledger::unsettled::CONTEXT_ID));
-    let mut ends = Ends::open(ledger, SIGHT);
+/// Calls `with` on each wanted context, as its entries show it, in the order of the bytes of the names. It may write into the cache. `gone`
+/// is called on what the registry or the cache knows of contexts that have no entry.
+///
+/// The registry and the cache say where to look first; between the contexts that they know, the primary key of the entries is searched for
+/// others. So nobody hides a context by removing its row. Where nothing has changed this costs no further index descent.
+fn each(
+    ledger: &Ledger,
+    wanted: impl Fn(&str) -> bool,
+    with: impl FnMut(&Found),
+    mut gone: impl FnMut(&Known),
+) {
+    let mut pass = Pass {
+        ledger,
+        notes: unsettled::all(ledger, SIGHT)
+            .map(|notes| Beside::new(notes, ledger::unsettled::CONTEXT_ID)),
+        wanted,
+        with,
+    };
+    let mut walk = Walk::begin(ledger, SIGHT);
+    let mut names = Names::open(ledger);
     let mut scratch = Scratch::new();
-    while let Some(row) = contexts.next() {
+    let (mut known, mut next) = (Known::default(), Known::default());
+    let generation = ledger::generation();
+    let mut is_whole = true;
+    let mut more = names.next(&mut next);
+    let mut to_look = true;
+    loop {
         interrupts::check();
-        let (context, stored) = (row.text(1), row.datum(1));
-        if !wanted(context) {
-            continue;
-        }
-        let end = notes
-            .as_mut()
-            .and_then(|notes| notes.of(context))
-            .map_or(MAX_NUMBER, |row| row.int8(ledger::unsettled::FIRST) - 1);
-        let (mut former, mut hint) = (None, 0);
-        let mut found = None;
-        if let Some(row) = cache.of(context) {
-            former = Some(row.place());
-            hint = row.int8(ledger::digest::SIZE);
-            found = Entry::read(&row)
-                .filter(|cached| {
-                    stored.is_some_and(|context| {
-                        ends.is_last(context, cached.size, cached.leaf.as_bytes(), end)
-                    })
-                })
-                .map(|cached| Found {
-                    context,
-                    size: cached.size,
-                    root: cached.root,
-                    outdated: None,
-                });
-        }
-        scratch.during(|| {
-            let found = found.or_else(|| {
-                let found = attempt_to_read(|| Ok(compute(ledger, context, hint, end, former)));
-                // The others go on.
-                found.unwrap_or(Some(Found {
-                    context,
-                    size: 0,
-                    root: DAMAGED_ROOT,
-                    outdated: None,
-                }))
+        // First what stands between the one before, or the beginning, and the next.
+        if to_look {
+            let before = more.then_some(&next.name);
+            walk.between(&known.name, before, |name| {
+                is_whole = false;
+                scratch.during(|| pass.unknown(name.text()));
             });
-            if let Some(found) = found {
-                with(&found);
+        }
+        if !more {
+            break;
+        }
+        std::mem::swap(&mut known, &mut next);
+        more = names.next(&mut next);
+        let following = more.then_some(&next.name);
+        let (end, look) = pass.look(&known, &mut walk, following);
+        scratch.during(|| pass.known(&known, end, look, &mut gone));
+        to_look = look != Look::Ends;
+        is_whole &= known.is_registered;
+    }
+    REGISTRY_IS_WHOLE.set(is_whole.then_some(generation));
+}
+
+/// What goes through the contexts.
+struct Pass<'a, Wanted, With> {
+    ledger: &'a Ledger,
+    notes: Option<Beside>,
+    wanted: Wanted,
+    with: With,
+}
+
+impl<Wanted: Fn(&str) -> bool, With: FnMut(&Found)> Pass<'_, Wanted, With> {
+    /// Looks whether what is cached of a context counts. Also gives the greatest sequence that is validated. A scan may keep memory that it
+    /// takes, so this is nothing to be done in a scratch.
+    fn look(&mut self, known: &Known, walk: &mut Walk, next: Option<&Name>) -> (i64, Look) {
+        let context = known.name.text();
+        let end = self.end(context);
+        let counts = |cached: &Entry| cached.size <= end && (self.wanted)(context);
+        let look = match known.cached.filter(counts) {
+            Some(cached) => walk.look(&known.name, next, cached.size, cached.leaf.as_bytes(), end),
+            None => Look::Other,
+        };
+        (end, look)
+    }
+
+    /// Takes a context of which something is known.
+    fn known(&mut self, known: &Known, end: i64, look: Look, gone: &mut impl FnMut(&Known)) {
+        let context = known.name.text();
+        match known.cached.filter(|_| look != Look::Other) {
+            Some(cached) => (self.with)(&Found {
+                context,
+                size: cached.size,
+                root: cached.root,
+                outdated: None,
+            }),
+            None if !(self.wanted)(context) => {}
+            None => {
+                let found = compute_any(self.ledger, context, known.hint, end, known.former);
+                match found {
+                    Some(found) => (self.with)(&found),
+                    None if end == MAX_NUMBER => gone(known),
+                    None => {}
+                }
             }
-        });
+        }
+    }
+
+    /// Takes a context of which nothing is known.
+    fn unknown(&mut self, context: &str) {
+        let end = self.end(context);
+        if (self.wanted)(context) {
+            if let Some(found) = compute_any(self.ledger, context, 0, end, None) {
+                (self.with)(&found);
+            }
+        }
+    }
+
+    /// The greatest sequence of a context that is validated. Contexts are asked for in order, each once.
+    fn end(&mut self, context: &str) -> i64 {
+        let note = self.notes.as_mut().and_then(|it| it.of(context));
+        note.map_or(MAX_NUMBER, |row| row.int8(ledger::unsettled::FIRST) - 1)
     }
 }
 
-/// A context as its entries show it; none if none of them is judged.
+/// As [`each`], where most contexts are not wanted: if the registry is known to have all contexts, the others cost no look at their entries.
+fn each_wanted(ledger: &Ledger, wanted: impl Fn(&str) -> bool, with: impl FnMut(&Found)) {
+    // What others have changed is heard of when a table is opened.
+    let registry = contexts::all(ledger, SIGHT);
+    if REGISTRY_IS_WHOLE.get() != Some(ledger::generation()) {
+        return each(ledger, wanted, with, |_| {});
+    }
+    let mut pass = Pass {
+        ledger,
+        notes: unsettled::all(ledger, SIGHT)
+            .map(|notes| Beside::new(notes, ledger::unsettled::CONTEXT_ID)),
+        wanted,
+        with,
+    };
+    let mut walk = Walk::begin(ledger, SIGHT);
+    let mut registry = registry;
+    let mut cache = Beside::new(digests::all(ledger, SIGHT), ledger::digest::CONTEXT_ID);
+    let mut scratch = Scratch::new();
+    let mut known = Known::default();
+    while let Some(row) = registry.next() {
+        interrupts::check();
+        let context = row.text(1);
+        if (pass.wanted)(context) {
+            known.set(context, true, cache.of(context).as_ref());
+            let (end, look) = pass.look(&known, &mut walk, None);
+            scratch.during(|| pass.known(&known, end, look, &mut |_| {}));
+        }
+    }
+}
+
+/// A context of which the registry or the cache knows.
+#[derive(Default)]
+struct Known {
+    name: Name,
+    is_registered: bool,
+    cached: Option<Entry>,
+    /// Where the row of the cache is, and the size that it states.
+    former: Option<pg_sys::ItemPointerData>,
+    hint: i64,
+}
+
+impl Known {
+    fn set(&mut self, name: &str, is_registered: bool, cached: Option<&Row>) {
+        self.name.set(name);
+        self.is_registered = is_registered;
+        self.cached = cached.and_then(Entry::read);
+        self.former = cached.map(Row::place);
+        self.hint = cached.map_or(0, |row| row.int8(ledger::digest::SIZE));
+    }
+}
+
+/// The contexts of which the registry or the cache knows, in the order of the bytes of their names.
+struct Names {
+    registry: Scan,
+    cache: Scan,
+    /// Whether they stand at a row.
+    in_registry: bool,
+    in_cache: bool,
+}
+
+impl Names {
+    fn open(ledger: &Ledger) -> Names {
+        let (mut registry, mut cache) = (contexts::all(ledger, SIGHT), digests::all(ledger, SIGHT));
+        let (in_registry, in_cache) = (registry.advance(), cache.advance());
+        Names {
+            registry,
+            cache,
+            in_registry,
+            in_cache,
+        }
+    }
+
+    /// Reads the next one; false at the end.
+    fn next(&mut self, into: &mut Known) -> bool {
+        let registered = self.in_registry.then(|| self.registry.row());
+        let cached = self.in_cache.then(|| self.cache.row());
+        let one = registered.as_ref().map(|row| row.text(1));
+        let other = cached
+            .as_ref()
+            .map(|row| row.text(ledger::digest::CONTEXT_ID));
+        let Some(first) = one.iter().chain(&other).min() else {
+            return false;
+        };
+        let is_registered = one == Some(first);
+        let cached = cached.as_ref().filter(|_| other == Some(first));
+        let is_cached = cached.is_some();
+        into.set(first, is_registered, cached);
+        if is_registered {
+            self.in_registry = self.registry.advance();
+        }
+        if is_cached {
+            self.in_cache = self.cache.advance();
+        }
+        true
+    }
+}
+
+/// As [`compute`]. A context whose entries cannot be read counts as damaged, so that the others are read.
+fn compute_any<'a>(
+    ledger: &Ledger,
+    context: &'a str,
+    hint: i64,
+    end: i64,
+    former: Option<pg_sys::ItemPointerData>,
+) -> Option<Found<'a>> {
+    let found = attempt_to_read(|| Ok(compute(ledger, context, hint, end, former)));
+    found.unwrap_or(Some(Found {
+        context,
+        size: 0,
+        root: DAMAGED_ROOT,
+        outdated: None,
+    }))
+}
+
+/// A context as its entries show it; none if none of them is validated.
 fn compute<'a>(
     ledger: &Ledger,
     context: &'a str,
@@ -243,40 +452,4 @@ fn compute<'a>(
         root,
         outdated,
     })
-}
-
-/// A scan in the order of the contexts, read alongside another one in that order.
-struct Beside {
-    scan: Scan,
-    column: usize,
-    /// Whether the scan stands at a row.
-    there: bool,
-}
-
-impl Beside {
-    fn new(mut scan: Scan, column: usize) -> Beside {
-        let there = scan.advance();
-        Beside {
-            scan,
-            column,
-            there,
-        }
-    }
-
-    /// The first row of a context, if there is one. Contexts are asked for in order, each once.
-    fn of(&mut self, context: &str) -> Option<Row<'_>> {
-        while self.there {
-            let row = self.scan.row();
-            match row
-                .bytes(self.column)
-                .unwrap_or_default()
-                .cmp(context.as_bytes())
-            {
-                Ordering::Less => self.there = self.scan.advance(),
-                Ordering::Equal => return Some(self.scan.row()),
-                Ordering::Greater => return None,
-            }
-        }
-        None
-    }
 }

@@ -9,7 +9,8 @@ mod shape;
 mod verify;
 
 pub use columns::{
-    added_peer, digest, entry, halted, node, peer_round, scrub_pass, scrubbed, subtree, unsettled,
+    added_peer, digest, entry, halted, node, peer_round, scrub_pass, scrubbed, stated, subtree,
+    unsettled,
 };
 pub use shape::{Name, BY_ID, BY_SEQUENCE};
 pub use verify::Fault;
@@ -62,6 +63,8 @@ pub struct Ledger {
     pub halted: Table,
     /// Which table of entries this is, and how often its definition may have changed.
     pub version: Version,
+    /// Which contexts peers have stated.
+    pub stated: Table,
 }
 
 /// Where what cannot be accepted is kept.
@@ -134,6 +137,11 @@ unsafe extern "C-unwind" fn forget(_argument: pg_sys::Datum, relation: pg_sys::O
     }
 }
 
+/// Rises whenever PostgreSQL says that a relation of this database was changed.
+pub fn generation() -> u64 {
+    GENERATION.get()
+}
+
 /// Notes that a relation was changed, or any.
 pub fn touch(relation: pg_sys::Oid) {
     for (at, known) in LAST_KNOWN.get().iter().enumerate() {
@@ -167,6 +175,7 @@ pub fn ledger() -> Result<Ledger, Failure> {
         scrub_pass: table(Name::ScrubPass)?,
         halted: table(Name::Halted)?,
         version: relations.version(),
+        stated: table(Name::Stated)?,
     })
 }
 
@@ -213,6 +222,7 @@ pub fn for_checking() -> Option<Ledger> {
         scrub_pass: table(Name::ScrubPass),
         halted: table(Name::Halted),
         version: relations.version(),
+        stated: table(Name::Stated),
     })
 }
 

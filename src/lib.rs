@@ -123,9 +123,14 @@ pgrx::extension_sql_file!(
     requires = ["scrubbed"]
 );
 pgrx::extension_sql_file!(
+    "../sql/tables/stated.sql",
+    name = "stated",
+    requires = ["halted"]
+);
+pgrx::extension_sql_file!(
     "../sql/triggers/entries.sql",
     name = "triggers",
-    requires = ["halted"]
+    requires = ["stated"]
 );
 pgrx::extension_sql_file!(
     "../sql/triggers/own_tables.sql",

@@ -11,7 +11,7 @@ create table converge_ledger.scrubbed (
 comment on table converge_ledger.scrubbed is
     'what the scrub knows of each context';
 comment on column converge_ledger.scrubbed.known is
-    'the greatest number of entries that the scrub has read: where fewer are left, some are missing at the end';
+    'the greatest sequence of an entry that the scrub has found sound: where fewer are left, some are missing at the end';
 comment on column converge_ledger.scrubbed.faults is
     'faults that the scrub found when it last read the whole context';
 comment on column converge_ledger.scrubbed.context_id is

@@ -12,7 +12,7 @@ declare
     guarded text;
 begin
     foreach guarded in array array[
-        'contexts', 'subtrees', 'digests', 'unsettled', 'scrubbed', 'scrub_pass', 'peer_rounds', 'halted',
+        'contexts', 'subtrees', 'digests', 'unsettled', 'scrubbed', 'scrub_pass', 'peer_rounds', 'stated', 'halted',
         'incidents', 'incident_entries', 'node', 'publications', 'pinned_origins', 'added_peers']
     loop
         execute pg_catalog.format('create trigger ledger_guard before insert or update or delete on converge_ledger.%I '

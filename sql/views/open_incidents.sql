@@ -42,8 +42,10 @@ create view @extschema@.ledger_open_incidents as
                    o.sequence, o.from_source, o.evidence ->> 'reason')
                when 'duplicate id' then pg_catalog.format('Entry %s%s has an id that is taken: %s.',
                    o.sequence, o.from_source, o.evidence ->> 'reason')
-               when 'damaged peer' then pg_catalog.format('The peer "%s" has a damaged entry %s: %s.',
-                   o.source, o.sequence, o.evidence ->> 'reason')
+               when 'damaged peer' then pg_catalog.format('The peer "%s" has a damaged %s: %s.',
+                   o.source, coalesce('entry ' || o.sequence, 'context'), o.evidence ->> 'reason')
+               when 'not stated' then pg_catalog.format(
+                   'The peer "%s" no longer states this context, which it stated before: it has lost it, or hides it.', o.source)
                when 'contradiction' then pg_catalog.format('What the peer "%s" said cannot all be true: %s.',
                    o.source, o.evidence ->> 'reason')
                else pg_catalog.format('Entry %s%s: %s.', o.sequence, o.from_source, o.evidence ->> 'reason')
@@ -54,7 +56,7 @@ create view @extschema@.ledger_open_incidents as
                                           then array['keep_mine', 'keep_theirs'] else array['keep_mine'] end)
                    with ordinality as choices (choice, place)
              where choice is distinct from o.decision) as resolve_with,
-           case when o.decision is not null or o.kind in ('corruption', 'damaged peer') then 'a peer'
+           case when o.decision is not null or o.kind in ('corruption', 'damaged peer', 'not stated') then 'a peer'
                 when o.kind in ('fork', 'rollback', 'unpinned') then 'a decision'
                 when o.kind in ('damaged', 'discontinuity', 'duplicate id') and not o.is_held and o.sequence is not null then 'a peer'
                 else 'nothing' end as waits_for

@@ -10,9 +10,12 @@ use crate::memory;
 use crate::progress::{Phase, Progress};
 use crate::receive;
 use crate::report::{self, Failure};
+use crate::resolve::halted;
 use crate::scratch::Scratch;
 use crate::store::scan::{Row, Sight};
-use crate::store::{contexts, entries, node, subtrees, triggers};
+use crate::store::{
+    contexts, entries, node, rounds, scrubbed, stated, subtrees, triggers, unsettled,
+};
 use converge_ledger_core::hash::{Hash, NodeHashes};
 use converge_ledger_core::limits::{check_text, TextField, MAX_NUMBER};
 use converge_ledger_core::merkle::{Frontier, NodeId};
@@ -105,6 +108,9 @@ fn ledger_rebuild(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
             triggers::enable_always();
             lock::all_contexts(&ledger);
             contexts::remove_all(&ledger);
+            rounds::remove_unsound(&ledger);
+            stated::remove_unsound(&ledger);
+            halted::repair(&ledger)?;
         }
         // Takes the lock of the context.
         Some(context) => with_heads(|heads| {
@@ -117,6 +123,10 @@ fn ledger_rebuild(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     let mut progress = Progress::begin(&ledger, only, Phase::RemoveSubtrees, Sight::Latest);
     subtrees::remove(&ledger, only);
     digest::forget(&ledger, only);
+    match only {
+        Some(context) => scrubbed::forget(&ledger, context),
+        None => scrubbed::forget_all(&ledger),
+    }
     progress.phase(Phase::RebuildSubtrees);
 
     let mut read: i64 = 0;
@@ -128,17 +138,23 @@ fn ledger_rebuild(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
         progress.begin_context(&context);
         scratch.during(|| contexts::register(&ledger, &context));
         let mut frontier = Frontier::new();
-        let mut contiguous = true;
+        let (mut contiguous, mut beyond) = (true, None);
         while more && scratch.during(|| scan.row().text(entry::CONTEXT_ID) == context) {
             interrupts::check();
             let expected = frontier.size() as i64 + 1;
-            contiguous = contiguous && scan.row().int8(entry::SEQUENCE) == expected;
-            if contiguous {
+            let sequence = scan.row().int8(entry::SEQUENCE);
+            contiguous = contiguous && sequence == expected;
+            if !contiguous {
+                beyond = beyond.or(Some(sequence));
+            } else {
                 scratch.during(|| grow(&ledger, &context, &mut frontier, &scan.row()))?;
             }
             read += 1;
             progress.entry();
             more = scan.advance();
+        }
+        if let Some(beyond) = beyond {
+            scratch.during(|| mark_pending(&ledger, &context, beyond));
         }
         progress.end_context();
     }
@@ -146,6 +162,14 @@ fn ledger_rebuild(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     match only {
         Some(context) if read == 0 => Err(report::unknown_context(context, None)),
         _ => Ok(pg_sys::Datum::from(read)),
+    }
+}
+
+/// Marks what stands behind a gap as pending, unless it is. The transaction holds the lock of the context.
+fn mark_pending(ledger: &Ledger, context: &str, beyond: i64) {
+    let first = unsettled::first(ledger, context, Sight::Latest);
+    if first.is_none_or(|first| first > beyond) {
+        unsettled::add(ledger, context, beyond, "");
     }
 }
 

@@ -217,7 +217,7 @@ fn check(node: Node, identity: &Identity) -> Result<String, Failure> {
 
 /// The name of a node that was never given one: the database's name and something that no other node has.
 #[allow(clippy::disallowed_methods, reason = "a name has a limit")]
-fn default_name(identity: &Identity) -> String {
+pub fn default_name(identity: &Identity) -> String {
     let database = database_name();
     let mut unique = Sha256::new();
     unique.update(identity.system_identifier.to_be_bytes());

@@ -68,7 +68,7 @@ const fn dumped(table: Name, by: Written, hint: &'static str) -> Guarded {
 }
 
 /// As in sql/triggers/own_tables.sql.
-const TABLES: [Guarded; 14] = [
+const TABLES: [Guarded; 15] = [
     guarded(Name::Contexts, DERIVED),
     guarded(Name::Subtrees, DERIVED),
     guarded(Name::Digests, DERIVED),
@@ -76,6 +76,7 @@ const TABLES: [Guarded; 14] = [
     guarded(Name::Scrubbed, REMEMBERED),
     guarded(Name::ScrubPass, REMEMBERED),
     guarded(Name::PeerRounds, REMEMBERED),
+    guarded(Name::Stated, REMEMBERED),
     dumped(Name::Halted, Written::NONE, DECIDED),
     dumped(Name::Incidents, Written::INCIDENTS, DECIDED),
     dumped(Name::IncidentEntries, Written::INCIDENTS, DECIDED),

@@ -48,6 +48,8 @@ pub enum Kind {
     DamagedPeer,
     /// What a peer answers cannot all be true.
     Contradiction,
+    /// A peer does not state a context any more that it has stated before.
+    NotStated,
 }
 
 impl Kind {
@@ -63,6 +65,7 @@ impl Kind {
             Kind::Corruption => "corruption",
             Kind::DamagedPeer => "damaged peer",
             Kind::Contradiction => "contradiction",
+            Kind::NotStated => "not stated",
         }
     }
 
@@ -75,6 +78,8 @@ impl Kind {
 /// Columns of `converge_ledger.incidents`.
 pub mod column {
     pub const NUMBER: usize = 1;
+    pub const KIND: usize = 3;
+    pub const CONTEXT_ID: usize = 5;
     pub const SEQUENCE: usize = 6;
     pub const LAMPORT: usize = 7;
     pub const LEAF_HASH: usize = 16;

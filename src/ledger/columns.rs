@@ -101,6 +101,15 @@ pub mod scrubbed {
     pub const COUNT: usize = 3;
 }
 
+/// Columns of `converge_ledger.stated`.
+pub mod stated {
+    pub const PART: usize = 1;
+    pub const IS_ADDED: usize = 2;
+    pub const SOURCE: usize = 3;
+    pub const MARKS: usize = 4;
+    pub const COUNT: usize = 4;
+}
+
 /// Columns of `converge_ledger.scrub_pass`.
 pub mod scrub_pass {
     pub const ENTRIES: usize = 1;

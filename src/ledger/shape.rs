@@ -5,7 +5,8 @@
 //! are created in sql/tables; a difference between the two is a fault that `ledger_check` reports.
 
 use super::columns::{
-    added_peer, digest, entry, halted, node, peer_round, scrub_pass, scrubbed, subtree, unsettled,
+    added_peer, digest, entry, halted, node, peer_round, scrub_pass, scrubbed, stated, subtree,
+    unsettled,
 };
 use pgrx::pg_sys::{self, Oid};
 use std::ffi::CStr;
@@ -144,10 +145,11 @@ pub enum Name {
     Incidents,
     IncidentEntries,
     Publications,
+    Stated,
 }
 
 /// How many tables the ledger has.
-pub const TABLES: usize = Name::Publications as usize + 1;
+pub const TABLES: usize = Name::Stated as usize + 1;
 
 impl Name {
     pub const ALL: [Name; TABLES] = [
@@ -166,6 +168,7 @@ impl Name {
         Name::Incidents,
         Name::IncidentEntries,
         Name::Publications,
+        Name::Stated,
     ];
 
     pub fn shape(self) -> &'static Shape {
@@ -383,5 +386,18 @@ static SHAPES: [Shape; TABLES] = [
         name: c"publications",
         columns: &[text(c"publication"), text(c"origins")],
         keys: &[unique(c"publications_pkey", &[1])],
+    },
+    Shape {
+        name: c"stated",
+        columns: &[
+            int4(c"part"),
+            boolean(c"is_added"),
+            text(c"source"),
+            bytea(c"marks"),
+        ],
+        keys: &[unique(
+            c"stated_pkey",
+            &[stated::SOURCE, stated::PART, stated::IS_ADDED],
+        )],
     },
 ];

@@ -3,6 +3,7 @@
 use super::answers::Own;
 use super::comparing::{abreast, Active, Erased, ABREAST};
 use super::question;
+use super::stated::{Own as OwnContext, Said, Statements};
 use super::work::{self, Work};
 use super::{Line, Local};
 use crate::digest;
@@ -16,7 +17,6 @@ use crate::scratch::Scratch;
 use crate::store::scan::Sight;
 use crate::store::{entries, rounds, unsettled};
 use converge_ledger_core::digest::DAMAGED_ROOT;
-use converge_ledger_core::hash::Hash;
 use converge_ledger_core::limits::{check_text, TextField, MAX_NUMBER};
 use converge_ledger_core::merkle::{TreeHead, TreeSize};
 use pgrx::pg_sys;
@@ -55,9 +55,10 @@ pub struct Exchange {
     pub(super) position: i64,
     stage: Stage,
     node: Option<Node>,
-    differing: HashSet<u32>,
+    pub(super) differing: HashSet<u32>,
     /// How many contexts the peer has in its buckets.
     theirs: HashMap<u32, u64>,
+    pub(super) statements: Statements,
     heads: Vec<(String, TreeHead)>,
     pub(super) todo: VecDeque<(Rc<str>, TreeHead, Erased)>,
     pub(super) active: Vec<Active>,
@@ -86,6 +87,7 @@ impl Exchange {
         subscription: Option<pg_sys::Oid>,
         origins: Option<Vec<String>>,
         failures: i32,
+        statements: Statements,
     ) -> Exchange {
         Exchange {
             local,
@@ -98,6 +100,7 @@ impl Exchange {
             node: None,
             differing: HashSet::new(),
             theirs: HashMap::new(),
+            statements,
             heads: Vec::new(),
             todo: VecDeque::new(),
             active: Vec::new(),
@@ -195,6 +198,7 @@ impl Exchange {
         let contexts = u64::try_from(row.number(2)?);
         let contexts = contexts.map_err(|_| row.malformed("a malformed number", 2))?;
         memory::insert(&mut self.theirs, bucket, contexts);
+        self.statements.answer(bucket);
         if self.local.digests.get(&bucket) != Some(&digest) {
             memory::add(&mut self.differing, bucket);
         }
@@ -210,12 +214,16 @@ impl Exchange {
         for context in known.chain(claimed) {
             memory::add(&mut self.differing, local.buckets.of(context));
         }
+        for bucket in self.silent_buckets() {
+            memory::add(&mut self.differing, bucket);
+        }
         if self.differing.is_empty() {
             return None;
         }
         let contexts = self.choose_buckets();
         // One bucket may hold more than can be asked for.
         let from = any(contexts.saturating_sub(MAX_CONTEXTS) as usize) as u64;
+        self.statements.expect(contexts, MAX_CONTEXTS);
         let question = c"
             select context_id, size, rfc6962
               from converge_ledger.peer_heads_1($1::integer, $2::integer[])
@@ -253,6 +261,10 @@ impl Exchange {
         self.report.compared += 1;
         if root == DAMAGED_ROOT {
             // Nothing that the peer says of this context would fit: its own reconciler finds what is damaged, and mends it.
+            match self.statements.damaged.len() < MAX_CONTEXTS as usize {
+                true => memory::push(&mut self.statements.damaged, memory::text(context)),
+                false => self.statements.is_cut_off = true,
+            }
             return Ok(());
         }
         let size = u64::try_from(row.number(1)?).ok();
@@ -263,6 +275,8 @@ impl Exchange {
         if (self.heads.len() as u64) < MAX_CONTEXTS {
             let theirs = TreeHead { size, root };
             memory::push(&mut self.heads, (context.to_owned(), theirs));
+        } else {
+            self.statements.is_cut_off = true;
         }
         Ok(())
     }
@@ -271,21 +285,37 @@ impl Exchange {
     fn choose_contexts(&mut self) -> Result<(), Failure> {
         let local = Rc::clone(&self.local);
         let wanted = memory::collect(self.differing.drain());
-        let mut own: HashMap<String, (i64, Hash)> = HashMap::new();
+        let mut own: HashMap<String, OwnContext> = HashMap::new();
         // As its digests were, which a round of a session may have renewed since its statement began.
         digest::heads_by_now(
             &local.ledger,
             local.buckets,
             Some(&wanted),
             |context, size, root| {
-                memory::insert(&mut own, context.to_owned(), (size, *root));
+                let it = OwnContext {
+                    size,
+                    root: *root,
+                    said: Said::Nothing,
+                };
+                memory::insert(&mut own, context.to_owned(), it);
             },
         );
+        for context in std::mem::take(&mut self.statements.damaged) {
+            if let Some(it) = own.get_mut(&context) {
+                it.said = Said::Damaged;
+            }
+        }
+        for (context, _) in &self.heads {
+            if let Some(it) = own.get_mut(context) {
+                it.said = Said::SizeAndRoot;
+            }
+        }
+        self.compare_statements(&own)?;
         let mut seen = HashSet::new();
         for (context, theirs) in std::mem::take(&mut self.heads) {
-            let is_equal = own.get(&context).is_some_and(|(size, root)| {
-                *size as u64 == theirs.size.get() && *root == theirs.root
-            });
+            let is_equal = own
+                .get(&context)
+                .is_some_and(|it| it.size as u64 == theirs.size.get() && it.root == theirs.root);
             let claim = (self.source.clone(), context.clone());
             let is_asked_for = local.suspects.contains_key(&context)
                 || local.halted.contains_key(&context)
@@ -364,7 +394,12 @@ impl Conversation for Exchange {
                     memory::insert(&mut self.local.positions.borrow_mut(), node, position);
                 }
                 self.stage = Stage::Heads;
+                self.remember_equal();
+                (self.local.between)();
                 return Ok(self.ask_heads());
+            }
+            Stage::Heads if self.statements.lacks(self.report.compared) => {
+                return Err(Problem::Answer("names fewer contexts than it counts"));
             }
             Stage::Heads | Stage::Compare | Stage::Work => {}
         }

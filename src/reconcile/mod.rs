@@ -16,6 +16,7 @@ pub mod exchange;
 pub mod place;
 mod question;
 mod restoration;
+mod stated;
 mod suspects;
 mod told;
 mod work;
@@ -33,10 +34,13 @@ use crate::shared::{self, Overtime};
 use crate::store::halted::{self, Halted};
 use crate::store::rounds::{self, PeerRound};
 use crate::store::scan::Sight;
-use crate::store::{contexts, pins, write};
+use crate::store::stated::Peer as Known;
+use crate::store::{self, contexts, pins, write};
 use converge_ledger_core::digest::Buckets;
 use converge_ledger_core::hash::Hash;
+use converge_ledger_core::stated::Tallies;
 use exchange::Exchange;
+use stated::Statements;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::RangeInclusive;
@@ -98,6 +102,8 @@ pub struct Local {
     pub repair: Repair,
     pub buckets: Buckets,
     pub digests: HashMap<u32, Hash>,
+    /// Which contexts they are of.
+    pub names: Tallies,
     /// Entries that are known to be damaged here.
     pub suspects: BTreeMap<String, Vec<RangeInclusive<i64>>>,
     /// Contexts to which this node does not append, and how many entries peers have shown of each.
@@ -117,14 +123,13 @@ pub type Position = (pgrx::pg_sys::Oid, i64);
 
 impl Local {
     fn read(ledger: Ledger, which: Which, is_mesh: bool) -> Result<Local, Failure> {
-        let mut count = 0;
-        contexts::each(&ledger, Sight::Latest, |_| count += 1);
-        let buckets = Buckets::for_contexts(count);
+        let buckets = Buckets::for_contexts(contexts::count(&ledger, Sight::Latest));
         let between = which.between();
+        let mut names = memory::have(Tallies::new());
         let digests = match which {
             // Who fills the cache holds a lock to the end of the transaction, and must not wait for any other meanwhile.
-            Which::Now(_) => digest::own_by_now(&ledger, buckets),
-            Which::Due(_) => digest::own_refreshed(&ledger, buckets, REFRESHED).0,
+            Which::Now(_) => digest::own_by_now(&ledger, buckets, &mut names),
+            Which::Due(_) => digest::own_refreshed(&ledger, buckets, REFRESHED, &mut names).0,
         };
         between();
         let mut of_buckets = HashMap::new();
@@ -137,6 +142,7 @@ impl Local {
             repair: settings::repair(),
             buckets,
             digests: of_buckets,
+            names,
             suspects: suspects::open()?,
             halted: halted::all(&ledger, Sight::Latest),
             is_mesh,
@@ -294,6 +300,15 @@ fn is_back(peer: &Peer, last: &PeerRound) -> Result<bool, Failure> {
     }
 }
 
+/// Forgets what peers have stated that this database has no more. Those that are disabled are remembered.
+fn forget_statements(ledger: &Ledger) {
+    let peers = list::peers(ledger, Among::All);
+    let keep = |source: &str| peers.iter().any(|peer| peer.source.key().1 == source);
+    if store::stated::has_others(ledger, keep) && store::stated::may_write(ledger) {
+        store::stated::remove_others(ledger, keep);
+    }
+}
+
 /// Begins to talk to the peers that are due, and says to how many.
 fn begin_due(
     ledger: &Ledger,
@@ -335,6 +350,7 @@ fn begin_due(
                 .any(|peer| peer.source.key() == (is_added, source))
         };
         rounds::remove_others(ledger, keep);
+        forget_statements(ledger);
     }
     let subscriptions = peers.iter().filter(|peer| !peer.source.key().0);
     let is_mesh = subscriptions.count() > 1;
@@ -356,7 +372,17 @@ fn begin_due(
             list::Source::Added { .. } => None,
         };
         let failures = peer_round.failures;
-        let exchange = Exchange::new(Rc::clone(&local), source, subscription, origins, failures);
+        let known = Known { is_added, source };
+        let tallies = store::stated::tallies(ledger, known);
+        let statements = Statements::of(known, tallies, local.buckets);
+        let exchange = Exchange::new(
+            Rc::clone(&local),
+            source,
+            subscription,
+            origins,
+            failures,
+            statements,
+        );
         round.begin(numbers.len(), peer, exchange, LIMITS);
         memory::push(numbers, key.clone());
         memory::insert(talking, key, peer_round);

@@ -218,7 +218,7 @@ pub fn keep(
         write::make_deletable();
         if kind == Kind::Rollback {
             if let Some(open) = receive::open_branch(context, kind, entry.origin)? {
-                halted::set(ledger, context, open.number, last);
+                halted::set(ledger, context, open.number, last)?;
             }
         }
         Ok(())

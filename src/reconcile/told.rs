@@ -1,4 +1,4 @@
-//! What is said of peers: incidents about their damage and their contradictions. One for each thing, until it is not found any more.
+//! What is said of peers: incidents about their damage, their contradictions, and what they do not state any more. One for each thing, until it is not found any more.
 
 use super::exchange::Exchange;
 use super::place::of_place;
@@ -11,7 +11,7 @@ use crate::sql;
 use serde_json::Map;
 use std::collections::HashSet;
 
-const KINDS: [Kind; 2] = [Kind::DamagedPeer, Kind::Contradiction];
+const KINDS: [Kind; 3] = [Kind::DamagedPeer, Kind::Contradiction, Kind::NotStated];
 
 /// In so many contexts at most something is said of one peer: one that lies could name any number.
 const MAX_CLAIMS: usize = 1_000;
@@ -99,7 +99,7 @@ pub fn withdraw(exchange: &Exchange, context: &str, found: &[Option<i64>]) -> Re
         let resolve = "UPDATE converge_ledger.incidents
                           SET resolved_at = pg_catalog.clock_timestamp(), resolution = 'not found any more'
                         WHERE context_id = $1 AND source = $2 AND resolved_at IS NULL
-                          AND (kind = $3 AND NOT sequence = ANY ($4) OR kind = $5 AND NOT $6)";
+                          AND (kind = $3 AND (sequence IS NULL OR NOT sequence = ANY ($4)) OR kind = $5 AND NOT $6 OR kind = $7)";
         let arguments = [
             context.into(),
             exchange.source.as_str().into(),
@@ -107,6 +107,7 @@ pub fn withdraw(exchange: &Exchange, context: &str, found: &[Option<i64>]) -> Re
             found.into(),
             Kind::Contradiction.as_str().into(),
             contradicts.into(),
+            Kind::NotStated.as_str().into(),
         ];
         client.update(resolve, None, &arguments).map(|_| ())
     })

@@ -167,6 +167,10 @@ pub fn incident(number: i64, subject: &Subject, reason: &str, source: &str) -> F
                 "Restore from a peer is automatic where one has what is lost: see ledger_open_incidents.",
             )
         }
+        Kind::DamagedPeer if first.is_none() => (
+            format!("context \"{context}\" is damaged at a peer"),
+            "That node's own reconciler restores it.",
+        ),
         Kind::DamagedPeer => (
             format!("{entry} of context \"{context}\" {be} damaged at a peer"),
             "That node's own reconciler restores it.",
@@ -174,6 +178,10 @@ pub fn incident(number: i64, subject: &Subject, reason: &str, source: &str) -> F
         Kind::Contradiction => (
             format!("what a peer answers about context \"{context}\" cannot all be true"),
             "Run ledger_check on that node.",
+        ),
+        Kind::NotStated => (
+            format!("a peer no longer states context \"{context}\""),
+            "Run ledger_check on that node. The incident ends when the peer states the context again.",
         ),
         _ => (
             match last {
@@ -185,7 +193,7 @@ pub fn incident(number: i64, subject: &Subject, reason: &str, source: &str) -> F
     };
     let by = match (kind, source) {
         (_, "") => String::new(),
-        (Kind::Corruption | Kind::DamagedPeer | Kind::Contradiction, peer) => {
+        (Kind::Corruption | Kind::DamagedPeer | Kind::Contradiction | Kind::NotStated, peer) => {
             format!(" It was found at {peer}.")
         }
         (_, subscription) => format!(" It was delivered by subscription \"{subscription}\"."),
@@ -239,6 +247,18 @@ pub fn mended_subtree(context: &str, level: u8, index: u64) -> Failure {
         "It is the one of level {level} at index {index}. The entries below it are sound."
     ))
     .hint("Stored subtrees are a cache. Something other than the ledger wrote there, or the disk is damaged.")
+}
+
+/// For the log of the scrub.
+pub fn repaired_registry(added: usize, removed: usize) -> Failure {
+    Failure::new(
+        Code::ERRCODE_DATA_CORRUPTED,
+        "the registry of contexts did not fit the entries and is repaired",
+    )
+    .detail(format!(
+        "{added} contexts with entries were added to it, {removed} without entries were removed."
+    ))
+    .hint("Only the ledger writes converge_ledger.contexts. Something else did, or the disk is damaged.")
 }
 
 /// For the log of the scrub.

@@ -124,7 +124,7 @@ fn go_on(
             size: shown.max(now),
             decision: Some(decision),
         };
-        halted::halt(ledger, context, &halted);
+        halted::halt(ledger, context, &halted)?;
         return Ok(format!("; nothing is appended to it until {until}"));
     }
     if is_lost {

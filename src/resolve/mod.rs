@@ -15,6 +15,8 @@ use crate::ledger::Ledger;
 use crate::receive;
 use crate::report::{self, Failure};
 use crate::sql;
+use crate::store::{scrubbed, stated};
+use converge_ledger_core::digest::NameHash;
 use converge_ledger_core::hash::Hash;
 use converge_ledger_core::limits::MAX_NUMBER;
 use pgrx::pg_sys;
@@ -57,6 +59,8 @@ struct Case {
     payload: Option<Vec<u8>>,
     /// How many entries the peer had, if it told.
     size: i64,
+    /// Subscription or peer that it came from, empty for none.
+    source: String,
     /// When and how it was resolved.
     resolved: Option<(String, String)>,
 }
@@ -105,8 +109,20 @@ pub fn resolve(
         Decision::KeepTheirs => Err(report::no_such_decision(&case.kind)),
         Decision::KeepMine => {
             close(number, decision, reason)?;
+            if kind(Kind::NotStated) {
+                stated::forget(ledger, &case.source, NameHash::of(&case.context));
+                return Ok(String::from(
+                    "the peer is not expected to state the context any more, until it does so again",
+                ));
+            }
             Ok(match kind(Kind::Corruption) {
-                true => format!("entry {} is accepted as it stands", case.first),
+                true => {
+                    // That entries at the end are missing is known by what the scrub has read.
+                    if case.first > size(ledger, &case.context)? {
+                        scrubbed::forget(ledger, &case.context);
+                    }
+                    format!("entry {} is accepted as it stands", case.first)
+                }
                 false => String::from("nothing is changed, and the incident is closed"),
             })
         }
@@ -132,7 +148,7 @@ fn find(number: i64) -> Result<Case, Failure> {
                    i.leaf_hash, i.lamport, i.key, i.payload,
                    CASE pg_catalog.jsonb_typeof(i.evidence -> 'size') WHEN 'number'
                         THEN pg_catalog.trunc((i.evidence ->> 'size')::pg_catalog.numeric)::pg_catalog.int8 END,
-                   i.resolved_at::pg_catalog.text, i.resolution
+                   i.resolved_at::pg_catalog.text, i.resolution, i.source
               FROM converge_ledger.incidents AS i
              WHERE i.incident_id = $1";
         // As an update, so that it sees what is committed by now.
@@ -156,6 +172,7 @@ fn find(number: i64) -> Result<Case, Failure> {
                 key: sql::text(&row, 8)?.unwrap_or_default(),
                 payload: sql::bytes(&row, 9)?,
                 size: row.get(10)?.unwrap_or(0),
+                source: sql::text(&row, 13)?.unwrap_or_default(),
                 resolved: resolved.map(|at| (at, resolution.unwrap_or_default())),
             });
         }

@@ -54,7 +54,7 @@ pub fn put_back(
         size: shown,
         decision: Some(decision),
     };
-    halted::halt(ledger, context, &halted);
+    halted::halt(ledger, context, &halted)?;
     note(case.number, Decision::KeepTheirs)?;
     let count = after - before;
     if after < shown {

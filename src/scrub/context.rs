@@ -21,6 +21,8 @@ pub struct Context<'a> {
     /// The greatest sequence that is judged, whether it exists or not.
     judged: i64,
     rows: RowsInOrder<'a>,
+    /// The greatest sequence of a sound row, 0 for none. What a damaged row says of its place counts for nothing.
+    last_sound: i64,
     /// Of the block that is being read, as far as it has no gap.
     leaves: Vec<NodeHashes>,
     /// Whether all rows of that block were sound so far.
@@ -47,6 +49,7 @@ impl<'a> Context<'a> {
             behind,
             judged: unsettled::end(ledger, name, Sight::Statement),
             rows: RowsInOrder::behind(name, behind),
+            last_sound: 0,
             leaves: memory::vec(BLOCK as usize),
             is_sound: true,
             faults: Faults::of(ledger, name)?,
@@ -85,7 +88,10 @@ impl<'a> Context<'a> {
                 .rows
                 .judge(stored, || root(ledger, context, sequence - 1));
             match judged {
-                Ok(()) => self.faults.sound(sequence)?,
+                Ok(()) => {
+                    self.last_sound = self.last_sound.max(sequence);
+                    self.faults.sound(sequence)?;
+                }
                 Err(fault) => {
                     self.is_sound = false;
                     self.faults.row(sequence, &fault, unreadable, copies)?;
@@ -119,6 +125,11 @@ impl<'a> Context<'a> {
     /// The last entry that was read.
     pub fn last(&self) -> i64 {
         self.rows.expected() - 1
+    }
+
+    /// The last entry that was read and is sound, 0 if none was.
+    pub fn last_sound(&self) -> i64 {
+        self.last_sound
     }
 
     /// The greatest sequence that may be read.

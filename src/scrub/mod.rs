@@ -16,6 +16,7 @@ use crate::memory;
 use crate::progress::{Phase, Progress};
 use crate::report::Failure;
 use crate::scratch::Scratch;
+use crate::store::beside::Beside;
 use crate::store::scan::{Key, Row, Scan, Sight};
 use crate::store::scrubbed::{self, Pass, State};
 use crate::store::{entries, write};
@@ -158,6 +159,7 @@ impl Slice<'_> {
                 return Ok(false);
             }
         }
+        let mut registry = self.registry_behind(&pass.context);
         let mut known = scrubbed::Contexts::behind(ledger, &pass.context);
         let mut next_known = known.next();
         let mut scan = self.behind(&pass.context);
@@ -174,6 +176,7 @@ impl Slice<'_> {
                 next_known = known.next();
             }
             if !more {
+                registry.rest(|row| self.registered_without_entries(row));
                 return Ok(true);
             }
             let stops = self
@@ -194,7 +197,16 @@ impl Slice<'_> {
                 next_known = known.next();
             }
             pass.context.clone_from(&context);
-            match self.context(pass, &context, &mut scan, &mut more, before)? {
+            let is_registered = registry
+                .of_passing(&context, |row| self.registered_without_entries(row))
+                .is_some();
+            let end = self.context(pass, &context, &mut scan, &mut more, before)?;
+            // Only contexts of which an entry is validated are registered.
+            if !is_registered && self.at.1 > 0 {
+                self.faults += 1;
+                self.mends.add_context(&context);
+            }
+            match end {
                 End::Stopped => return Ok(false),
                 End::Reached => {}
                 End::Unjudged => {
@@ -203,6 +215,18 @@ impl Slice<'_> {
                 }
             }
         }
+    }
+
+    /// The registry from a context on. Its scan outlives what the scratch holds.
+    fn registry_behind(&self, context: &str) -> Beside {
+        let keys = [Key::Beyond(1, context)];
+        let registry = Scan::by_key(self.ledger.contexts, Sight::Statement, &keys);
+        Beside::new(registry, 1)
+    }
+
+    fn registered_without_entries(&mut self, row: &Row) {
+        self.faults += 1;
+        self.mends.add_context(row.text(1));
     }
 
     fn behind(&self, context: &str) -> Scan {
@@ -270,7 +294,7 @@ impl Slice<'_> {
             *more = scan.advance();
         }
         let mends = &mut self.mends;
-        let (ended, last) = (end != End::Stopped, context.last());
+        let (ended, last_sound) = (end != End::Stopped, context.last_sound());
         let known = before.as_ref().map_or(0, |state| state.known);
         let found = self.scratch.during(|| match ended {
             false => context.pause(),
@@ -283,7 +307,7 @@ impl Slice<'_> {
             }
         }
         let read = Read {
-            size: if ended { last } else { pass.sequence },
+            last_sound,
             found,
             ended,
         };
@@ -300,7 +324,7 @@ impl Slice<'_> {
             .map_or((0, 0), |state| (state.known, state.faults));
         let state = State {
             context: name.to_owned(),
-            known: known.max(read.size),
+            known: known.max(read.last_sound),
             faults: match read.ended {
                 true => std::mem::take(&mut pass.context_faults),
                 false => faults,
@@ -357,14 +381,14 @@ impl Slice<'_> {
             attempt_to_read(|| Ok(entries::next_after(ledger, &name, last, Sight::Statement)));
         let ends = matches!(next, Ok(None)) || last >= context.judged();
         pass.sequence = if ends { 0 } else { last };
-        let size = if ends { context.last() } else { last };
+        let last_sound = context.last_sound();
         let known = before.as_ref().map_or(0, |state| state.known);
         let found = match ends {
             true => context.end(known, &mut self.mends)?,
             false => context.pause()?,
         };
         let read = Read {
-            size,
+            last_sound,
             found,
             ended: ends,
         };
@@ -380,7 +404,7 @@ impl Slice<'_> {
             .during(|| Context::begin(ledger, &gone.context, 0)?.end(gone.known, mends))?;
         let name = gone.context.clone();
         let read = Read {
-            size: 0,
+            last_sound: 0,
             found,
             ended: true,
         };
@@ -391,8 +415,8 @@ impl Slice<'_> {
 
 /// What was read of a context.
 struct Read {
-    /// The entries up to this one.
-    size: i64,
+    /// The last one of the entries that were read and are sound, 0 if none was.
+    last_sound: i64,
     /// How many faults were found now.
     found: u64,
     /// All of it was read.

@@ -13,7 +13,7 @@ use crate::report::{self, Failure};
 use crate::settings::{self, Repair};
 use crate::store::scan::Sight;
 use crate::store::tree::StoredTree;
-use crate::store::{digests, subtrees};
+use crate::store::{contexts, digests, entries, subtrees};
 use converge_ledger_core::hash::NodeHashes;
 use converge_ledger_core::limits::MAX_NUMBER;
 use converge_ledger_core::merkle::{above, NodeId, Run, BLOCK, STORED_LEVELS};
@@ -22,6 +22,8 @@ use converge_ledger_core::scrub::{is_wrong, Parent};
 /// How many subtrees, and of how many contexts, a slice mends: it holds the locks of these contexts until it is committed.
 const MOST_MENDED: usize = 1_024;
 const MOST_CONTEXTS: usize = 64;
+/// For so many contexts a slice changes the registry; it holds their locks as well.
+const MOST_REGISTERED: usize = 1_000;
 
 /// A stored subtree.
 enum Stored {
@@ -143,8 +145,7 @@ fn below_is_sound(ledger: &Ledger, context: &str, node: NodeId) -> bool {
 fn leaves(ledger: &Ledger, context: &str, index: u64) -> Option<NodeHashes> {
     let mut leaves = memory::vec(BLOCK as usize);
     let first = index * BLOCK;
-    crate::store::entries::leaves(ledger, context, first, BLOCK, Sight::Statement, &mut leaves)
-        .ok()?;
+    entries::leaves(ledger, context, first, BLOCK, Sight::Statement, &mut leaves).ok()?;
     above(&leaves)
 }
 
@@ -221,7 +222,7 @@ enum Mend {
     Replace,
 }
 
-/// Subtrees that are to be stored anew.
+/// What is derived and is to be made anew: subtrees, cached roots, rows of the registry.
 #[derive(Default)]
 pub struct Mends {
     /// Those of one context stand together.
@@ -229,6 +230,8 @@ pub struct Mends {
     contexts: usize,
     /// Contexts whose cached digest is wrong.
     digests: Vec<String>,
+    /// Contexts that have entries and no row in the registry, or the other way round.
+    registry: Vec<String>,
 }
 
 impl Mends {
@@ -247,6 +250,36 @@ impl Mends {
         }
     }
 
+    pub fn add_context(&mut self, context: &str) {
+        if self.registry.len() < MOST_REGISTERED && settings::repair() == Repair::on {
+            memory::push(&mut self.registry, memory::text(context));
+        }
+    }
+
+    /// Makes the registry what the entries show.
+    fn register(&self, ledger: &Ledger) {
+        let (mut added, mut removed) = (0, 0);
+        for context in &self.registry {
+            interrupts::check();
+            if !lock::try_context(context) {
+                continue;
+            }
+            let has_entries = entries::next_after(ledger, context, 0, Sight::Latest).is_some();
+            let changed = match has_entries {
+                true => contexts::register(ledger, context),
+                false => contexts::remove(ledger, context),
+            };
+            *(if has_entries {
+                &mut added
+            } else {
+                &mut removed
+            }) += usize::from(changed);
+        }
+        if added + removed > 0 {
+            report::repaired_registry(added, removed).warn();
+        }
+    }
+
     /// Stores them, lower levels first as they were added. Those of a context that somebody appends to are left to the next pass.
     pub fn carry_out(&self, ledger: &Ledger) -> Result<(), Failure> {
         if !self.digests.is_empty() && lock::try_fill_digests(ledger) {
@@ -255,9 +288,10 @@ impl Mends {
                 report::removed_digest(context).warn();
             }
         }
-        if self.nodes.is_empty() || !lock::try_enter(ledger) {
+        if (self.nodes.is_empty() && self.registry.is_empty()) || !lock::try_enter(ledger) {
             return Ok(());
         }
+        self.register(ledger);
         for nodes in self.nodes.chunk_by(|one, other| one.0 == other.0) {
             let Some((context, ..)) = nodes.first() else {
                 continue;

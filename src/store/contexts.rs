@@ -1,17 +1,31 @@
 //! The registry of contexts.
 
 use super::scan::{Key, Scan, Sight};
+use super::walk::{Name, Walk};
 use super::write;
 use crate::ledger::Ledger;
 
-/// Notes that a context has begun. The caller holds its lock.
-pub fn register(ledger: &Ledger, context: &str) {
+/// Notes that a context has begun; says whether that was not noted. The caller holds its lock.
+pub fn register(ledger: &Ledger, context: &str) -> bool {
     let known = Scan::by_key(ledger.contexts, Sight::Latest, &[Key::Text(1, context)])
         .next()
         .is_some();
     if !known {
         write::insert(ledger.contexts, &[write::text(context)]);
     }
+    !known
+}
+
+/// Takes a context out that has no entries; says whether it was there. The caller holds its lock.
+pub fn remove(ledger: &Ledger, context: &str) -> bool {
+    let mut scan = Scan::by_key(ledger.contexts, Sight::Latest, &[Key::Text(1, context)]);
+    let place = scan.next().map(|row| row.place());
+    drop(scan);
+    if let Some(place) = place {
+        write::make_deletable();
+        write::delete(ledger.contexts, place);
+    }
+    place.is_some()
 }
 
 /// Forgets a context that this transaction has registered for a row which then did not become an entry. The caller holds its lock.
@@ -54,10 +68,27 @@ pub fn some(
     count
 }
 
-/// Calls `with` on the name of each context.
+/// Calls `with` on the name of each context that has entries, of those too that the registry lacks; and of those that have none and stand
+/// in the registry. Cost: one index descent for each.
 pub fn each(ledger: &Ledger, sight: Sight, mut with: impl FnMut(&str)) {
+    let mut walk = Walk::begin(ledger, sight);
     let mut scan = all(ledger, sight);
-    while let Some(row) = scan.next() {
-        with(row.text(1));
+    let (mut behind, mut name) = (Name::of(""), Name::default());
+    while scan.advance() {
+        name.set(scan.row().text(1));
+        walk.between(&behind, Some(&name), |name| with(name.text()));
+        with(name.text());
+        std::mem::swap(&mut behind, &mut name);
     }
+    walk.between(&behind, None, |name| with(name.text()));
+}
+
+/// How many contexts the registry knows.
+pub fn count(ledger: &Ledger, sight: Sight) -> u64 {
+    let mut scan = all(ledger, sight);
+    let mut count = 0;
+    while scan.advance() {
+        count += 1;
+    }
+    count
 }

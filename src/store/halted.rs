@@ -8,6 +8,9 @@ use converge_ledger_core::hash::Hash;
 use pgrx::pg_sys;
 use std::collections::HashMap;
 
+/// In the evidence of the incident that halts a context: how many entries peers have shown.
+pub const ALARM: &str = "alarm";
+
 /// Why nothing is appended to a context.
 pub struct Halted {
     pub incident: i64,

@@ -1,6 +1,7 @@
 //! Reads and writes the ledger's own tables with direct index access: no SQL text, no transaction id for
 //! readers, hence usable on a standby. Rights are the business of the callers.
 
+pub mod beside;
 pub mod contexts;
 pub mod digests;
 pub mod entries;
@@ -12,11 +13,13 @@ pub mod rounds;
 pub mod scan;
 pub mod scrubbed;
 pub mod size;
+pub mod stated;
 pub mod stored;
 pub mod subtrees;
 pub mod tree;
 pub mod triggers;
 pub mod unsettled;
+pub mod walk;
 pub mod write;
 
 /// Microseconds between the epoch of the format (1970) and that of PostgreSQL (2000).

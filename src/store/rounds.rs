@@ -2,6 +2,7 @@
 
 use super::scan::{Key, Row, Scan, Sight};
 use super::write;
+use crate::append::lock;
 use crate::ledger::{peer_round, Ledger};
 use crate::memory;
 use crate::settings;
@@ -12,6 +13,9 @@ use std::time::Duration;
 
 /// As much of an error is kept; what a peer says may be endless.
 const MAX_ERROR_BYTES: usize = 1_000;
+
+/// No round is due later than this after it began, in microseconds: the longest interval and the longest pause after failures.
+const LONGEST_PAUSE: i64 = 31 * 86_400 * 1_000_000;
 
 /// The last round with one peer.
 #[derive(Clone, Debug, PartialEq)]
@@ -222,15 +226,38 @@ pub fn remove_others(ledger: &Ledger, keep: impl Fn(bool, &str) -> bool) {
     }
 }
 
+/// Whether a row of the table can be that of a round.
+pub fn is_sound(row: &Row) -> bool {
+    use peer_round as at;
+    let numbers = [
+        at::BYTES,
+        at::CONTEXTS_COMPARED,
+        at::DIFFERING,
+        at::REPAIRED,
+        at::ROUNDS,
+        at::TOTAL_REPAIRED,
+    ];
+    let (began, next) = (row.int8(at::BEGAN_AT), row.int8(at::NEXT_AT));
+    numbers.iter().all(|column| row.int8(*column) >= 0)
+        && row.int4(at::FAILURES) >= 0
+        && began <= now().saturating_add(LONGEST_PAUSE)
+        && (began..=began.saturating_add(LONGEST_PAUSE)).contains(&next)
+}
+
+/// Removes rows that cannot be those of rounds. Who forgets a round compares sooner than needed.
+pub fn remove_unsound(ledger: &Ledger) {
+    write::make_deletable();
+    let mut scan = Scan::by_key(ledger.peer_rounds, Sight::Latest, &[]);
+    while let Some(row) = scan.next() {
+        if !is_sound(&row) {
+            write::delete(ledger.peer_rounds, row.place());
+        }
+    }
+}
+
 /// Whether this transaction is the only one that writes here.
 fn may_write(ledger: &Ledger) -> bool {
-    // SAFETY: takes a transaction-level relation lock without waiting; may raise with nothing to undo.
-    unsafe {
-        pg_sys::ConditionalLockRelationOid(
-            ledger.peer_rounds.table,
-            pg_sys::ShareRowExclusiveLock as pg_sys::LOCKMODE,
-        )
-    }
+    lock::try_own(ledger.peer_rounds)
 }
 
 /// From one round of a database to the next, after so many failures in a row.

@@ -16,9 +16,17 @@ pub enum Key<'a> {
     Stored(i16, pg_sys::Datum),
     /// Greater than a text.
     Beyond(i16, &'a str),
+    /// Greater than such a text.
+    BeyondStored(i16, pg_sys::Datum),
+    /// Less than such a text.
+    Below(i16, pg_sys::Datum),
+    /// From a text in the first column and a number in the second on: rows behind them in the order of the index, those of greater
+    /// texts included. The text stays where it is as with `Stored`.
+    From(pg_sys::Datum, i64),
     Bytes(i16, &'a [u8]),
     Null(i16),
     Int2(i16, i16),
+    Int4(i16, i32),
     Int8(i16, i64),
     AtLeast(i16, i64),
     AtMost(i16, i64),
@@ -26,6 +34,9 @@ pub enum Key<'a> {
 
 /// How many keys a scan takes.
 const MOST_KEYS: usize = 5;
+
+/// The two parts of a key that compares rows, which stay where they are as long as the scan uses it.
+type RowKey = Box<[pg_sys::ScanKeyData; 2]>;
 
 /// Which versions of rows a scan sees.
 #[derive(Clone, Copy)]
@@ -70,6 +81,7 @@ pub struct Scan {
     heap: pg_sys::Relation,
     source: Source,
     slot: *mut pg_sys::TupleTableSlot,
+    row_key: Option<RowKey>,
 }
 
 enum Source {
@@ -108,12 +120,14 @@ impl Scan {
             #[cfg(feature = "pg18")]
             let scan =
                 pg_sys::index_beginscan(heap, index, snapshot, std::ptr::null_mut(), count, 0);
-            set_keys(scan, keys);
+            let mut row_key = None;
+            set_keys(scan, keys, &mut row_key);
             let slot = pg_sys::table_slot_create(heap, std::ptr::null_mut());
             Scan {
                 heap,
                 source: Source::Index { index, scan },
                 slot,
+                row_key,
             }
         }
     }
@@ -142,7 +156,7 @@ impl Scan {
     pub fn restart(&mut self, keys: &[Key]) {
         match self.source {
             // SAFETY: the scan is open until drop. The slot has a pin of its own on the last row's page until it is given another.
-            Source::Index { scan, .. } => unsafe { set_keys(scan, keys) },
+            Source::Index { scan, .. } => unsafe { set_keys(scan, keys, &mut self.row_key) },
             Source::Sort(_) => {}
         }
     }
@@ -190,6 +204,7 @@ impl Scan {
                 heap,
                 source: Source::Sort(sort),
                 slot,
+                row_key: None,
             }
         }
     }
@@ -238,10 +253,10 @@ impl Scan {
 }
 
 impl Key<'_> {
-    fn init(&self, scan_key: &mut pg_sys::ScanKeyData) {
+    fn init(&self, scan_key: &mut pg_sys::ScanKeyData, row_key: &mut Option<RowKey>) {
         use pg_sys::{
             BTEqualStrategyNumber, BTGreaterEqualStrategyNumber, BTGreaterStrategyNumber,
-            BTLessEqualStrategyNumber,
+            BTLessEqualStrategyNumber, BTLessStrategyNumber,
         };
         let (column, strategy, function, argument) = match *self {
             Key::Text(column, text) => (
@@ -257,6 +272,15 @@ impl Key<'_> {
                 pg_sys::F_TEXT_GT,
                 super::write::text(text),
             ),
+            Key::BeyondStored(column, text) => {
+                (column, BTGreaterStrategyNumber, pg_sys::F_TEXT_GT, text)
+            }
+            Key::Below(column, text) => (column, BTLessStrategyNumber, pg_sys::F_TEXT_LT, text),
+            Key::From(text, number) => {
+                let row_key = row_key.get_or_insert_with(RowKey::default);
+                init_row_key(scan_key, row_key, text, number);
+                return;
+            }
             Key::Bytes(column, bytes) => (
                 column,
                 BTEqualStrategyNumber,
@@ -286,6 +310,12 @@ impl Key<'_> {
                 column,
                 BTEqualStrategyNumber,
                 pg_sys::F_INT2EQ,
+                pg_sys::Datum::from(value),
+            ),
+            Key::Int4(column, value) => (
+                column,
+                BTEqualStrategyNumber,
+                pg_sys::F_INT4EQ,
                 pg_sys::Datum::from(value),
             ),
             Key::Int8(column, value) => (
@@ -336,14 +366,57 @@ impl Drop for Scan {
     }
 }
 
+/// A key on the first two columns of an index as a whole, as the executor makes one of `(a, b) >= (x, y)`.
+fn init_row_key(
+    scan_key: &mut pg_sys::ScanKeyData,
+    row_key: &mut RowKey,
+    text: pg_sys::Datum,
+    number: i64,
+) {
+    let strategy = pg_sys::BTGreaterEqualStrategyNumber as u16;
+    let (own_type, no_collation) = (pg_sys::InvalidOid, pg_sys::InvalidOid);
+    let (part, last) = (pg_sys::SK_ROW_MEMBER as i32, pg_sys::SK_ROW_END as i32);
+    // SAFETY: fills the given structs; the functions compare the types of the datums. The header points at its parts, which the scan
+    // keeps at one place.
+    unsafe {
+        pg_sys::ScanKeyEntryInitialize(
+            &mut row_key[0],
+            part,
+            1,
+            strategy,
+            own_type,
+            pg_sys::C_COLLATION_OID,
+            pg_sys::F_BTTEXTCMP.into(),
+            text,
+        );
+        pg_sys::ScanKeyEntryInitialize(
+            &mut row_key[1],
+            part | last,
+            2,
+            strategy,
+            own_type,
+            no_collation,
+            pg_sys::F_BTINT8CMP.into(),
+            pg_sys::Datum::from(number),
+        );
+    }
+    *scan_key = pg_sys::ScanKeyData {
+        sk_flags: pg_sys::SK_ROW_HEADER as i32,
+        sk_attno: 1,
+        sk_strategy: strategy,
+        sk_argument: pg_sys::Datum::from(row_key.as_mut_ptr()),
+        ..pg_sys::ScanKeyData::default()
+    };
+}
+
 /// Begins an index scan on the rows that satisfy all `keys`.
 ///
 /// # Safety
 /// An open scan for as many keys, which name columns of the index with the type of their comparison function.
-unsafe fn set_keys(scan: pg_sys::IndexScanDesc, keys: &[Key]) {
+unsafe fn set_keys(scan: pg_sys::IndexScanDesc, keys: &[Key], row_key: &mut Option<RowKey>) {
     let mut scan_keys = [pg_sys::ScanKeyData::default(); MOST_KEYS];
     for (scan_key, key) in scan_keys.iter_mut().zip(keys) {
-        key.init(scan_key);
+        key.init(scan_key, row_key);
     }
     let (no_order, count) = (std::ptr::null_mut(), keys.len() as i32);
     // SAFETY: by the contract; the keys are copied, the values to which they point are the caller's.

@@ -11,7 +11,7 @@ use pgrx::pg_sys;
 #[derive(Clone, PartialEq, Eq)]
 pub struct State {
     pub context: String,
-    /// So many entries were there once.
+    /// So many entries were there once: the last one of them was sound when it was read.
     pub known: i64,
     /// How many faults were found when the whole context was read last.
     pub faults: i64,
@@ -83,6 +83,21 @@ pub fn forget(ledger: &Ledger, context: &str) {
     let keys = [Key::Text(1, context)];
     if let Some(scan) = Scan::by_key_if_any(ledger.scrubbed, Sight::Latest, &keys) {
         write::delete_all(ledger.scrubbed, scan);
+    }
+}
+
+/// Forgets all contexts, and lets the scrub begin anew. Waits as [`forget`] does.
+pub fn forget_all(ledger: &Ledger) {
+    // SAFETY: takes a transaction-level relation lock; may raise with nothing to undo.
+    unsafe {
+        pg_sys::LockRelationOid(
+            ledger.scrub_pass.table,
+            pg_sys::ShareRowExclusiveLock as pg_sys::LOCKMODE,
+        );
+    }
+    write::make_deletable();
+    for table in [ledger.scrubbed, ledger.scrub_pass] {
+        write::delete_all(table, Scan::by_key(table, Sight::Latest, &[]));
     }
 }
 

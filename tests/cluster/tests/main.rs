@@ -49,6 +49,7 @@ mod scrub;
 mod shortage;
 mod shutdown;
 mod standby;
+mod stated;
 mod takeover;
 mod tamper;
 mod tamper_campaign;

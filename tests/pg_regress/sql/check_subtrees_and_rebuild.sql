@@ -1,5 +1,5 @@
--- Stored subtrees and the registry of contexts are derived: what is forged in them is found, what is missing is no fault,
--- and ledger_rebuild makes both again.
+-- Stored subtrees and the registry of contexts are derived: what is forged in them is found, and ledger_rebuild makes both again.
+-- A subtree that is missing is no fault: it is computed where it is needed. A context that is missing from the registry is one.
 
 \getenv tests PG_ABS_SRCDIR
 \set past :tests '/common/past.sql'
@@ -11,7 +11,7 @@ create temp table stored as select * from converge_ledger.subtrees where context
 create temp table head as select bitcoin_root, rfc6962_root from ledger_head('rebuilt');
 select context_id, level, index from stored order by context_id, level, index;
 
--- Missing: no fault, the same root; rebuilt.
+-- Missing: the same root; rebuilt.
 select pg_temp.past($past$delete from converge_ledger.subtrees where context_id = 'rebuilt' and index = 1;
 delete from converge_ledger.contexts where context_id = 'rebuilt'$past$) \g /dev/null
 select * from ledger_check();

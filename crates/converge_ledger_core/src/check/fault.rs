@@ -58,6 +58,22 @@ pub enum FaultKind {
     Leaf,
     /// A stored subtree is not what the leaves give. Found by the shell.
     Subtree,
+    /// The registry of contexts and the entries do not have the same contexts. Found by the shell.
+    Registry,
+    /// Entries are marked as pending, and nothing keeps them from being validated. Found by the shell.
+    Pending,
+    /// A cached root is not that of the tree. Found by the shell.
+    Digest,
+    /// What is remembered of the scrub cannot be. Found by the shell.
+    Scrub,
+    /// What is remembered of rounds with peers cannot be. Found by the shell.
+    Round,
+    /// A context is fenced without an incident that says so, or the other way round. Found by the shell.
+    Halted,
+    /// A quarantined entry belongs to no incident. Found by the shell.
+    Incident,
+    /// The entries of this node are there, and what says who it is is not. Found by the shell.
+    Identity,
     /// The tables are no longer guarded as they should be. Found by the shell.
     Schema,
 }
@@ -81,6 +97,14 @@ impl FaultKind {
             FaultKind::Limit => "limit",
             FaultKind::Leaf => "leaf",
             FaultKind::Subtree => "subtree",
+            FaultKind::Registry => "registry",
+            FaultKind::Pending => "pending",
+            FaultKind::Digest => "digest",
+            FaultKind::Scrub => "scrub",
+            FaultKind::Round => "round",
+            FaultKind::Halted => "halted",
+            FaultKind::Incident => "incident",
+            FaultKind::Identity => "identity",
             FaultKind::Schema => "schema",
         }
     }

@@ -8,6 +8,7 @@
 //! What is observed is the table in `docs/trust.md` ([`table`]).
 
 mod backups;
+mod beside;
 mod decisions;
 mod deliveries;
 mod edits;
@@ -255,6 +256,8 @@ impl Pair {
                 }
             }
             assert_eq!(open_incidents(self.of(at)), [""; 0], "{}", method.what);
+            let faults = faults(&mut self.of(at).connect()).expect("checked");
+            assert_eq!(faults, BTreeSet::new(), "{}", method.what);
         }
         row
     }
@@ -401,10 +404,7 @@ struct FoundBy {
 
 fn found_by(damaged: &Server, peer: &Server) -> FoundBy {
     FoundBy {
-        check: alone(damaged, |client| {
-            let rows = client.query("SELECT DISTINCT kind FROM ledger_check()", &[])?;
-            Ok(rows.iter().map(|row| row.get(0)).collect())
-        }),
+        check: alone(damaged, |client| faults(client)),
         scrub: alone(damaged, |client| {
             let statement =
                 "SELECT count(*) FROM converge_ledger.incidents WHERE resolved_at IS NULL";
@@ -427,6 +427,12 @@ fn found_by(damaged: &Server, peer: &Server) -> FoundBy {
         here: alone(damaged, compare),
         there: alone(peer, compare),
     }
+}
+
+/// Kinds of the faults that `ledger_check` lists.
+fn faults(client: &mut impl GenericClient) -> Result<BTreeSet<String>, Error> {
+    let rows = client.query("SELECT DISTINCT kind FROM ledger_check()", &[])?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
 /// The comparison without the scrub, which tells and changes nothing.

@@ -52,10 +52,14 @@ fn line_pointer(bytes: &mut [u8], page: usize, number: usize) -> &mut [u8] {
     &mut bytes[at..at + 4]
 }
 
-/// Other bytes in the payload of entry 15: it is the only one of its page with this text.
+/// Other bytes in the payload of entry 15.
 fn payload(bytes: &mut [u8], block: usize, _offset: usize) {
+    payload_with(b"payload 15 of pages", bytes, block);
+}
+
+/// Other bytes in a payload: it is the only one of its page with this text.
+fn payload_with(text: &[u8], bytes: &mut [u8], block: usize) {
     let page = &mut bytes[block * PAGE..][..PAGE];
-    let text = b"payload 15 of pages";
     let at = page.windows(text.len()).position(|window| window == text);
     page[at.expect("the payload")..][..10].copy_from_slice(b"payload 99");
 }
@@ -104,11 +108,11 @@ fn index_entry(bytes: &mut [u8], block: usize, offset: usize) {
     assert_eq!(found, 1, "entries of the index");
 }
 
-/// Turns checksums on, and then changes the payload.
+/// Turns checksums on, and then changes a payload on a page that holds the end of the context before, too: comparisons look at it.
 fn with_checksums() -> Tamper {
     Box::new(move |pair, context| {
         let server = pair.of_mut(At::Replica);
-        let (path, block, offset) = place(server, "converge_ledger.entries", context, 15);
+        let (path, block, _) = place(server, "converge_ledger.entries", context, 1);
         server.stop(Shutdown::Fast);
         succeed(
             server
@@ -117,7 +121,7 @@ fn with_checksums() -> Tamper {
                 .arg(server.data()),
         );
         let mut bytes = fs::read(&path).expect("the heap");
-        payload(&mut bytes, block, offset);
+        payload_with(b"payload 1 of pages", &mut bytes, block);
         fs::write(&path, bytes).expect("written");
         server.restart();
         Ok(())

@@ -111,9 +111,9 @@ impl Row {
             .iter()
             .map(|found| if found.is_empty() { "–" } else { found });
         let cells: Vec<_> = cells.collect();
-        // Of caches no round tells: they cost nothing but time.
+        // No round reports what is derived.
         let outcome = match self.outcome.is_empty() {
-            true => "renewed by the scrub".to_owned(),
+            true => "repaired by the next round".to_owned(),
             false => self.outcome.join("; "),
         };
         format!(

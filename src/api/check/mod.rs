@@ -1,5 +1,8 @@
 //! What `ledger_check` finds in entries and stored subtrees. The core judges; this feeds it, in one pass.
 
+mod derived;
+mod records;
+
 use super::tree::check_reader;
 use crate::function::{text, Answer, Arguments, Rows};
 use crate::interrupts;
@@ -14,6 +17,7 @@ use crate::store::{entries, subtrees};
 use converge_ledger_core::check::{ContextCheck, Fault, FaultKind};
 use converge_ledger_core::hash::NodeHashes;
 use converge_ledger_core::merkle::{NodeId, Run};
+use derived::Derived;
 use pgrx::pg_sys;
 
 crate::sql_function!(entry_faults);
@@ -59,6 +63,13 @@ fn entry_faults(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     let mut scan = entries::all_in_order(&ledger, only, Sight::Statement);
     let mut read: u64 = 0;
     let mut more = scan.advance();
+    // Without the key contexts come in another order than those of the others.
+    let mut derived = ledger
+        .entries
+        .is_usable()
+        .then(|| Derived::open(&ledger, only));
+    let own_name = records::own_name();
+    let mut has_own = false;
     if let (false, Some(context)) = (more, only) {
         return Err(report::unknown_context(context, None));
     }
@@ -69,6 +80,7 @@ fn entry_faults(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
         while more && scratch.during(|| scan.row().text(entry::CONTEXT_ID) == context) {
             interrupts::check();
             scratch.during(|| check_row(&ledger, &context, &mut check, &scan.row(), &mut found))?;
+            has_own = has_own || own_name.as_deref() == Some(scan.row().text(entry::ORIGIN));
             read += 1;
             progress.entry();
             more = scan.advance();
@@ -76,9 +88,18 @@ fn entry_faults(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
         let summary = memory::have(check.finish(&mut found.faults));
         premature(&ledger, &context, summary.size, &mut found.faults)?;
         scratch.during(|| found.report(&context));
+        if let Some(derived) = &mut derived {
+            found.of_contexts(derived.context(&context, &summary));
+        }
         progress.end_context();
     }
+    if let Some(derived) = derived {
+        found.of_contexts(derived.rest());
+    }
     if only.is_none() {
+        for (context, fault) in records::faults(&ledger, own_name.as_deref().filter(|_| has_own)) {
+            found.push(context.as_deref(), &fault);
+        }
         progress.phase(Phase::CheckSubtrees);
         forgotten_subtrees(&ledger, &mut scratch, &mut found);
         progress.phase(Phase::CountRows);
@@ -106,14 +127,28 @@ impl Found {
                 fault.kind = FaultKind::Content;
                 fault.detail = self.unreadable.swap_remove(at).1;
             }
-            self.rows.push([
-                Some(text(context)),
-                fault.sequence.map(pg_sys::Datum::from),
-                Some(text(fault.kind.as_str())),
-                Some(text(&fault.detail)),
-            ]);
+            push(&mut self.rows, Some(context), &fault);
         }
     }
+
+    fn of_contexts(&mut self, faults: Vec<derived::Of>) {
+        for (context, fault) in faults {
+            self.push(Some(&context), &fault);
+        }
+    }
+
+    fn push(&mut self, context: Option<&str>, fault: &Fault) {
+        push(&mut self.rows, context, fault);
+    }
+}
+
+fn push(rows: &mut Rows, context: Option<&str>, fault: &Fault) {
+    rows.push([
+        context.map(text),
+        fault.sequence.map(pg_sys::Datum::from),
+        Some(text(fault.kind.as_str())),
+        Some(text(&fault.detail)),
+    ]);
 }
 
 /// Checks a row, and the stored subtrees that it completes.
