@@ -9,8 +9,8 @@ mod shape;
 mod verify;
 
 pub use columns::{
-    added_peer, digest, entry, halted, node, peer_round, scrub_pass, scrubbed, stated, subtree,
-    unsettled,
+    added_peer, digest, entry, halted, node, peer_alarm, peer_round, scrub_pass, scrubbed, stated,
+    subtree, unsettled,
 };
 pub use shape::{Name, BY_ID, BY_SEQUENCE};
 pub use verify::Fault;
@@ -65,6 +65,8 @@ pub struct Ledger {
     pub version: Version,
     /// Which contexts peers have stated.
     pub stated: Table,
+    /// Peers that are excluded from the alarm, and those whose alarm stops all appends.
+    pub peer_alarms: Table,
 }
 
 /// Where what cannot be accepted is kept.
@@ -176,6 +178,7 @@ pub fn ledger() -> Result<Ledger, Failure> {
         halted: table(Name::Halted)?,
         version: relations.version(),
         stated: table(Name::Stated)?,
+        peer_alarms: table(Name::PeerAlarms)?,
     })
 }
 
@@ -223,6 +226,7 @@ pub fn for_checking() -> Option<Ledger> {
         halted: table(Name::Halted),
         version: relations.version(),
         stated: table(Name::Stated),
+        peer_alarms: table(Name::PeerAlarms),
     })
 }
 

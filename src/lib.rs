@@ -103,9 +103,14 @@ pgrx::extension_sql_file!(
     requires = ["publications"]
 );
 pgrx::extension_sql_file!(
+    "../sql/tables/peer_alarms.sql",
+    name = "peer_alarms",
+    requires = ["added_peers"]
+);
+pgrx::extension_sql_file!(
     "../sql/tables/peer_rounds.sql",
     name = "peer_rounds",
-    requires = ["added_peers"]
+    requires = ["peer_alarms"]
 );
 pgrx::extension_sql_file!(
     "../sql/tables/digests.sql",

@@ -36,6 +36,12 @@ create function @extschema@.ledger_add_peer(conninfo text) returns text
 comment on function @extschema@.ledger_add_peer(text) is
     'adds a node to ask beside those to which this database subscribes; returns its name';
 
+create function @extschema@.ledger_trust_peer(peer text, trusted boolean default true) returns void
+    language c volatile parallel unsafe
+    as 'MODULE_PATHNAME', 'ledger_trust_peer';
+comment on function @extschema@.ledger_trust_peer(text, boolean) is
+    'excludes a peer from the alarm that stops this node from appending, or includes it again';
+
 create function @extschema@.ledger_drop_peer(conninfo text) returns text
     language c volatile parallel unsafe
     as 'MODULE_PATHNAME', 'ledger_drop_peer';

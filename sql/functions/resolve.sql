@@ -6,6 +6,13 @@ create function @extschema@.ledger_resolve(incident bigint, decision text, reaso
 comment on function @extschema@.ledger_resolve(bigint, text, text) is
     'decides an incident: ''keep_mine'' or ''keep_theirs''; returns what was done';
 
+create function @extschema@.ledger_resolve_peer(peer text, decision text, reason text, max_incidents bigint default null)
+    returns table (incident_id bigint, resolved boolean, result text)
+    language c volatile parallel unsafe
+    as 'MODULE_PATHNAME', 'ledger_resolve_peer';
+comment on function @extschema@.ledger_resolve_peer(text, text, text, bigint) is
+    'decides the open incidents of kind rollback and peer alarm of one peer, max_incidents at most; returns what was done about each';
+
 create function converge_ledger.put_back(incident bigint) returns void
     language sql volatile parallel unsafe
 begin atomic

@@ -30,7 +30,7 @@ comment on table converge_ledger.incidents is
 comment on column converge_ledger.incidents.incident_id is 'number of the incident';
 comment on column converge_ledger.incidents.found_at is 'when it was found';
 comment on column converge_ledger.incidents.kind is
-    'damaged, fork, discontinuity, duplicate id, rollback, unpinned or change: see the reference';
+    'damaged, fork, discontinuity, duplicate id, rollback, peer alarm, unpinned or change: see the reference';
 comment on column converge_ledger.incidents.source is
     'subscription that delivered it, empty for a session';
 comment on column converge_ledger.incidents.context_id is 'context of the row';

@@ -30,6 +30,13 @@ create view @extschema@.ledger_open_incidents as
                    case when h.context_id is null then ''
                         when h.reason is null then '; it does not append to the context until that is decided'
                         else '; they are being put back, and it does not append to the context meanwhile' end)
+               when 'peer alarm' then pg_catalog.format(
+                   'The peer "%s" has entries of this node that it does not have, in more contexts than it can halt one by one: '
+                       'this node was set back, or the peer writes in its name%s.',
+                   o.source,
+                   case when alarm.peer is null then ''
+                        when alarm.reason is null then '; this node appends to no context until that is decided'
+                        else '; they are restored, and this node appends to no context meanwhile' end)
                when 'unpinned' then pg_catalog.format(
                    'Subscription "%s" delivered %s entries of %s from %s on, an origin that it may not deliver.',
                    o.source, o.kept, o.by, o.sequence)
@@ -52,16 +59,17 @@ create view @extschema@.ledger_open_incidents as
            end as what_happened,
            (select pg_catalog.string_agg(pg_catalog.format('SELECT %s.ledger_resolve(%s, ''%s'', ''...'')', '@extschema@', o.incident_id, choice), ' or '
                        order by place)
-              from pg_catalog.unnest(case when o.kind in ('fork', 'rollback', 'unpinned', 'corruption')
+              from pg_catalog.unnest(case when o.kind in ('fork', 'rollback', 'peer alarm', 'unpinned', 'corruption')
                                           then array['keep_mine', 'keep_theirs'] else array['keep_mine'] end)
                    with ordinality as choices (choice, place)
              where choice is distinct from o.decision) as resolve_with,
            case when o.decision is not null or o.kind in ('corruption', 'damaged peer', 'not stated') then 'a peer'
-                when o.kind in ('fork', 'rollback', 'unpinned') then 'a decision'
+                when o.kind in ('fork', 'rollback', 'peer alarm', 'unpinned') then 'a decision'
                 when o.kind in ('damaged', 'discontinuity', 'duplicate id') and not o.is_held and o.sequence is not null then 'a peer'
                 else 'nothing' end as waits_for
       from open as o
-      left join converge_ledger.halted as h on h.incident_id = o.incident_id;
+      left join converge_ledger.halted as h on h.incident_id = o.incident_id
+      left join converge_ledger.peer_alarms as alarm on alarm.incident_id = o.incident_id;
 comment on view @extschema@.ledger_open_incidents is
     'incidents that are not resolved: what happened, what it waits for, and the calls that resolve it';
 comment on column @extschema@.ledger_open_incidents.incident_id is

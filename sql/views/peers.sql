@@ -32,7 +32,9 @@ create view @extschema@.ledger_peers as
                as last_error,
            round.began_at as last_round, pg_catalog.make_interval(secs => round.duration_ms / 1000) as duration,
            round.bytes, round.contexts_compared, round.differing, round.repaired, round.total_repaired, round.next_at as next_round,
-           round.failures as round_failures, round.last_error as round_error
+           round.failures as round_failures, round.last_error as round_error,
+           not exists (select from converge_ledger.peer_alarms as alarm
+                        where alarm.excluded and alarm.peer = coalesce(subscription.subname, answer.added)) as trusted
       from (select s.oid, s.subname, s.subenabled
               from pg_catalog.pg_subscription as s
              where s.subdbid = (select d.oid from pg_catalog.pg_database as d
@@ -98,3 +100,5 @@ comment on column @extschema@.ledger_peers.round_failures is
     'rounds that failed since the last that did not; each doubles the time to the next, up to ten minutes';
 comment on column @extschema@.ledger_peers.round_error is
     'why the last one failed; null if it did not';
+comment on column @extschema@.ledger_peers.trusted is
+    'false for a peer that is excluded from the alarm: what it shows does not stop this node from appending; see ledger_trust_peer';

@@ -8,8 +8,8 @@ use crate::append::identity;
 use crate::function::{text, Answer, Arguments, Rows};
 use crate::ledger::{self, Ledger};
 use crate::report::{self, Failure};
-use crate::store::halted;
 use crate::store::scan::Sight;
+use crate::store::{halted, peer_alarms};
 use converge_ledger_core::limits::{check_text, TextField};
 use pgrx::pg_sys;
 
@@ -44,15 +44,21 @@ fn look(context: Option<&str>) -> Result<Option<String>, Failure> {
     }
     let ledger = ledger::ledger()?;
     let name = identity::objections(&ledger)?;
-    match context {
-        Some(context) => look_at(&ledger, context, name.as_deref()).map(|()| None),
-        None => Ok(match halted::all(&ledger, Sight::Statement).len() {
-            0 => None,
-            fenced => Some(format!(
-                "{fenced} contexts are fenced: ledger_open_incidents says why"
-            )),
-        }),
+    if let Some(context) = context {
+        look_at(&ledger, context, name.as_deref())?;
     }
+    if let Some(alarm) = peer_alarms::first(&ledger, Sight::Statement) {
+        return Err(report::all_halted(&alarm));
+    }
+    if context.is_some() {
+        return Ok(None);
+    }
+    Ok(match halted::all(&ledger, Sight::Statement).len() {
+        0 => None,
+        fenced => Some(format!(
+            "{fenced} contexts are fenced: ledger_open_incidents says why"
+        )),
+    })
 }
 
 /// `name`: that of this node, if it has one already.

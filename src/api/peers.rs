@@ -11,6 +11,7 @@ use crate::peer::{status, Problem};
 use crate::report;
 use crate::scratch::Scratch;
 use crate::shared;
+use crate::store::peer_alarms::{self, State};
 use crate::store::scan::{Key, Scan, Sight};
 use crate::store::{contexts, entries, node, write};
 use converge_ledger_core::limits::{check_text, TextField};
@@ -22,6 +23,7 @@ crate::sql_function!(peer_lags);
 crate::sql_function!(has_peer);
 crate::sql_function!(ledger_add_peer);
 crate::sql_function!(ledger_drop_peer);
+crate::sql_function!(ledger_trust_peer);
 
 fn peer_node_1(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     let mut rows = Rows::begin(Arguments(fcinfo));
@@ -149,6 +151,31 @@ fn ledger_drop_peer(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     let name = text(row.text(added_peer::NAME));
     write::delete(ledger.added_peers, row.place());
     Ok(name)
+}
+
+fn ledger_trust_peer(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
+    let arguments = Arguments(fcinfo);
+    let peer = arguments.text(0, "peer")?;
+    let trusted = arguments.boolean(1, "trusted")?;
+    let ledger = begin_writing()?;
+    peer_alarms::lock(&ledger);
+    let state = peer_alarms::read(&ledger, peer);
+    // A peer that is gone can still be included again.
+    if !state.is_excluded {
+        let peers = list::peers(&ledger, Among::All);
+        if !peers.iter().any(|known| known.source.key().1 == peer) {
+            return Err(report::no_such_peer(peer));
+        }
+    }
+    if state.is_excluded == trusted {
+        let is_excluded = !trusted;
+        let state = State {
+            is_excluded,
+            ..state
+        };
+        peer_alarms::write(&ledger, peer, &state);
+    }
+    Ok(pg_sys::Datum::from(0))
 }
 
 fn find(ledger: &Ledger, conninfo: &str) -> Scan {

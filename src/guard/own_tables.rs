@@ -68,7 +68,7 @@ const fn dumped(table: Name, by: Written, hint: &'static str) -> Guarded {
 }
 
 /// As in sql/triggers/own_tables.sql.
-const TABLES: [Guarded; 15] = [
+const TABLES: [Guarded; 16] = [
     guarded(Name::Contexts, DERIVED),
     guarded(Name::Subtrees, DERIVED),
     guarded(Name::Digests, DERIVED),
@@ -99,6 +99,11 @@ const TABLES: [Guarded; 15] = [
         Name::AddedPeers,
         Written::NONE,
         "ledger_add_peer and ledger_drop_peer write it.",
+    ),
+    dumped(
+        Name::PeerAlarms,
+        Written::NONE,
+        "ledger_trust_peer and ledger_resolve_peer write it.",
     ),
 ];
 

@@ -50,6 +50,8 @@ pub enum Kind {
     Contradiction,
     /// A peer does not state a context any more that it has stated before.
     NotStated,
+    /// A peer shows entries of this node in more contexts than it can halt one by one: all appends are refused.
+    PeerAlarm,
 }
 
 impl Kind {
@@ -66,6 +68,7 @@ impl Kind {
             Kind::DamagedPeer => "damaged peer",
             Kind::Contradiction => "contradiction",
             Kind::NotStated => "not stated",
+            Kind::PeerAlarm => "peer alarm",
         }
     }
 

@@ -65,6 +65,14 @@ pub mod added_peer {
     pub const COUNT: usize = 2;
 }
 
+/// Columns of `converge_ledger.peer_alarms`.
+pub mod peer_alarm {
+    pub const PEER: usize = 1;
+    pub const EXCLUDED: usize = 2;
+    pub const INCIDENT: usize = 4;
+    pub const REASON: usize = 5;
+}
+
 /// Columns of `converge_ledger.peer_rounds`.
 pub mod peer_round {
     pub const BEGAN_AT: usize = 1;

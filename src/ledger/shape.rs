@@ -5,8 +5,8 @@
 //! are created in sql/tables; a difference between the two is a fault that `ledger_check` reports.
 
 use super::columns::{
-    added_peer, digest, entry, halted, node, peer_round, scrub_pass, scrubbed, stated, subtree,
-    unsettled,
+    added_peer, digest, entry, halted, node, peer_alarm, peer_round, scrub_pass, scrubbed, stated,
+    subtree, unsettled,
 };
 use pgrx::pg_sys::{self, Oid};
 use std::ffi::CStr;
@@ -146,10 +146,11 @@ pub enum Name {
     IncidentEntries,
     Publications,
     Stated,
+    PeerAlarms,
 }
 
 /// How many tables the ledger has.
-pub const TABLES: usize = Name::Stated as usize + 1;
+pub const TABLES: usize = Name::PeerAlarms as usize + 1;
 
 impl Name {
     pub const ALL: [Name; TABLES] = [
@@ -169,6 +170,7 @@ impl Name {
         Name::IncidentEntries,
         Name::Publications,
         Name::Stated,
+        Name::PeerAlarms,
     ];
 
     pub fn shape(self) -> &'static Shape {
@@ -399,5 +401,16 @@ static SHAPES: [Shape; TABLES] = [
             c"stated_pkey",
             &[stated::SOURCE, stated::PART, stated::IS_ADDED],
         )],
+    },
+    Shape {
+        name: c"peer_alarms",
+        columns: &[
+            text(c"peer"),
+            boolean(c"excluded"),
+            time(c"since"),
+            int8(c"incident_id").nullable(),
+            text(c"reason").nullable(),
+        ],
+        keys: &[unique(c"peer_alarms_pkey", &[peer_alarm::PEER])],
     },
 ];

@@ -8,7 +8,7 @@ use crate::memory;
 use crate::report::{self, Failure};
 use crate::scratch::Scratch;
 use crate::store::scan::Sight;
-use crate::store::{entries, unsettled};
+use crate::store::{entries, peer_alarms, unsettled};
 use converge_ledger_core::identity::{has_lost, Extent};
 use std::time::Duration;
 
@@ -28,11 +28,12 @@ pub struct Answers {
     pub answered: usize,
 }
 
-/// Asks the peers whether they hold entries of node `name` that this database has not.
+/// Asks the peers whether they hold entries of node `name` that this database does not have. Does not ask peers that are excluded from the alarm.
 ///
 /// Warns of each peer that did not answer. Errors: 55000 when one holds such entries, or is itself a node of that name.
 pub fn ask(ledger: &Ledger, name: &str, among: Among) -> Result<Answers, Failure> {
-    let peers = list::peers(ledger, among);
+    let mut peers = list::peers(ledger, among);
+    peers.retain(|peer| !peer_alarms::is_excluded(ledger, peer.source.key().1));
     let mut questions = memory::collect(peers.iter().map(|_| Question::new(ledger, name)));
     let problems = match peers.is_empty() {
         true => Vec::new(),

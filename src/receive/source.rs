@@ -3,8 +3,8 @@
 use crate::append::identity;
 use crate::ledger::Ledger;
 use crate::memory;
-use crate::store::pins;
 use crate::store::scan::Sight;
+use crate::store::{peer_alarms, pins};
 use pgrx::pg_sys;
 use std::collections::HashSet;
 use std::ffi::{c_char, CStr};
@@ -31,7 +31,8 @@ pub struct Source {
     pins: Option<HashSet<String>>,
     /// This node's name, if it has one.
     pub node: Option<Rc<str>>,
-    /// The node's identity is not confirmed: peers may bring back what it has lost.
+    /// Peers may restore entries that this node has lost: its identity is not confirmed, or an administrator has decided so for all
+    /// contexts. An excluded peer may not.
     pub catches_up: bool,
     /// It has proved that its history begins with the one that is here.
     pub continues: bool,
@@ -77,12 +78,13 @@ impl Source {
     pub fn current(ledger: &Ledger) -> Source {
         let mut source = Source {
             node: identity::known_name(ledger),
-            catches_up: !identity::is_confirmed(ledger),
+            catches_up: catches_up(ledger),
             ..Source::default()
         };
         if let Some(subscription) = is_worker().then(subscription).flatten() {
             let pins = pins::read(ledger, &subscription, Sight::Latest);
             source.pins = (!pins.is_empty()).then_some(pins);
+            source.catches_up &= !peer_alarms::is_excluded(ledger, &subscription);
             source.subscription = subscription;
             source.copies = copies();
         }
@@ -96,7 +98,7 @@ impl Source {
             subscription: memory::text(name),
             pins: origins.map(|origins| memory::set(origins.iter().map(|it| memory::text(it)))),
             node: identity::known_name(ledger),
-            catches_up: !identity::is_confirmed(ledger),
+            catches_up: catches_up(ledger) && !peer_alarms::is_excluded(ledger, name),
             continues: true,
             ..Source::default()
         }
@@ -116,6 +118,11 @@ impl Source {
     pub fn may_deliver(&self, origin: &str) -> bool {
         self.pins.as_ref().is_none_or(|pins| pins.contains(origin))
     }
+}
+
+/// Whether peers may restore entries of this node in whatever context.
+fn catches_up(ledger: &Ledger) -> bool {
+    !identity::is_confirmed(ledger) || peer_alarms::is_restoring(ledger)
 }
 
 fn subscription() -> Option<String> {

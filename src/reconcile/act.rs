@@ -60,7 +60,12 @@ pub fn conclude(
                 }
             }
             Finding::MissingThere { .. } => {}
+            Finding::Rollback { first, last } if exchange.local.is_excluded(&exchange.source) => {
+                let action = format!("not reported: {}", place::EXCLUDED);
+                exchange.tell(context, (first, last), "rollback", &action, "");
+            }
             Finding::Rollback { first, last } => {
+                exchange.report.rollbacks += 1;
                 let may_come_back =
                     !exchange.local.confirmed || place::is_awaited(exchange, context);
                 if may_repair && may_come_back {

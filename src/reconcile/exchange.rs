@@ -1,5 +1,6 @@
 //! A round with one peer, statement by statement. What it says is a claim until the core has held it against what it said before.
 
+use super::alarm;
 use super::answers::Own;
 use super::comparing::{abreast, Active, Erased, ABREAST};
 use super::question;
@@ -40,6 +41,12 @@ pub struct Report {
     pub repaired: i64,
     /// Incidents about the peer.
     pub claims: usize,
+    /// Comparisons that showed entries of this node that it does not have.
+    pub rollbacks: usize,
+    /// Contexts that were halted.
+    pub halted: usize,
+    /// Contexts that differ were left to other rounds.
+    pub is_partial: bool,
 }
 
 /// A round with one peer.
@@ -137,6 +144,9 @@ impl Exchange {
         }
         self.works.clear();
         self.working = None;
+        if problem.is_none() && self.report.rollbacks == 0 && !self.report.is_partial {
+            alarm::end(self);
+        }
     }
 
     fn advance(&mut self) -> Result<Option<Statement>, Failure> {
@@ -244,6 +254,7 @@ impl Exchange {
         for bucket in buckets {
             let more = self.theirs.get(&bucket).copied().unwrap_or_default();
             if contexts > 0 && contexts.saturating_add(more) > MAX_CONTEXTS {
+                self.report.is_partial = true;
                 continue;
             }
             contexts = contexts.saturating_add(more);
@@ -260,6 +271,7 @@ impl Exchange {
         let root = row.hash(2)?;
         self.report.compared += 1;
         if root == DAMAGED_ROOT {
+            self.report.is_partial = true;
             // Nothing that the peer says of this context would fit: its own reconciler finds what is damaged, and mends it.
             match self.statements.damaged.len() < MAX_CONTEXTS as usize {
                 true => memory::push(&mut self.statements.damaged, memory::text(context)),
@@ -277,6 +289,7 @@ impl Exchange {
             memory::push(&mut self.heads, (context.to_owned(), theirs));
         } else {
             self.statements.is_cut_off = true;
+            self.report.is_partial = true;
         }
         Ok(())
     }

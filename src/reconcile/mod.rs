@@ -9,6 +9,7 @@
 //! transaction. docs/design/reconciling.md has the reasons.
 
 pub mod act;
+mod alarm;
 pub mod answers;
 mod comparing;
 pub mod delivery;
@@ -32,6 +33,7 @@ use crate::scrub;
 use crate::settings::{self, Repair, ScrubRate};
 use crate::shared::{self, Overtime};
 use crate::store::halted::{self, Halted};
+use crate::store::peer_alarms::{self, State};
 use crate::store::rounds::{self, PeerRound};
 use crate::store::scan::Sight;
 use crate::store::stated::Peer as Known;
@@ -114,6 +116,8 @@ pub struct Local {
     pub positions: RefCell<HashMap<String, Position>>,
     /// What was said of peers and is to be looked at again.
     pub claims: told::Claims,
+    /// Peers that are excluded from the alarm, or whose alarm stops all appends.
+    pub alarms: HashMap<String, State>,
     /// Makes what was done last for the others to see, as far as that is possible.
     pub between: fn(),
 }
@@ -122,6 +126,17 @@ pub struct Local {
 pub type Position = (pgrx::pg_sys::Oid, i64);
 
 impl Local {
+    /// Whether a peer is excluded from the alarm.
+    fn is_excluded(&self, source: &str) -> bool {
+        let state = self.alarms.get(source);
+        state.is_some_and(|state| state.is_excluded)
+    }
+
+    /// Whether an administrator has decided that peers restore what this node has lost, in whatever context.
+    fn is_restoring(&self) -> bool {
+        self.alarms.values().any(State::restores)
+    }
+
     fn read(ledger: Ledger, which: Which, is_mesh: bool) -> Result<Local, Failure> {
         let buckets = Buckets::for_contexts(contexts::count(&ledger, Sight::Latest));
         let between = which.between();
@@ -148,6 +163,7 @@ impl Local {
             is_mesh,
             positions: RefCell::default(),
             claims: told::open()?,
+            alarms: peer_alarms::all(&ledger, Sight::Latest),
             between,
             ledger,
         })

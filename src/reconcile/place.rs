@@ -2,6 +2,7 @@
 //!
 //! Each step either happens as a whole or not at all, and what PostgreSQL refuses is a reason, not the end of the round.
 
+use super::alarm;
 use super::exchange::Exchange;
 use super::question::PeerRow;
 use crate::append::direct::Inserter;
@@ -28,6 +29,8 @@ use converge_ledger_core::reconcile::OwnRow;
 use pgrx::pg_sys;
 use serde_json::Map;
 
+/// What is said of entries of an excluded peer.
+pub(super) const EXCLUDED: &str = "the peer is excluded from the alarm (ledger_trust_peer)";
 pub(super) const BUSY: &str =
     "another transaction appends to the context; tried again in the next round";
 const HERE_BY_NOW: &str = "this database has the entry by now";
@@ -187,14 +190,14 @@ pub fn of_place(context: &str, sequence: i64) -> Fields {
 /// Keeps a peer's entry as the first one of a branch that is not this database's, or that it has lost. `last`: how many entries the
 /// peer has.
 pub fn keep(
-    exchange: &Exchange,
+    exchange: &mut Exchange,
     context: &str,
     row: &PeerRow,
     kind: Kind,
     reason: &str,
     last: i64,
 ) -> Result<Result<(), String>, Failure> {
-    let ledger = &exchange.local.ledger;
+    let ledger = &exchange.local.ledger.clone();
     // Two who keep at once would begin two incidents.
     if !(lock::try_enter(ledger) && lock::try_context(context)) {
         return Ok(Err(String::from(BUSY)));
@@ -206,6 +209,11 @@ pub fn keep(
     });
     if is_here == Some(true) {
         return Ok(Err(String::from(HERE_BY_NOW)));
+    }
+    if kind == Kind::Rollback {
+        if let Some(action) = alarm::instead(exchange, context, row)? {
+            return Ok(Err(action.to_owned()));
+        }
     }
     Ok(attempt(|| {
         let stored = row.stored();
@@ -283,5 +291,5 @@ pub fn rebuild(exchange: &Exchange, context: &str, node: NodeId) -> Result<(), F
 /// Whether an administrator has decided that this node takes back what peers have of its own entries of a context.
 pub fn is_awaited(exchange: &Exchange, context: &str) -> bool {
     let halted = exchange.local.halted.get(context);
-    halted.is_some_and(|halted| halted.decision.is_some())
+    exchange.local.is_restoring() || halted.is_some_and(|halted| halted.decision.is_some())
 }

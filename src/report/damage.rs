@@ -183,6 +183,10 @@ pub fn incident(number: i64, subject: &Subject, reason: &str, source: &str) -> F
             format!("a peer no longer states context \"{context}\""),
             "Run ledger_check on that node. The incident ends when the peer states the context again.",
         ),
+        Kind::PeerAlarm => (
+            String::from("all appends are refused: a peer has entries of this node that this database does not have"),
+            "Call ledger_resolve_peer to decide: see ledger_open_incidents.",
+        ),
         _ => (
             match last {
                 None => format!("{entry} of context \"{context}\" was not accepted: {what}"),
@@ -193,7 +197,14 @@ pub fn incident(number: i64, subject: &Subject, reason: &str, source: &str) -> F
     };
     let by = match (kind, source) {
         (_, "") => String::new(),
-        (Kind::Corruption | Kind::DamagedPeer | Kind::Contradiction | Kind::NotStated, peer) => {
+        (
+            Kind::Corruption
+            | Kind::DamagedPeer
+            | Kind::Contradiction
+            | Kind::NotStated
+            | Kind::PeerAlarm,
+            peer,
+        ) => {
             format!(" It was found at {peer}.")
         }
         (_, subscription) => format!(" It was delivered by subscription \"{subscription}\"."),

@@ -2,6 +2,7 @@
 
 use super::{short, Code, Failure};
 use crate::store::halted::Halted;
+use crate::store::peer_alarms::Alarm;
 
 /// Nothing is appended to a context of which this node has `size` entries.
 pub fn halted(context: &str, size: i64, halted: &Halted) -> Failure {
@@ -20,12 +21,53 @@ pub fn halted(context: &str, size: i64, halted: &Halted) -> Failure {
     match decision {
         None => failure.hint(format!(
             "Call ledger_resolve({incident}, 'keep_theirs', reason) to put them back, or \
-             ledger_resolve({incident}, 'keep_mine', reason) to go on without them."
+             ledger_resolve({incident}, 'keep_mine', reason) to go on without them. \
+             ledger_resolve_peer decides all incidents of one peer."
         )),
         Some(_) => failure.hint(format!(
             "Peers are bringing them back. To go on without them, call ledger_resolve({incident}, 'keep_mine', reason)."
         )),
     }
+}
+
+/// Nothing is appended to any context.
+pub fn all_halted(alarm: &Alarm) -> Failure {
+    let Alarm { incident, reason } = alarm;
+    let failure = Failure::new(
+        Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        "all appends are refused: a peer has entries of this node in many contexts that this database does not have",
+    )
+    .detail(format!(
+        "Incident {incident} names the peer. ledger_resolve_peer(peer, decision, reason) decides it."
+    ));
+    match reason {
+        None => failure.hint(
+            "If this node was restored from an older state, call ledger_resolve_peer(peer, 'keep_theirs', reason). \
+             If the entries are not those of this node, call ledger_resolve_peer(peer, 'keep_mine', reason), which also \
+             excludes the peer from the alarm.",
+        ),
+        Some(_) => failure.hint(
+            "Peers are bringing them back. Appends go on after a round with the peer that finds no such entry.",
+        ),
+    }
+}
+
+pub fn no_incident_of_peer(peer: &str) -> Failure {
+    Failure::new(
+        Code::ERRCODE_UNDEFINED_OBJECT,
+        format!(
+            "peer \"{}\" has no open incident of kind rollback",
+            short(peer)
+        ),
+    )
+    .hint("View ledger_open_incidents shows the open incidents; column source names the peer.")
+}
+
+pub fn too_few_incidents(max: i64) -> Failure {
+    Failure::new(
+        Code::ERRCODE_INVALID_PARAMETER_VALUE,
+        format!("max_incidents must be at least 1, not {max}"),
+    )
 }
 
 pub fn unknown_incident(number: i64) -> Failure {

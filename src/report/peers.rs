@@ -111,6 +111,14 @@ pub fn malformed_conninfo() -> Failure {
     )
 }
 
+pub fn no_such_peer(name: &str) -> Failure {
+    Failure::new(
+        Code::ERRCODE_UNDEFINED_OBJECT,
+        format!("there is no peer \"{name}\""),
+    )
+    .hint("A peer has the name of its subscription, or the name that the node had when ledger_add_peer added it.")
+}
+
 pub fn unknown_peer() -> Failure {
     Failure::new(
         Code::ERRCODE_UNDEFINED_OBJECT,

@@ -8,6 +8,7 @@ use crate::memory;
 use crate::report::Failure;
 use crate::sql;
 use crate::store::halted::{self, Halted, ALARM};
+use crate::store::peer_alarms;
 use crate::store::scan::Sight;
 
 /// Halts a context: an incident of kind `rollback` says that peers have `size` entries. What was decided before stays. The caller
@@ -106,6 +107,14 @@ pub fn clear(ledger: &Ledger, context: &str) -> Result<(), Failure> {
     let Some(halted) = halted::read(ledger, context, Sight::Latest) else {
         return Ok(());
     };
+    let records = halted
+        .decision
+        .as_ref()
+        .is_some_and(|it| it.abandoned.is_some());
+    if records && peer_alarms::first(ledger, Sight::Latest).is_some() {
+        // Nothing is appended now, so the decision could not be recorded: a later round does it.
+        return Ok(());
+    }
     halted::remove(ledger, context);
     let Some(decision) = halted.decision else {
         return incident::resolve(halted.incident, "all that peers have shown is back");

@@ -6,6 +6,8 @@
 
 mod fork;
 pub mod halted;
+mod peer;
+pub mod peer_alarm;
 mod rollback;
 
 use crate::append::heads::with_heads;
@@ -19,6 +21,7 @@ use crate::store::{scrubbed, stated};
 use converge_ledger_core::digest::NameHash;
 use converge_ledger_core::hash::Hash;
 use converge_ledger_core::limits::MAX_NUMBER;
+pub use peer::{resolve_all, Outcome};
 use pgrx::pg_sys;
 
 /// What an administrator says.
@@ -75,10 +78,7 @@ pub fn resolve(
     decision: Decision,
     reason: &str,
 ) -> Result<String, Failure> {
-    // SAFETY: reads a global of this backend.
-    if unsafe { pg_sys::XactIsoLevel } >= pg_sys::XACT_REPEATABLE_READ as i32 {
-        return Err(report::decision_by_old_snapshot());
-    }
+    check_snapshot()?;
     let context = find(number)?.context;
     hold(ledger, &context)?;
     if let Some((at, how)) = find(number)?.resolved {
@@ -97,6 +97,10 @@ pub fn resolve(
         Decision::KeepMine if kind(Kind::Rollback) => rollback::keep_mine(ledger, &case, reason),
         Decision::KeepTheirs if kind(Kind::Rollback) => {
             rollback::keep_theirs(ledger, &case, reason)
+        }
+        Decision::KeepMine if kind(Kind::PeerAlarm) => peer_alarm::keep_mine(ledger, &case, reason),
+        Decision::KeepTheirs if kind(Kind::PeerAlarm) => {
+            peer_alarm::keep_theirs(ledger, &case, reason)
         }
         Decision::KeepTheirs if kind(Kind::Unpinned) => place(ledger, &case, reason),
         Decision::KeepTheirs if kind(Kind::Corruption) => {
@@ -126,6 +130,15 @@ pub fn resolve(
                 false => String::from("nothing is changed, and the incident is closed"),
             })
         }
+    }
+}
+
+/// Errors: 0A000 in a transaction with a fixed snapshot.
+fn check_snapshot() -> Result<(), Failure> {
+    // SAFETY: reads a global of this backend.
+    match unsafe { pg_sys::XactIsoLevel } >= pg_sys::XACT_REPEATABLE_READ as i32 {
+        true => Err(report::decision_by_old_snapshot()),
+        false => Ok(()),
     }
 }
 

@@ -8,6 +8,7 @@ pub mod entries;
 pub mod halted;
 pub mod hidden;
 pub mod node;
+pub mod peer_alarms;
 pub mod pins;
 pub mod rounds;
 pub mod scan;

@@ -326,7 +326,7 @@ fn no_lie_about_a_ledger_changes_it() {
 }
 
 /// A statement that makes a row of a ledger another sound one, which no trigger sees.
-fn forge(context: &str, sequence: i64, origin: &str, lamport: i64, payload: &str) -> String {
+pub fn forge(context: &str, sequence: i64, origin: &str, lamport: i64, payload: &str) -> String {
     let salt = [7; 16];
     let entry = Entry {
         context,

@@ -33,6 +33,7 @@ mod lying_peer;
 mod many_contexts;
 mod mutated_proofs;
 mod network;
+mod own_name;
 mod peers;
 mod prepared;
 mod privileges;

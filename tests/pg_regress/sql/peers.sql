@@ -91,6 +91,43 @@ select subscription, peer, state, lag_entries, lag_seconds > 0 as late, gaps, qu
 -- A name that a peer has cannot be taken, nor one of which it holds entries.
 select ledger_adopt_node('other');
 \echo :LAST_ERROR_SQLSTATE
+-- Unless the peer is excluded from the alarm.
+begin;
+select ledger_trust_peer('other', false);
+select trusted from ledger_peers;
+select ledger_adopt_node('other');
+rollback;
+select ledger_trust_peer('other', false);
+select ledger_trust_peer('other', false);
+select peer, excluded, since <= now() as since, incident_id, reason from converge_ledger.peer_alarms;
+select trusted from ledger_peers;
+select ledger_trust_peer('other');
+select ledger_trust_peer('other');
+select count(*) from converge_ledger.peer_alarms;
+\set VERBOSITY default
+select ledger_trust_peer('nobody', false);
+\set VERBOSITY sqlstate
+select ledger_trust_peer('nobody');
+select ledger_trust_peer(null);
+select ledger_trust_peer('other', null);
+begin read only;
+select ledger_trust_peer('other', false);
+rollback;
+grant execute on function ledger_trust_peer to regress_peer;
+set role regress_peer;
+select ledger_trust_peer('other', false);
+select count(*) from converge_ledger.peer_alarms;
+reset role;
+revoke execute on function ledger_trust_peer from regress_peer;
+\set VERBOSITY terse
+-- A peer that is gone can still be included again.
+select ledger_trust_peer('other', false);
+begin;
+select ledger_drop_peer(:'other');
+select ledger_trust_peer('other');
+select ledger_trust_peer('other');
+rollback;
+select ledger_trust_peer('other');
 begin read only;
 -- Looking is allowed.
 select lag_entries from ledger_peers;

@@ -319,6 +319,45 @@ begin
 end $$;
 select kind, resolution, evidence ->> 'answer' as answer from converge_ledger.incidents where context_id like 'a %' order by kind;
 
+-- All incidents of kind rollback of one peer, by one call. Other kinds and other peers are not touched.
+call pg_temp.incident('unpinned', 'liar', pg_temp.arriving('of liar 1', 1, 'c'));
+call pg_temp.incident('rollback', 'liar', pg_temp.arriving('of liar 2', 1, 'c'));
+call pg_temp.incident('rollback', 'liar', pg_temp.arriving('of liar 3', 1, 'c'));
+call pg_temp.incident('rollback', 'liar', pg_temp.arriving('of liar 4', 1, 'c'));
+call pg_temp.incident('rollback', 'honest', pg_temp.arriving('of honest', 1, 'c'));
+-- What cannot be decided stays open, and is reported.
+begin;
+select i.context_id, r.resolved, r.result
+  from ledger_resolve_peer('liar', 'keep_theirs', 'it is right') as r join converge_ledger.incidents as i using (incident_id)
+ order by r.incident_id;
+select context_id from ledger_open_incidents where context_id like 'of %' order by context_id;
+rollback;
+-- In parts, each of which can be committed.
+select i.context_id, r.resolved, r.result
+  from ledger_resolve_peer('liar', 'keep_mine', 'it lies', 2) as r join converge_ledger.incidents as i using (incident_id)
+ order by r.incident_id;
+select i.context_id, r.resolved, r.result
+  from ledger_resolve_peer('liar', 'keep_mine', 'it lies', max_incidents => 2) as r join converge_ledger.incidents as i using (incident_id)
+ order by r.incident_id;
+select context_id from ledger_open_incidents where context_id like 'of %' order by context_id;
+\set VERBOSITY default
+select * from ledger_resolve_peer('liar', 'keep_mine', 'again');
+select * from ledger_resolve_peer('honest', 'keep_mine', 'why', 0);
+\set VERBOSITY sqlstate
+select * from ledger_resolve_peer('honest', 'keep_both', 'why');
+select * from ledger_resolve_peer('honest', 'keep_mine', '');
+select * from ledger_resolve_peer(null, 'keep_mine', 'why');
+select * from ledger_resolve_peer('honest', null, 'why');
+select * from ledger_resolve_peer('honest', 'keep_mine', null);
+begin isolation level repeatable read;
+select * from ledger_resolve_peer('honest', 'keep_mine', 'why');
+rollback;
+begin read only;
+select * from ledger_resolve_peer('honest', 'keep_mine', 'why');
+rollback;
+select count(*) from ledger_resolve_peer('honest', 'keep_mine', 'seen');
+\set VERBOSITY default
+
 -- Refused.
 select ledger_resolve(0, 'keep_mine', 'why');
 \echo :LAST_ERROR_SQLSTATE
@@ -340,9 +379,11 @@ select ledger_resolve(pg_temp.open('refused'), 'keep_mine', 'why');
 rollback;
 create role regress_resolver;
 grant usage on schema converge_ledger to regress_resolver;
-grant execute on function ledger_resolve to regress_resolver;
+grant execute on function ledger_resolve, ledger_resolve_peer to regress_resolver;
 set role regress_resolver;
 select ledger_resolve(1, 'keep_mine', 'why');
+\echo :LAST_ERROR_SQLSTATE
+select * from ledger_resolve_peer('liar', 'keep_mine', 'why');
 \echo :LAST_ERROR_SQLSTATE
 select count(*) from ledger_open_incidents;
 \echo :LAST_ERROR_SQLSTATE
