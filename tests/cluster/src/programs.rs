@@ -81,7 +81,7 @@ pub fn succeed(command: &mut Command) -> String {
     text(&output.stdout)
 }
 
-/// Runs a program to its end. Kills the program and panics if it does not end within [`DEADLINE`].
+/// Runs a program to its end. Kills the program and panics if it does not end within `DEADLINE`.
 pub fn output(command: &mut Command) -> Output {
     output_within(command, DEADLINE).unwrap_or_else(|error| panic!("{command:?}: {error}"))
 }
