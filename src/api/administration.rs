@@ -10,7 +10,7 @@ use crate::memory;
 use crate::progress::{Phase, Progress};
 use crate::receive;
 use crate::report::{self, Failure};
-use crate::resolve::halted;
+use crate::resolve::{halted, peer_alarm};
 use crate::scratch::Scratch;
 use crate::store::scan::{Row, Sight};
 use crate::store::{
@@ -111,6 +111,7 @@ fn ledger_rebuild(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
             rounds::remove_unsound(&ledger);
             stated::remove_unsound(&ledger);
             halted::repair(&ledger)?;
+            peer_alarm::repair(&ledger)?;
         }
         // Takes the lock of the context.
         Some(context) => with_heads(|heads| {

@@ -81,6 +81,7 @@ impl Kind {
 /// Columns of `converge_ledger.incidents`.
 pub mod column {
     pub const NUMBER: usize = 1;
+    pub const SOURCE: usize = 4;
     pub const KIND: usize = 3;
     pub const CONTEXT_ID: usize = 5;
     pub const SEQUENCE: usize = 6;

@@ -9,7 +9,7 @@ use crate::ledger::{self, halted, peer_round, scrub_pass, Ledger, Quarantine};
 use crate::memory;
 use crate::store::halted::ALARM;
 use crate::store::scan::{Key, Row, Scan, Sight};
-use crate::store::{node, rounds, stated};
+use crate::store::{node, peer_alarms, rounds, stated};
 use converge_ledger_core::check::{Fault, FaultKind};
 use converge_ledger_core::limits::MAX_NUMBER;
 use converge_ledger_core::merkle::BLOCK;
@@ -32,6 +32,7 @@ pub fn faults(ledger: &Ledger, own_name: Option<&str>) -> Vec<Of> {
     if let Ok(tables) = ledger::quarantine() {
         if tables.incidents.is_usable() {
             of_halted(ledger, &tables, &mut faults);
+            of_peer_alarms(ledger, &tables, &mut faults);
             of_incident_entries(&tables, &mut faults);
         }
     }
@@ -119,6 +120,46 @@ fn of_halted(ledger: &Ledger, tables: &Quarantine, faults: &mut Vec<Of>) {
                 row.int8(column::NUMBER)
             );
             add(faults, Some(context), None, FaultKind::Halted, detail);
+        }
+    }
+}
+
+/// What stops all appends.
+fn of_peer_alarms(ledger: &Ledger, tables: &Quarantine, faults: &mut Vec<Of>) {
+    if !ledger.peer_alarms.is_usable() {
+        return;
+    }
+    let is_open = |row: &Row| {
+        row.text(column::KIND) == Kind::PeerAlarm.as_str()
+            && row.datum(column::RESOLVED_AT).is_none()
+    };
+    let known = peer_alarms::all(ledger, SIGHT);
+    for (peer, state) in &known {
+        let Some(alarm) = &state.alarm else {
+            continue;
+        };
+        let belongs = with_incident(tables, alarm.incident, |incident| {
+            is_open(incident) && incident.text(column::SOURCE) == peer
+        });
+        if belongs != Some(true) {
+            let detail = format!(
+                "all appends are refused because of peer \"{peer}\", but incident {} is no open alarm of it; ledger_rebuild ends that",
+                alarm.incident
+            );
+            add(faults, None, None, FaultKind::Halted, detail);
+        }
+    }
+    let mut scan = Scan::by_key(tables.incidents, SIGHT, &[]);
+    while let Some(row) = scan.next() {
+        interrupts::check();
+        let number = row.int8(column::NUMBER);
+        let state = known.get(row.text(column::SOURCE));
+        let alarm = state.and_then(|state| state.alarm.as_ref());
+        if is_open(&row) && alarm.is_none_or(|alarm| alarm.incident != number) {
+            let detail = format!(
+                "incident {number} stops all appends, but converge_ledger.peer_alarms has no row of it; ledger_rebuild adds it"
+            );
+            add(faults, None, None, FaultKind::Halted, detail);
         }
     }
 }

@@ -121,6 +121,33 @@ select context_id, size, reason from converge_ledger.halted order by context_id;
 select ledger_append('b', 'facts', 'x');
 \set VERBOSITY default
 rollback;
+-- Alarms of peers, which stop all appends, and their incidents.
+select regexp_replace(t.reported, '\d+', 'N', 'g') as reported, regexp_replace(t.rebuilt, '\d+', 'N', 'g') as rebuilt, t.digests from unnest(array[
+    $$insert into converge_ledger.peer_alarms values ('p', false, now(), 0, null)$$,
+    $$insert into converge_ledger.peer_alarms values ('p', true, now(), null, null)$$,
+    $$insert into converge_ledger.incidents (kind, source, context_id) values ('peer alarm', 'q', 'b');
+      insert into converge_ledger.peer_alarms select 'p', false, now(), max(incident_id), null from converge_ledger.incidents$$,
+    $$insert into converge_ledger.incidents (kind, source, context_id) values ('peer alarm', 'p', 'b');
+      insert into converge_ledger.peer_alarms select 'p', false, now(), max(incident_id), null from converge_ledger.incidents$$,
+    $$insert into converge_ledger.incidents (kind, source, context_id) values ('peer alarm', 'p', 'b');
+      insert into converge_ledger.peer_alarms values ('p', true, now(), null, null)$$])
+    as c (change), lateral pg_temp.tried(change) as t;
+-- An alarm that was lost holds again, and can be decided; one without an incident ends, and what was excluded stays so.
+begin;
+select pg_temp.past($$insert into converge_ledger.incidents (kind, source, context_id) values ('peer alarm', 'p', 'b');
+                      insert into converge_ledger.incidents (kind, source, context_id, evidence) values ('peer alarm', 'q', 'b', '{"decision": "keep_theirs"}');
+                      insert into converge_ledger.peer_alarms values ('r', true, now(), 0, null), ('s', false, now(), 0, null)$$) \g /dev/null
+select ledger_rebuild();
+select peer, excluded, incident_id is not null as alarm, reason from converge_ledger.peer_alarms order by peer;
+\set VERBOSITY sqlstate
+savepoint s;
+select ledger_append('c', 'facts', 'x');
+rollback to savepoint s;
+\set VERBOSITY default
+select can_append from ledger_can_append('c');
+select resolved from ledger_resolve_peer('p', 'keep_mine', 'why') union all select resolved from ledger_resolve_peer('q', 'keep_mine', 'why');
+select can_append from ledger_can_append('c');
+rollback;
 -- Quarantined entries without their incident.
 select regexp_replace(t.reported, 'incident \d+', 'incident N', 'g') as reported, t.rebuilt = t.reported as "the same" from unnest(array[
     $$insert into converge_ledger.incident_entries (incident_id, sequence, context_id, source, arrived_at) values (0, 7, 'b', '', now())$$,
