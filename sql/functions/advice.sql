@@ -15,6 +15,12 @@ as $function$
           from pg_subscription s join pg_database d on d.oid = s.subdbid
          where s.subenabled
     ),
+    -- As it is called now: its owner may have renamed it and made another one of the former name.
+    home as (
+        select n.nspname as home
+          from pg_extension x join pg_namespace n on n.oid = x.extnamespace
+         where x.extname = 'converge_ledger'
+    ),
     server as (
         select exists (select from converge_ledger.worker_status() as w where w.library_loaded) as preloaded,
                (select count(*) from subscription) as subscriptions,
@@ -29,9 +35,10 @@ as $function$
           from server s
     ),
     advice (place, kind, detail) as (
-        select 1, 'peer',
-               'other databases follow this one, but it has no peer to compare itself with, and would not find out what it has lost; '
-               'SELECT @extschema@.ledger_add_peer(connection string) adds one of them'
+        select 1, 'peer', format(
+                   'other databases follow this one, but it has no peer to compare itself with, and would not find out what it has '
+                   'lost; SELECT %I.ledger_add_peer(connection string) adds one of them', h.home)
+          from home h
          where not pg_is_in_recovery()
            and exists (
                    select from pg_replication_slots s
@@ -47,8 +54,8 @@ as $function$
         union all
         select 3, 'pin', format(
                    'subscription %1$I may deliver entries in the name of any node; '
-                   'SELECT %2$s.ledger_pin_origins(%1$L, array of names) limits it', s.subname, '@extschema@')
-          from subscription s
+                   'SELECT %2$I.ledger_pin_origins(%1$L, array of names) limits it', s.subname, h.home)
+          from subscription s cross join home h
          where s.is_here
            and exists (
                    select from pg_subscription_rel r

@@ -78,20 +78,27 @@ begin atomic
           from pg_catalog.pg_subscription s join pg_catalog.pg_database d on d.oid = s.subdbid
          where d.datname = pg_catalog.current_database()
     ),
+    -- As it is called now: its owner may have renamed it and made another one of the former name.
+    home as (
+        select n.nspname as home
+          from pg_catalog.pg_extension x join pg_catalog.pg_namespace n on n.oid = x.extnamespace
+         where x.extname = 'converge_ledger'
+    ),
     fault (kind, detail) as (
         select 'publication', pg_catalog.format(
-                   'publication %1$I: %2$s; SELECT %4$s.ledger_publish(%1$L, %3$L) mends it, SELECT %4$s.ledger_unpublish(%1$L) gives it up',
-                   p.publication, pg_catalog.string_agg(f.fault, ', '), p.origins, '@extschema@')
+                   'publication %1$I: %2$s; SELECT %4$I.ledger_publish(%1$L, %3$L) mends it, SELECT %4$I.ledger_unpublish(%1$L) gives it up',
+                   p.publication, pg_catalog.string_agg(f.fault, ', '), p.origins, h.home)
           from converge_ledger.publications p
           left join converge_ledger.recorded_node() n on true
+         cross join home h
          cross join lateral converge_ledger.publication_faults(p.publication, p.origins, n.name) as f (fault)
-         group by p.publication, p.origins
+         group by p.publication, p.origins, h.home
         union all
         -- One that was made by CREATE PUBLICATION alone is known by what a restore leaves of it.
         select 'publication', pg_catalog.format(
-                   'publication %1$I publishes nothing; SELECT %2$s.ledger_publish(%1$L) mends it if the entries of this node were in it',
-                   p.pubname, '@extschema@')
-          from pg_catalog.pg_publication p
+                   'publication %1$I publishes nothing; SELECT %2$I.ledger_publish(%1$L) mends it if the entries of this node were in it',
+                   p.pubname, h.home)
+          from pg_catalog.pg_publication p cross join home h
          where p.pubinsert and not (p.puballtables or p.pubupdate or p.pubdelete or p.pubtruncate)
            and not exists (select from pg_catalog.pg_publication_rel r where r.prpubid = p.oid)
            and not exists (select from pg_catalog.pg_publication_namespace s where s.pnpubid = p.oid)
@@ -112,11 +119,11 @@ begin atomic
                 or s.subpublications && array(select k.publication from converge_ledger.publications k))
         union all
         select 'subscription', pg_catalog.format(
-                   'origins are pinned for subscription %1$I, which does not exist; SELECT %2$s.ledger_pin_origins(%1$L, null) forgets them',
-                   o.subscription, '@extschema@')
-          from converge_ledger.pinned_origins o
+                   'origins are pinned for subscription %1$I, which does not exist; SELECT %2$I.ledger_pin_origins(%1$L, null) forgets them',
+                   o.subscription, h.home)
+          from converge_ledger.pinned_origins o cross join home h
          where not exists (select from subscription s where s.subname = o.subscription)
-         group by o.subscription
+         group by o.subscription, h.home
         union all
         select 'identity', pg_catalog.format(
                    'this database is not the one that appended as node "%s"; ledger_adopt_node lets it append', n.name)

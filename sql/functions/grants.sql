@@ -95,7 +95,8 @@ create function @extschema@.ledger_revoke(role text, privilege text) returns voi
 as $function$
 declare
     home constant name := converge_ledger.check_grant(role, privilege);
-    role_oid constant oid := (select r.oid from pg_roles r where r.rolname = role);
+    -- No role can be called "public": it means everybody, whose grants have no role.
+    role_oid constant oid := case role when 'public' then 0 else (select r.oid from pg_roles r where r.rolname = role) end;
     taken constant text[] := case privilege when 'read' then array['read', 'append'] else array[privilege] end;
     kept text[];
     callable regprocedure;

@@ -29,7 +29,10 @@ as $function$
 declare
     relay constant text := publication || '_relay';
     -- Part of what format() reads.
-    home constant text := replace('@extschema@', '%', '%%');
+    home constant text := (
+        select replace(quote_ident(n.nspname), '%', '%%')
+          from pg_extension x join pg_namespace n on n.oid = x.extnamespace
+         where x.extname = 'converge_ledger');
     -- From 16 on a publisher can leave out what it received itself: earlier than the filter does, and cheaper.
     origin_none constant text := case when current_setting('server_version_num')::integer >= 160000 then ', origin = none' else '' end;
     subscribe constant text := 'CREATE SUBSCRIPTION %I CONNECTION %L PUBLICATION %I WITH (enabled = false%s)';
@@ -71,7 +74,7 @@ begin
     ),
     command (part, peer, line, place, command) as (
         -- 1. What is published, and who may copy it.
-        values (1, '', 1, node, 'CREATE EXTENSION IF NOT EXISTS converge_ledger SCHEMA @extschema@'),
+        values (1, '', 1, node, format('CREATE EXTENSION IF NOT EXISTS converge_ledger SCHEMA ' || home)),
                (1, '', 2, node, format('SELECT ' || home || '.ledger_set_node(%L)', node))
         union all
         select 1, '', 3, node, format('SELECT ' || home || '.ledger_publish(%L)', publication) where conninfo is not null

@@ -57,11 +57,14 @@ create view @extschema@.ledger_open_incidents as
                    o.source, o.evidence ->> 'reason')
                else pg_catalog.format('Entry %s%s: %s.', o.sequence, o.from_source, o.evidence ->> 'reason')
            end as what_happened,
-           (select pg_catalog.string_agg(pg_catalog.format('SELECT %s.ledger_resolve(%s, ''%s'', ''...'')', '@extschema@', o.incident_id, choice), ' or '
+           (select pg_catalog.string_agg(pg_catalog.format('SELECT %I.ledger_resolve(%s, ''%s'', ''...'')', home.home, o.incident_id, choice), ' or '
                        order by place)
               from pg_catalog.unnest(case when o.kind in ('fork', 'rollback', 'peer alarm', 'unpinned', 'corruption')
                                           then array['keep_mine', 'keep_theirs'] else array['keep_mine'] end)
                    with ordinality as choices (choice, place)
+             cross join (select n.nspname as home
+                           from pg_catalog.pg_extension as x join pg_catalog.pg_namespace as n on n.oid = x.extnamespace
+                          where x.extname = 'converge_ledger') as home
              where choice is distinct from o.decision) as resolve_with,
            case when o.decision is not null or o.kind in ('corruption', 'damaged peer', 'not stated') then 'a peer'
                 when o.kind in ('fork', 'rollback', 'peer alarm', 'unpinned') then 'a decision'

@@ -3,14 +3,15 @@
 //! Asks the same questions as an append, in the same order, but writes nothing and takes no lock of a context: what it
 //! answers may change at any moment.
 
-use super::tree::last;
+use crate::append::heads::with_heads;
 use crate::append::identity;
 use crate::function::{text, Answer, Arguments, Rows};
 use crate::ledger::{self, Ledger};
 use crate::report::{self, Failure};
+use crate::store::entries::{self, Located};
 use crate::store::scan::Sight;
 use crate::store::{halted, peer_alarms};
-use converge_ledger_core::limits::{check_text, TextField};
+use converge_ledger_core::limits::{check_text, TextField, MAX_NUMBER};
 use pgrx::pg_sys;
 
 crate::sql_function!(ledger_can_append);
@@ -63,7 +64,8 @@ fn look(context: Option<&str>) -> Result<Option<String>, Failure> {
 
 /// `name`: that of this node, if it has one already.
 fn look_at(ledger: &Ledger, context: &str, name: Option<&str>) -> Result<(), Failure> {
-    let last = last(ledger, context, 0);
+    let (located, noted) = with_heads(|heads| heads.locate(ledger, context, MAX_NUMBER));
+    let Located { last, beyond } = located;
     if let Some(last) = last.as_ref().filter(|last| Some(&*last.origin) != name) {
         let own = name.map_or_else(
             || identity::future_name().unwrap_or_default(),
@@ -73,11 +75,16 @@ fn look_at(ledger: &Ledger, context: &str, name: Option<&str>) -> Result<(), Fai
             return Err(report::not_owner(context, &last.origin, &own));
         }
     }
-    match halted::read(ledger, context, Sight::Statement) {
-        Some(halted) => {
-            let size = last.map_or(0, |last| last.sequence);
-            Err(report::halted(context, size, &halted))
+    let size = last.map_or(0, |last| last.sequence);
+    if let Some(halted) = halted::read(ledger, context, Sight::Latest) {
+        return Err(report::halted(context, size, &halted));
+    }
+    let next = size + 1;
+    match beyond {
+        Some(_) if !entries::exists(ledger, context, next, Sight::Latest) => {
+            Err(report::gap(context, size))
         }
-        None => Ok(()),
+        Some(_) if noted.is_some() => Err(report::not_judged(context, next)),
+        _ => Ok(()),
     }
 }

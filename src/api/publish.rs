@@ -11,6 +11,7 @@ crate::sql_function!(forget_publication);
 crate::sql_function!(replace_pins);
 
 fn remember_publication(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
+    refuse_read_only();
     let arguments = Arguments(fcinfo);
     let publication = arguments.text(0, "publication")?;
     let origins = arguments.text(1, "origins")?;
@@ -26,6 +27,7 @@ fn remember_publication(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
 }
 
 fn forget_publication(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
+    refuse_read_only();
     let publication = Arguments(fcinfo).text(0, "publication")?;
     let forgotten = sql::write(Written::PUBLICATIONS, |client| {
         let forget =
@@ -36,6 +38,7 @@ fn forget_publication(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
 }
 
 fn replace_pins(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
+    refuse_read_only();
     let arguments = Arguments(fcinfo);
     let subscription = arguments.text(0, "subscription")?;
     let origins = arguments.datum(1);
@@ -55,4 +58,10 @@ fn replace_pins(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
             .map(|_| ())
     })?;
     Ok(pg_sys::Datum::from(0))
+}
+
+/// Before a transaction id is taken, which a standby refuses with another error.
+fn refuse_read_only() {
+    // SAFETY: raises in a read-only transaction and on a standby.
+    unsafe { pg_sys::PreventCommandIfReadOnly(c"administration of a ledger".as_ptr()) };
 }

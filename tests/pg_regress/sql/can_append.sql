@@ -39,6 +39,15 @@ select can_append, regexp_replace(reason, 'is "regression[^"]*"', 'is "..."') as
 select * from ledger_can_append('can_append, another');
 rollback;
 
+-- An entry is missing.
+begin;
+select ledger_append('can_append', 'facts', x) from unnest(array['one', 'two', 'three']) as x;
+select pg_temp.guards(false) \g /dev/null
+delete from converge_ledger.entries where context_id = 'can_append' and sequence = 2;
+select pg_temp.guards(true) \g /dev/null
+select * from ledger_can_append('can_append');
+rollback;
+
 \set VERBOSITY default
 select * from ledger_can_append('');
 \echo :LAST_ERROR_SQLSTATE

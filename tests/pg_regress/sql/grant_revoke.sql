@@ -55,6 +55,16 @@ select ledger_revoke('regress_granted', 'read');
 table may;
 select ledger_revoke('regress_granted', 'monitor');
 table may;
+-- Everybody, who is no role.
+begin;
+select ledger_grant('public', 'append');
+table may;
+select ledger_revoke('public', 'append');
+table may;
+select ledger_revoke('public', 'read');
+table may;
+rollback;
+
 -- Nothing is left, not even rights on functions that are internal, but USAGE on the schema of the functions.
 select ledger_revoke('regress_granted', 'read');
 revoke usage on schema public from regress_granted;
