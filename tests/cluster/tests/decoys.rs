@@ -143,6 +143,11 @@ const APART: &[(&str, &str)] = &[
     ("converge_ledger.tidy_forks(text)", ""),
     ("public.ledger_drop_peer(text)", ""),
     ("public.ledger_resolve(bigint,text,text)", ""),
+    ("public.ledger_resolve_peer(text,text,text,bigint)", ""),
+    (
+        "public.ledger_trust_peer(text,boolean)",
+        "SELECT public.ledger_trust_peer('ledger_a_from_b', false); SELECT public.ledger_trust_peer('ledger_a_from_b')",
+    ),
 ];
 
 /// Calls every function of the extension, and reads every view; gives those functions that came to no end.
@@ -374,6 +379,27 @@ fn nothing_of_the_extension_touches_what_others_have_put_in_front() {
     );
     wait_until_equal(&both);
     assert_untouched(&both, "an origin that was not pinned");
+
+    // The alarm of a peer: added by a rebuild, decided, ended by a round; and decided for this node.
+    for statement in [
+        "SELECT * FROM public.ledger_resolve_peer('ledger_a_from_b', 'keep_theirs', 'x')",
+        "SELECT * FROM public.ledger_resolve_peer('ledger_a_from_b', 'keep_mine', 'x')",
+    ] {
+        aware(&a)
+            .batch_execute(
+                "BEGIN; ALTER TABLE converge_ledger.incidents DISABLE TRIGGER ledger_guard;
+                 INSERT INTO converge_ledger.incidents (kind, source, context_id) VALUES ('peer alarm', 'ledger_a_from_b', 'c3');
+                 ALTER TABLE converge_ledger.incidents ENABLE ALWAYS TRIGGER ledger_guard; COMMIT",
+            )
+            .expect("an alarm");
+        unaware_run(&a, "SELECT public.ledger_rebuild()");
+        unaware_run(&a, statement);
+        unaware_run(&a, "SELECT * FROM public.ledger_reconcile()");
+        append_some(&a, "c3", 1);
+    }
+    unaware_run(&a, "SELECT public.ledger_trust_peer('ledger_a_from_b')");
+    wait_until_equal(&both);
+    assert_untouched(&both, "the alarm of a peer");
 
     // Workers.
     for server in both {
