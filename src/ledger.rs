@@ -9,8 +9,8 @@ mod shape;
 mod verify;
 
 pub use columns::{
-    added_peer, digest, entry, halted, node, peer_alarm, peer_round, scrub_pass, scrubbed, stated,
-    subtree, unsettled,
+    added_peer, claim, digest, entry, halted, node, peer_alarm, peer_round, scrub_pass, scrubbed,
+    stated, subtree, unsettled,
 };
 pub use shape::{Name, BY_ID, BY_SEQUENCE};
 pub use verify::Fault;
@@ -50,6 +50,8 @@ pub struct Ledger {
     pub contexts: Table,
     pub subtrees: Table,
     pub node: Table,
+    /// Names under which this node appended before its row was committed.
+    pub node_claims: Table,
     pub unsettled: Table,
     /// Which origins subscriptions may deliver.
     pub pins: Table,
@@ -168,6 +170,7 @@ pub fn ledger() -> Result<Ledger, Failure> {
         contexts: table(Name::Contexts)?,
         subtrees: table(Name::Subtrees)?,
         node: table(Name::Node)?,
+        node_claims: table(Name::NodeClaims)?,
         unsettled: table(Name::Unsettled)?,
         pins: table(Name::PinnedOrigins)?,
         added_peers: table(Name::AddedPeers)?,
@@ -216,6 +219,7 @@ pub fn for_checking() -> Option<Ledger> {
         contexts: table(Name::Contexts),
         subtrees: table(Name::Subtrees),
         node: table(Name::Node),
+        node_claims: table(Name::NodeClaims),
         unsettled: table(Name::Unsettled),
         pins: table(Name::PinnedOrigins),
         added_peers: table(Name::AddedPeers),

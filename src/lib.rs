@@ -78,9 +78,14 @@ pgrx::extension_sql_file!(
     requires = ["subtrees"]
 );
 pgrx::extension_sql_file!(
+    "../sql/tables/node_claims.sql",
+    name = "node_claims",
+    requires = ["node"]
+);
+pgrx::extension_sql_file!(
     "../sql/tables/incidents.sql",
     name = "incidents",
-    requires = ["node"]
+    requires = ["node_claims"]
 );
 pgrx::extension_sql_file!(
     "../sql/tables/unsettled.sql",

@@ -32,12 +32,14 @@ unsafe extern "C-unwind" fn transaction(
         XACT_EVENT_PRE_COMMIT => raising(|| {
             receive::at_commit()?;
             with_heads(|heads| heads.before_commit())?;
+            identity::before_commit()?;
             incident::at_commit();
             announce::at_commit()
         }),
         XACT_EVENT_PRE_PREPARE => raising(|| {
             receive::at_commit()?;
             with_heads(|heads| heads.before_commit())?;
+            identity::before_commit()?;
             announce::at_prepare()
         }),
         // From here on only memory is cleared: an error would take the server down.
@@ -80,6 +82,7 @@ fn end(committed: bool) {
     alter::forget(0);
     incident::end();
     receive::end();
+    identity::end();
     if !committed {
         // The name may come from a row that this transaction wrote.
         identity::forget();

@@ -13,7 +13,7 @@ declare
 begin
     foreach guarded in array array[
         'contexts', 'subtrees', 'digests', 'unsettled', 'scrubbed', 'scrub_pass', 'peer_rounds', 'stated', 'halted',
-        'incidents', 'incident_entries', 'node', 'publications', 'pinned_origins', 'added_peers',
+        'incidents', 'incident_entries', 'node', 'node_claims', 'publications', 'pinned_origins', 'added_peers',
         'peer_alarms']
     loop
         execute pg_catalog.format('create trigger ledger_guard before insert or update or delete on converge_ledger.%I '

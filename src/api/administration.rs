@@ -1,6 +1,7 @@
 //! `ledger_set_node`, `ledger_adopt_node`, `ledger_rebuild`.
 
 use crate::append::heads::with_heads;
+use crate::append::identity::Unrecorded;
 use crate::append::{identity, lock};
 use crate::digest;
 use crate::function::{text, Answer, Arguments};
@@ -66,6 +67,7 @@ fn ledger_set_node(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
         .is_some_and(|node| node.name == name && identity::is_confirmed(&ledger));
     if !is_current {
         let former = node.map(|node| node.name);
+        let former = former.or_else(|| identity::used().map(|name| name.to_string()));
         let mut scan = entries::all(&ledger, None, Sight::Latest);
         while let Some(row) = scan.next() {
             interrupts::check();
@@ -130,6 +132,10 @@ fn ledger_rebuild(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     }
     progress.phase(Phase::RebuildSubtrees);
 
+    let mut unrecorded = match only {
+        None => Unrecorded::begin(&ledger),
+        Some(_) => None,
+    };
     let mut read: i64 = 0;
     let mut scratch = Scratch::new();
     let mut scan = entries::all(&ledger, only, Sight::Latest);
@@ -143,6 +149,9 @@ fn ledger_rebuild(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
         while more && scratch.during(|| scan.row().text(entry::CONTEXT_ID) == context) {
             interrupts::check();
             let expected = frontier.size() as i64 + 1;
+            if let Some(unrecorded) = &mut unrecorded {
+                scratch.during(|| unrecorded.note(&scan.row()));
+            }
             let sequence = scan.row().int8(entry::SEQUENCE);
             contiguous = contiguous && sequence == expected;
             if !contiguous {
@@ -160,6 +169,9 @@ fn ledger_rebuild(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
         progress.end_context();
     }
     progress.end();
+    if only.is_none() {
+        identity::record(&ledger, unrecorded.and_then(Unrecorded::name))?;
+    }
     match only {
         Some(context) if read == 0 => Err(report::unknown_context(context, None)),
         _ => Ok(pg_sys::Datum::from(read)),

@@ -26,7 +26,7 @@ fn recorded_node(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
         return rows.end();
     };
     check_reader(&ledger)?;
-    if ledger.node.is_usable() {
+    if ledger.node.is_usable() && ledger.node_claims.is_usable() {
         if let Some(node) = node::read(&ledger) {
             let recorded = node.identity;
             let is_this = (recorded.system_identifier, recorded.database_oid) == node::place();

@@ -5,12 +5,15 @@
 //! or started from a base backup, is the successor of the original, unless it lacks what the original had already handed
 //! to others: hence the first append asks them. docs/design/identity.md says what each case can be told by.
 
+use super::heads::with_heads;
 use super::lock::{self, IdentityLock};
-use crate::ledger::Ledger;
+use crate::ledger::{entry, Ledger};
+use crate::memory;
 use crate::peer::{lost, Among};
 use crate::receive;
 use crate::report::{self, Failure};
 use crate::store::node::{self, Identity, Node};
+use crate::store::scan::Row;
 use converge_ledger_core::limits::{check_text, TextField};
 use pgrx::pg_sys;
 use sha2::{Digest, Sha256};
@@ -26,6 +29,8 @@ thread_local! {
     static NAME: RefCell<Option<Rc<str>>> = const { RefCell::new(None) };
     /// What was read.
     static STORED: RefCell<Option<Stored>> = const { RefCell::new(None) };
+    /// The name that this transaction uses although it has not seen it committed. At its commit it makes sure that it is.
+    static USED: RefCell<Option<Rc<str>>> = const { RefCell::new(None) };
 }
 
 /// Forgets the name: the tables of the ledger changed, or the node was adopted.
@@ -40,6 +45,20 @@ pub fn forget() {
             *stored = None;
         }
     });
+}
+
+/// Ends the transaction.
+pub fn end() {
+    USED.with(|used| {
+        if let Ok(mut used) = used.try_borrow_mut() {
+            *used = None;
+        }
+    });
+}
+
+/// The name that this transaction has used although it has not seen it committed.
+pub fn used() -> Option<Rc<str>> {
+    USED.with_borrow(Clone::clone)
 }
 
 /// Makes every session read the node's row again, once this transaction has committed.
@@ -70,7 +89,7 @@ fn stored(ledger: &Ledger) -> Stored {
 
 /// The name under which this database has appended, if it has one.
 pub fn known_name(ledger: &Ledger) -> Option<Rc<str>> {
-    stored(ledger).map(|(name, _)| name)
+    stored(ledger).map(|(name, _)| name).or_else(used)
 }
 
 /// Whether the node's row is that of the running server. Until it is, peers may bring back entries of this node.
@@ -93,30 +112,76 @@ pub fn name(ledger: &Ledger) -> Result<Rc<str>, Failure> {
     if let Some(name) = NAME.with_borrow(Clone::clone) {
         return Ok(name);
     }
+    if let Some(name) = used() {
+        // It is read before the commit: refuse now what would be refused then.
+        ledger.node.require();
+        return Ok(name);
+    }
     let running = node::identity()?;
     // Keeps out whoever adopts the node meanwhile.
     lock::enter(ledger);
     if let Some(node) = node::read(ledger) {
         let confirmed = node.identity == running;
+        let is_claim = node.is_claim;
         let name: Rc<str> = check(node, &running)?.into();
         if !confirmed {
             confirm_successor(ledger, &name, &running)?;
+        } else if is_claim {
+            write_if_free(ledger, &name, &running);
         }
         NAME.set(Some(name.clone()));
         return Ok(name);
     }
-    let name = default_name(&running);
     // Whoever comes first writes the row; the others do not wait for its transaction and use the same name.
-    if lock::node(ledger) {
-        match node::read(ledger) {
-            Some(node) => return Ok(check(node, &running)?.into()),
-            None => {
-                node::write(ledger, &name, &running);
-                changed(ledger);
-            }
+    let name: Rc<str> = match node::read_coming(ledger) {
+        Some(node) => check(node, &running)?.into(),
+        None => default_name(&running).into(),
+    };
+    USED.set(Some(name.clone()));
+    write_if_free(ledger, &name, &running);
+    Ok(name)
+}
+
+/// Writes the row, unless there is one or another transaction is at it.
+fn write_if_free(ledger: &Ledger, name: &str, running: &Identity) {
+    if lock::node(ledger) && node::read(ledger).is_none_or(|node| node.is_claim) {
+        node::write(ledger, name, running);
+        changed(ledger);
+    }
+}
+
+/// Makes sure before the commit of a transaction that appends that the name which it has used is committed with it, if it is not yet. Who
+/// else writes the row may be rolled back.
+///
+/// Errors: 40001 if the node has got another name meanwhile.
+pub fn before_commit() -> Result<(), Failure> {
+    let Some(name) = used() else { return Ok(()) };
+    let has_appended = with_heads(|heads| {
+        let mut changed = heads.changed();
+        changed.any(|head| head.now.owner.as_ref() == Some(&name))
+    });
+    // The extension may have been dropped since, with the entries.
+    let Ok(ledger) = crate::ledger::ledger() else {
+        return Ok(());
+    };
+    if !has_appended {
+        return Ok(());
+    }
+    let running = node::identity()?;
+    if node::read(&ledger).is_none() {
+        write_if_free(&ledger, &name, &running);
+    }
+    match node::read(&ledger) {
+        Some(node) if *node.name != *name => {
+            return Err(report::named_meanwhile(&name, &node.name))
+        }
+        Some(_) => {}
+        None => {
+            node::claim(&ledger, &name, &running);
+            changed(&ledger);
         }
     }
-    Ok(name.into())
+    Ok(())
 }
 
 /// What stands against an append of this node: what [`name`] would refuse, without writing, and without waiting for another
@@ -188,6 +253,7 @@ pub fn assume(ledger: &Ledger, name: &str) -> Result<(), Failure> {
 
 fn write(ledger: &Ledger, name: &str, running: &Identity) {
     node::replace(ledger, name, running);
+    USED.set(None);
     changed(ledger);
 }
 
@@ -219,16 +285,8 @@ fn check(node: Node, identity: &Identity) -> Result<String, Failure> {
 #[allow(clippy::disallowed_methods, reason = "a name has a limit")]
 pub fn default_name(identity: &Identity) -> String {
     let database = database_name();
-    let mut unique = Sha256::new();
-    unique.update(identity.system_identifier.to_be_bytes());
-    unique.update(u32::from(identity.database_oid).to_be_bytes());
-    // Copies of a server that never appended are told apart by the backup that they were started from.
-    unique.update(identity.backup.as_bytes());
-    let unique = unique.finalize();
-    let suffix: String = unique[..4]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let place = (identity.system_identifier, identity.database_oid);
+    let suffix = suffix(place, &identity.backup);
     let mut readable: String = database
         .chars()
         .map(|c| if c.is_control() { '_' } else { c })
@@ -238,7 +296,72 @@ pub fn default_name(identity: &Identity) -> String {
         end -= 1;
     }
     readable.truncate(end);
-    format!("{readable}-{suffix}")
+    format!("{readable}{suffix}")
+}
+
+/// What a default name ends with, which no other node has.
+#[allow(clippy::disallowed_methods, reason = "nine bytes")]
+fn suffix((system_identifier, database_oid): (i64, pg_sys::Oid), backup: &str) -> String {
+    let mut unique = Sha256::new();
+    unique.update(system_identifier.to_be_bytes());
+    unique.update(u32::from(database_oid).to_be_bytes());
+    // Copies of a server that never appended are told apart by the backup that they were started from.
+    unique.update(backup.as_bytes());
+    let unique = unique.finalize();
+    let digits = unique[..4].iter().map(|byte| format!("{byte:02x}"));
+    std::iter::once(String::from("-")).chain(digits).collect()
+}
+
+/// Finds the name under which this database has appended where nothing records it: entries with a default name of this very
+/// database. The row was removed, or the ledger is one of an early version.
+pub struct Unrecorded {
+    suffixes: [String; 2],
+    /// Time and name of the latest entry.
+    found: Option<(i64, String)>,
+}
+
+impl Unrecorded {
+    /// None where a name is recorded.
+    pub fn begin(ledger: &Ledger) -> Option<Unrecorded> {
+        if node::read(ledger).is_some() {
+            return None;
+        }
+        let backup = node::backup().unwrap_or_default();
+        Some(Unrecorded {
+            suffixes: [suffix(node::place(), &backup), suffix(node::place(), "")],
+            found: None,
+        })
+    }
+
+    /// Looks at an entry.
+    pub fn note(&mut self, row: &Row) {
+        let (origin, appended_at) = (row.text(entry::ORIGIN), row.int8(entry::APPENDED_AT));
+        let is_own = self.suffixes.iter().any(|suffix| origin.ends_with(suffix));
+        let is_later = |(latest, _): &(i64, String)| *latest < appended_at;
+        if is_own && self.found.as_ref().is_none_or(is_later) {
+            self.found = Some((appended_at, memory::text(origin)));
+        }
+    }
+
+    /// The name, if there is such an entry.
+    pub fn name(self) -> Option<String> {
+        self.found.map(|(_, name)| name)
+    }
+}
+
+/// Records the name that entries of this database were found to have, if none is recorded. The caller keeps everybody from appending.
+///
+/// Errors: 58030 when the label of the backup cannot be read.
+pub fn record(ledger: &Ledger, found: Option<String>) -> Result<(), Failure> {
+    match (node::read(ledger), found) {
+        (None, Some(name)) => write(ledger, &name, &node::identity()?),
+        (Some(node), _) if node.is_claim && node.identity == node::identity()? => {
+            write(ledger, &node.name, &node.identity);
+        }
+        (Some(node), _) if !node.is_claim => node::forget_claims(ledger),
+        _ => {}
+    }
+    Ok(())
 }
 
 fn database_name() -> String {

@@ -46,6 +46,8 @@ const DERIVED: &str =
     "It is derived from the entries. SELECT ledger_rebuild() makes it anew from them.";
 const REMEMBERED: &str =
     "The ledger keeps it for itself. SELECT ledger_rebuild() forgets what is wrong in it.";
+const NAMED: &str =
+    "ledger_set_node names this node, ledger_adopt_node lets a restored or copied database append.";
 const DECIDED: &str =
     "SELECT ledger_resolve(incident, decision, reason) decides what ledger_open_incidents shows.";
 
@@ -68,7 +70,7 @@ const fn dumped(table: Name, by: Written, hint: &'static str) -> Guarded {
 }
 
 /// As in sql/triggers/own_tables.sql.
-const TABLES: [Guarded; 16] = [
+const TABLES: [Guarded; 17] = [
     guarded(Name::Contexts, DERIVED),
     guarded(Name::Subtrees, DERIVED),
     guarded(Name::Digests, DERIVED),
@@ -80,11 +82,8 @@ const TABLES: [Guarded; 16] = [
     dumped(Name::Halted, Written::NONE, DECIDED),
     dumped(Name::Incidents, Written::INCIDENTS, DECIDED),
     dumped(Name::IncidentEntries, Written::INCIDENTS, DECIDED),
-    dumped(
-        Name::Node,
-        Written::NONE,
-        "ledger_set_node names this node, ledger_adopt_node lets a restored or copied database append.",
-    ),
+    dumped(Name::Node, Written::NONE, NAMED),
+    dumped(Name::NodeClaims, Written::NONE, NAMED),
     dumped(
         Name::Publications,
         Written::PUBLICATIONS,

@@ -49,6 +49,17 @@ pub mod node {
     pub const COUNT: usize = 7;
 }
 
+/// Columns of `converge_ledger.node_claims`.
+pub mod claim {
+    pub const SYSTEM_IDENTIFIER: usize = 1;
+    pub const CLAIMED_AT: usize = 2;
+    pub const DATABASE_OID: usize = 3;
+    pub const TIMELINE: usize = 4;
+    pub const NAME: usize = 5;
+    pub const BACKUP: usize = 6;
+    pub const COUNT: usize = 6;
+}
+
 /// Columns of `converge_ledger.halted`.
 pub mod halted {
     pub const INCIDENT: usize = 1;

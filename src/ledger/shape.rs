@@ -5,8 +5,8 @@
 //! are created in sql/tables; a difference between the two is a fault that `ledger_check` reports.
 
 use super::columns::{
-    added_peer, digest, entry, halted, node, peer_alarm, peer_round, scrub_pass, scrubbed, stated,
-    subtree, unsettled,
+    added_peer, claim, digest, entry, halted, node, peer_alarm, peer_round, scrub_pass, scrubbed,
+    stated, subtree, unsettled,
 };
 use pgrx::pg_sys::{self, Oid};
 use std::ffi::CStr;
@@ -134,6 +134,7 @@ pub enum Name {
     Contexts,
     Subtrees,
     Node,
+    NodeClaims,
     Unsettled,
     PinnedOrigins,
     AddedPeers,
@@ -158,6 +159,7 @@ impl Name {
         Name::Contexts,
         Name::Subtrees,
         Name::Node,
+        Name::NodeClaims,
         Name::Unsettled,
         Name::PinnedOrigins,
         Name::AddedPeers,
@@ -242,6 +244,18 @@ static SHAPES: [Shape; TABLES] = [
             text(c"backup"),
         ],
         keys: &[unique(c"node_pkey", &[node::SINGLETON])],
+    },
+    Shape {
+        name: c"node_claims",
+        columns: &[
+            int8(c"system_identifier"),
+            time(c"claimed_at"),
+            oid(c"database_oid"),
+            int4(c"timeline"),
+            text(c"name"),
+            text(c"backup"),
+        ],
+        keys: &[plain(c"node_claims_name", &[claim::NAME])],
     },
     Shape {
         name: c"unsettled",

@@ -77,6 +77,14 @@ pub fn foreign_identity(name: &str, changed: &str) -> Failure {
     )
 }
 
+pub fn named_meanwhile(used: &str, name: &str) -> Failure {
+    Failure::new(
+        Code::ERRCODE_T_R_SERIALIZATION_FAILURE,
+        format!("could not append as node \"{used}\": another transaction has named the node \"{name}\""),
+    )
+    .hint("Retry the transaction.")
+}
+
 pub fn node_has_entries(origin: &str) -> Failure {
     Failure::new(
         Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,

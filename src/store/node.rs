@@ -2,7 +2,7 @@
 
 use super::scan::{Scan, Sight};
 use super::write;
-use crate::ledger::{node, Ledger};
+use crate::ledger::{claim, node, Ledger};
 use crate::memory;
 use crate::report::{self, Failure};
 use pgrx::pg_sys;
@@ -30,6 +30,8 @@ pub struct Identity {
 pub struct Node {
     pub name: String,
     pub identity: Identity,
+    /// It has no row yet, only a claim.
+    pub is_claim: bool,
 }
 
 /// System identifier and OID of this database.
@@ -55,7 +57,7 @@ pub fn identity() -> Result<Identity, Failure> {
 
 /// Which base backup the data directory was started from: where its WAL starts, and when it was taken.
 #[allow(clippy::disallowed_methods, reason = "it was read up to a limit")]
-fn backup() -> Result<String, Failure> {
+pub fn backup() -> Result<String, Failure> {
     let mut label = Vec::new();
     let read = File::open(BACKUP_LABEL)
         .and_then(|file| file.take(MAX_LABEL_BYTES).read_to_end(&mut label));
@@ -70,9 +72,18 @@ fn backup() -> Result<String, Failure> {
     Ok(told.map(Option::unwrap_or_default).join(", "))
 }
 
-/// The node's row as of now, if there is one.
+/// Name and identity of the node as of now: its row or, where there is none, a claim.
 pub fn read(ledger: &Ledger) -> Option<Node> {
-    let mut scan = Scan::by_key_if_any(ledger.node, Sight::Latest, &[])?;
+    read_row(ledger, Sight::Latest).or_else(|| read_claim(ledger, Sight::Latest))
+}
+
+/// As [`read`], also from what transactions are about to commit.
+pub fn read_coming(ledger: &Ledger) -> Option<Node> {
+    read_row(ledger, Sight::Dirty).or_else(|| read_claim(ledger, Sight::Dirty))
+}
+
+fn read_row(ledger: &Ledger, sight: Sight) -> Option<Node> {
+    let mut scan = Scan::by_key_if_any(ledger.node, sight, &[])?;
     let row = scan.next()?;
     Some(Node {
         name: memory::text(row.text(node::NAME)),
@@ -82,7 +93,48 @@ pub fn read(ledger: &Ledger) -> Option<Node> {
             timeline: row.int4(node::TIMELINE) as u32,
             backup: memory::text(row.text(node::BACKUP)),
         },
+        is_claim: false,
     })
+}
+
+fn read_claim(ledger: &Ledger, sight: Sight) -> Option<Node> {
+    let mut scan = Scan::by_key_if_any(ledger.node_claims, sight, &[])?;
+    let row = scan.next()?;
+    Some(Node {
+        name: memory::text(row.text(claim::NAME)),
+        identity: Identity {
+            system_identifier: row.int8(claim::SYSTEM_IDENTIFIER),
+            database_oid: pg_sys::Oid::from(row.int4(claim::DATABASE_OID) as u32),
+            timeline: row.int4(claim::TIMELINE) as u32,
+            backup: memory::text(row.text(claim::BACKUP)),
+        },
+        is_claim: true,
+    })
+}
+
+/// Calls `with` on the name and the place of each claim.
+pub fn each_claim(ledger: &Ledger, sight: Sight, mut with: impl FnMut(&str, (i64, pg_sys::Oid))) {
+    let Some(mut scan) = Scan::by_key_if_any(ledger.node_claims, sight, &[]) else {
+        return;
+    };
+    while let Some(row) = scan.next() {
+        let database = pg_sys::Oid::from(row.int4(claim::DATABASE_OID) as u32);
+        let place = (row.int8(claim::SYSTEM_IDENTIFIER), database);
+        with(row.text(claim::NAME), place);
+    }
+}
+
+/// Notes under which name this transaction has appended, where another one is writing the row. Waits for nobody.
+pub fn claim(ledger: &Ledger, name: &str, identity: &Identity) {
+    let mut values = [pg_sys::Datum::from(0); claim::COUNT];
+    values[claim::SYSTEM_IDENTIFIER - 1] = pg_sys::Datum::from(identity.system_identifier);
+    // SAFETY: reads the clock.
+    values[claim::CLAIMED_AT - 1] = pg_sys::Datum::from(unsafe { pg_sys::GetCurrentTimestamp() });
+    values[claim::DATABASE_OID - 1] = pg_sys::Datum::from(identity.database_oid);
+    values[claim::TIMELINE - 1] = pg_sys::Datum::from(identity.timeline);
+    values[claim::NAME - 1] = write::text(name);
+    values[claim::BACKUP - 1] = write::text(&identity.backup);
+    write::insert(ledger.node_claims, &values);
 }
 
 /// Writes the row of a node that has none.
@@ -99,8 +151,15 @@ pub fn write(ledger: &Ledger, name: &str, identity: &Identity) {
     write::insert(ledger.node, &values);
 }
 
-/// Replaces the row.
+/// Removes all claims: the row says it all.
+pub fn forget_claims(ledger: &Ledger) {
+    let claims = Scan::by_key(ledger.node_claims, Sight::Latest, &[]);
+    write::delete_all(ledger.node_claims, claims);
+}
+
+/// Replaces the row, and all claims.
 pub fn replace(ledger: &Ledger, name: &str, identity: &Identity) {
+    forget_claims(ledger);
     write::delete_all(ledger.node, Scan::by_key(ledger.node, Sight::Latest, &[]));
     write(ledger, name, identity);
 }

@@ -4,6 +4,7 @@ mod derived;
 mod records;
 
 use super::tree::check_reader;
+use crate::append::identity::Unrecorded;
 use crate::function::{text, Answer, Arguments, Rows};
 use crate::interrupts;
 use crate::ledger::{self, entry, subtree, Ledger};
@@ -58,6 +59,10 @@ fn entry_faults(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
         faults: Vec::new(),
         unreadable: Vec::new(),
     };
+    let mut unrecorded = match ledger.node.is_usable() && ledger.node_claims.is_usable() {
+        true => Unrecorded::begin(&ledger),
+        false => None,
+    };
     let mut scratch = Scratch::new();
     let mut progress = Progress::begin(&ledger, only, Phase::CheckEntries, Sight::Statement);
     let mut scan = entries::all_in_order(&ledger, only, Sight::Statement);
@@ -68,8 +73,6 @@ fn entry_faults(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
         .entries
         .is_usable()
         .then(|| Derived::open(&ledger, only));
-    let own_name = records::own_name();
-    let mut has_own = false;
     if let (false, Some(context)) = (more, only) {
         return Err(report::unknown_context(context, None));
     }
@@ -80,7 +83,9 @@ fn entry_faults(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
         while more && scratch.during(|| scan.row().text(entry::CONTEXT_ID) == context) {
             interrupts::check();
             scratch.during(|| check_row(&ledger, &context, &mut check, &scan.row(), &mut found))?;
-            has_own = has_own || own_name.as_deref() == Some(scan.row().text(entry::ORIGIN));
+            if let Some(unrecorded) = &mut unrecorded {
+                scratch.during(|| unrecorded.note(&scan.row()));
+            }
             read += 1;
             progress.entry();
             more = scan.advance();
@@ -97,7 +102,8 @@ fn entry_faults(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
         found.of_contexts(derived.rest());
     }
     if only.is_none() {
-        for (context, fault) in records::faults(&ledger, own_name.as_deref().filter(|_| has_own)) {
+        let unrecorded = unrecorded.and_then(Unrecorded::name);
+        for (context, fault) in records::faults(&ledger, unrecorded.as_deref()) {
             found.push(context.as_deref(), &fault);
         }
         progress.phase(Phase::CheckSubtrees);

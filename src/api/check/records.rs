@@ -1,7 +1,6 @@
 //! What is remembered of the database as a whole, each row by itself: fenced contexts and quarantined entries against their incidents, rounds
 //! with peers, the pass of the scrub, and who this node is.
 
-use crate::append::identity;
 use crate::incident::{column, Kind};
 use crate::interrupts;
 use crate::jsonb::Jsonb;
@@ -26,8 +25,8 @@ const MOST_EVIDENCE: usize = 1 << 16;
 /// A fault, with the context that it is of, if it is of one.
 pub type Of = (Option<String>, Fault);
 
-/// `own_name`: the name under which this database would append if it had none, if an entry carries it.
-pub fn faults(ledger: &Ledger, own_name: Option<&str>) -> Vec<Of> {
+/// `unrecorded`: the name under which this database has appended entries, if nothing records it.
+pub fn faults(ledger: &Ledger, unrecorded: Option<&str>) -> Vec<Of> {
     let mut faults = Vec::new();
     if let Ok(tables) = ledger::quarantine() {
         if tables.incidents.is_usable() {
@@ -39,14 +38,13 @@ pub fn faults(ledger: &Ledger, own_name: Option<&str>) -> Vec<Of> {
     of_rounds(ledger, &mut faults);
     of_pass(ledger, &mut faults);
     of_statements(ledger, &mut faults);
-    if let Some(name) = own_name.filter(|_| ledger.node.is_usable() && node::read(ledger).is_none())
-    {
+    if let Some(name) = unrecorded {
         let detail = format!(
-            "entries have origin \"{name}\", the name of this database, but converge_ledger.node has no row; \
-             the next append writes it, or ledger_adopt_node"
+            "this database has appended entries as node \"{name}\", but converge_ledger.node has no row; ledger_rebuild() restores it"
         );
         add(&mut faults, None, None, FaultKind::Identity, detail);
     }
+    of_claims(ledger, &mut faults);
     faults
 }
 
@@ -264,9 +262,21 @@ fn is_pass(row: &Row) -> bool {
         && (has_context || sequence == 0)
 }
 
-/// The name under which this database would append if it had none.
-pub fn own_name() -> Option<String> {
-    node::identity()
-        .ok()
-        .map(|running| identity::default_name(&running))
+/// Claims of this very database to another name than the recorded one: entries were committed under both.
+fn of_claims(ledger: &Ledger, faults: &mut Vec<Of>) {
+    if !ledger.node.is_usable() || !ledger.node_claims.is_usable() {
+        return;
+    }
+    let Some(node) = node::read(ledger).filter(|node| !node.is_claim) else {
+        return;
+    };
+    node::each_claim(ledger, Sight::Latest, |name, place| {
+        if place == node::place() && name != node.name {
+            let detail = format!(
+                "this database has appended entries as node \"{name}\", but its name is \"{}\"; ledger_adopt_node(name) chooses one",
+                node.name
+            );
+            add(faults, None, None, FaultKind::Identity, detail);
+        }
+    });
 }
