@@ -126,6 +126,7 @@ fn ledger_add_peer(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     let node = match status::node(&list::named(&ledger, conninfo))? {
         Ok(node) => node,
         Err(Problem::ConnectionString) => return Err(report::malformed_conninfo()),
+        Err(problem @ Problem::NotAuthentic(_)) => return Err(report::peer_not_authentic(problem)),
         Err(problem) => return Err(report::peer_unreachable(problem)),
     };
     let name = node.name.as_deref().ok_or_else(report::unnamed_peer)?;

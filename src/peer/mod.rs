@@ -2,9 +2,11 @@
 //!
 //! The peers of a database are its subscriptions and what `ledger_add_peer` added ([`list`]). They are asked all at once, by the server's
 //! own client library, within a time limit ([`round`]); a cancel or an error closes every connection. They answer through the
-//! functions of sql/functions/peers.sql, whose names carry the version of the protocol. A peer's answer is a claim. Nothing here
+//! functions of sql/functions/peers.sql, whose names carry the version of the protocol, and which are called only where they are the
+//! extension's ([`authenticity`]). A peer's answer is a claim. Nothing here
 //! decides what follows from it, and nothing that is shown to anyone holds a connection string.
 
+mod authenticity;
 mod connection;
 mod library;
 pub mod list;
@@ -32,6 +34,8 @@ pub enum Problem {
     Connection(String),
     /// The peer refused.
     Refused { sqlstate: String, message: String },
+    /// Somebody who is not a superuser could decide what its functions do: none of them is called.
+    NotAuthentic(&'static str),
     /// It did not answer in time.
     Late,
     /// Other databases waited for a round; this one goes on later.
@@ -66,6 +70,7 @@ impl fmt::Display for Problem {
             }
             Problem::Connection(message) => f.write_str(message),
             Problem::Refused { message, .. } => f.write_str(message),
+            Problem::NotAuthentic(finding) => write!(f, "its functions were not called: {finding}"),
             Problem::Late => f.write_str("it did not answer in time"),
             Problem::BrokenOff => f.write_str(
                 "other databases waited for a round: this one goes on when it is its turn",

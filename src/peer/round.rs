@@ -7,7 +7,7 @@ use super::connection::{Connection, Step};
 use super::library::Library;
 use super::list::Peer;
 use super::row::Row;
-use super::{settings, Problem};
+use super::{authenticity, settings, Problem};
 use crate::interrupts;
 use crate::memory;
 use crate::report::{self, Failure};
@@ -243,19 +243,26 @@ struct Talk<C> {
 
 enum Stage {
     Connect,
-    Settings,
+    /// Settings, and whether the functions are the extension's: no question is sent before.
+    Begin {
+        is_authentic: bool,
+    },
     Answer(usize),
 }
 
 impl<C: Conversation> Talk<C> {
     fn step(&mut self) -> Result<(), Problem> {
-        let step = match self.stage {
+        let step = match &mut self.stage {
             Stage::Connect => self.connection.connect()?,
-            Stage::Settings => self.connection.receive(&mut |_| Ok(()))?,
+            Stage::Begin { is_authentic } => self.connection.receive(&mut |row| {
+                authenticity::read(row)?;
+                *is_authentic = true;
+                Ok(())
+            })?,
             Stage::Answer(number) => {
                 let conversation = &mut self.conversation;
                 self.connection
-                    .receive(&mut |row| conversation.take(number, row))?
+                    .receive(&mut |row| conversation.take(*number, row))?
             }
         };
         self.wait = step;
@@ -265,12 +272,17 @@ impl<C: Conversation> Talk<C> {
         self.stage = match self.stage {
             Stage::Connect => {
                 let version = self.connection.server_version();
-                let statements = settings::set(version, self.limits.answer);
+                let statements = settings::begin(version, self.limits.answer);
                 self.connection.send_all(&statements)?;
                 self.wait = Step::ReadOrWrite;
-                Stage::Settings
+                Stage::Begin {
+                    is_authentic: false,
+                }
             }
-            Stage::Settings => {
+            Stage::Begin {
+                is_authentic: false,
+            } => return Err(Problem::Answer("is empty")),
+            Stage::Begin { is_authentic: true } => {
                 self.end = self.begin + self.limits.answer;
                 self.go_on(0)?
             }

@@ -3,6 +3,7 @@
 //! these and than the `options` of the connection string. They are no startup options because a pooler between the nodes may refuse those,
 //! and no function calls because a hot standby whose transactions are serializable would refuse the statement that calls them.
 
+use super::authenticity;
 use crate::memory;
 use std::ffi::{c_int, CString};
 use std::fmt::Write;
@@ -42,13 +43,21 @@ const SETTINGS: &[&str] = &[
     "plan_cache_mode = auto",
 ];
 
-/// The statements that set all, for a server of this version; each later one may take so long.
-pub fn set(version: c_int, limit: Duration) -> CString {
+/// The statements that set all, for a server of this version, and then ask whether its functions are the extension's, all in one round trip;
+/// each later statement may take so long.
+pub fn begin(version: c_int, limit: Duration) -> CString {
     let mut statements = String::new();
     let since_17 = (version >= 170_000).then_some("transaction_timeout = 0");
-    let _ = write!(statements, "SET statement_timeout = {}", limit.as_millis()); // writing to a String cannot fail
+    // Writing to a String cannot fail.
+    let transaction = authenticity::TRANSACTION;
+    let _ = write!(
+        statements,
+        "{transaction}; SET statement_timeout = {}",
+        limit.as_millis()
+    );
     for setting in SETTINGS.iter().copied().chain(since_17) {
         let _ = write!(statements, "; SET {setting}");
     }
+    let _ = write!(statements, "; {}", authenticity::QUESTION);
     memory::c_string(statements.as_bytes())
 }

@@ -246,6 +246,9 @@ pub fn run(which: Which) -> Result<Vec<Line>, Failure> {
             rounds::write(&ledger, &peer_round);
             between();
             if let Some(problem) = ended.problem {
+                if matches!(problem, Problem::NotAuthentic(_)) {
+                    report::peer_passed_over(exchange.source(), &problem).log();
+                }
                 memory::push(
                     &mut lines,
                     Line {

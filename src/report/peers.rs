@@ -89,6 +89,25 @@ pub fn peer_unreachable(problem: impl Display) -> Failure {
     .hint("The role that the connection string names needs ledger_grant(role, 'read') there.")
 }
 
+pub fn peer_not_authentic(problem: impl Display) -> Failure {
+    Failure::new(
+        Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        "cannot verify that the functions of the peer are those of converge_ledger",
+    )
+    .detail(problem.to_string())
+    .hint(
+        "Create the extension there as a superuser. Only superusers may own its objects and create in its schema converge_ledger.",
+    )
+}
+
+/// For the log of a node whose rounds pass over a peer.
+pub fn peer_passed_over(peer: &str, problem: impl Display) -> Failure {
+    Failure::new(
+        Code::ERRCODE_WARNING,
+        format!("could not compare this node with peer \"{peer}\": {problem}"),
+    )
+}
+
 pub fn unnamed_peer() -> Failure {
     Failure::new(
         Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,

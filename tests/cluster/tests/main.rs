@@ -13,6 +13,7 @@ mod can_append;
 mod clock;
 mod concurrency;
 mod crash;
+mod decoy_peers;
 mod decoys;
 mod dump_forms;
 mod dump_replication;
