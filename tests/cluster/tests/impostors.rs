@@ -18,6 +18,7 @@ const AT_ONCE: Duration = Duration::from_secs(2);
 const MOST_MEMORY: u64 = 600;
 
 /// Which statements a round begins with, counted from 0.
+const SETTINGS: usize = 0;
 const WHO: usize = 1;
 const DIGESTS: usize = 3;
 const HEADS: usize = 4;
@@ -61,7 +62,7 @@ fn plausible(statement: usize) -> (u16, Vec<Values>) {
     let hash = format!("\\x{}", "ab".repeat(32));
     match statement {
         WHO => (5, vec![["liar", "f", "1", "2", "3"].map(text).to_vec()]),
-        0 => (6, vec![vec![text("t"); 6]]),
+        SETTINGS => (6, vec![vec![text("t"); 6]]),
         DIGESTS => {
             let first = vec![text("0"), text(&hash), text("1")];
             (3, vec![first, vec![None, None, text("1")]])
@@ -167,6 +168,42 @@ const LIES: &[Lie] = &[
             endless(wire, b'S', |number| {
                 format!("p{number}\0{}\0", "x".repeat(20_000)).into_bytes()
             })
+        },
+    ),
+    (
+        "shows that its functions are not the extension's",
+        "its functions were not called: extension converge_ledger does not exist",
+        |wire| {
+            until(wire, SETTINGS)?;
+            wire.answer(6, &[vec![text("f"); 6]])
+        },
+    ),
+    (
+        "shows it in a second row",
+        "its functions were not called: the owner of a table",
+        |wire| {
+            until(wire, SETTINGS)?;
+            let (columns, mut rows) = plausible(SETTINGS);
+            let mut row = rows[0].clone();
+            row[5] = text("f");
+            rows.push(row);
+            wire.answer(columns, &rows)
+        },
+    ),
+    (
+        "does not show whose its functions are",
+        "its answer is empty",
+        |wire| {
+            until(wire, SETTINGS)?;
+            wire.answer(6, &[])
+        },
+    ),
+    (
+        "shows less than it is asked",
+        "lacks a required value",
+        |wire| {
+            until(wire, SETTINGS)?;
+            wire.answer(5, &[vec![text("t"); 5]])
         },
     ),
     ("states parameters without end", "no answer", |wire| {
@@ -345,7 +382,7 @@ fn no_breach_of_the_protocol_ends_a_round_or_fills_memory() {
 const SILENCES: [fn(&mut Wire) -> Result<()>; 7] = [
     |wire| wire.wait_for_end(),
     |wire| wire.message(b'R', &[0; 4]),
-    |wire| until(wire, 0),
+    |wire| until(wire, SETTINGS),
     |wire| until(wire, WHO),
     |wire| until(wire, DIGESTS),
     |wire| until(wire, PIECES),
