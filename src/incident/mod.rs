@@ -14,7 +14,9 @@ use crate::ledger::{self, entry, Quarantine};
 use crate::memory;
 use crate::report::{self, Failure};
 use crate::sql;
+use crate::store::scan::{Key, Scan, Sight};
 use crate::store::write;
+use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
 use serde_json::{Map, Value};
 use std::cell::RefCell;
@@ -148,6 +150,11 @@ pub fn write_down(new: New) -> Result<i64, Failure> {
     let tables = ledger::quarantine()?;
     let context = new.fields.indexable(entry::CONTEXT_ID);
     let origin = new.fields.indexable(entry::ORIGIN);
+    // Until the row is there, which the others see before it is committed. If PostgreSQL raises, the lock ends with the (sub)transaction.
+    // SAFETY: an existing sequence.
+    unsafe {
+        pg_sys::LockDatabaseObject(pg_sys::RelationRelationId, tables.numbers, DRAWN, ALONE);
+    }
     let number = next_number(&tables);
     let row = stored(new.fields, &context, &origin).0;
     let column = |column: usize| row[column - 1];
@@ -176,18 +183,47 @@ pub fn write_down(new: New) -> Result<i64, Failure> {
         None,
     ];
     write::insert_row(tables.incidents, values.into_iter());
+    // SAFETY: the lock that was taken above.
+    unsafe {
+        pg_sys::UnlockDatabaseObject(pg_sys::RelationRelationId, tables.numbers, DRAWN, ALONE);
+    }
     Ok(number)
 }
 
 /// Resolves an incident, unless it is resolved already. `resolution` is one phrase.
+///
+/// Errors: XX000 if it is open afterwards.
 pub fn resolve(number: i64, resolution: &str) -> Result<(), Failure> {
-    sql::call(|client| {
+    let is_open = sql::call(|client| {
         let resolve = "UPDATE converge_ledger.incidents
                           SET resolved_at = pg_catalog.clock_timestamp(), resolution = $2
                         WHERE incident_id = $1 AND resolved_at IS NULL";
-        let arguments = [number.into(), resolution.into()];
-        client.update(resolve, None, &arguments).map(|_| ())
-    })
+        client.update(resolve, None, &[number.into(), resolution.into()])?;
+        let look = "SELECT 1 FROM converge_ledger.incidents WHERE incident_id = $1 AND resolved_at IS NULL";
+        // As an update, so that it sees what was done.
+        Ok(!client.update(look, None, &[number.into()])?.is_empty())
+    })?;
+    match is_open {
+        true => Err(report::not_recorded(number)),
+        false => Ok(()),
+    }
+}
+
+/// Runs an UPDATE that records something of an incident, and returns whether it is recorded.
+///
+/// Errors: XX000 unless that is so of exactly one row: somebody's trigger may suppress it.
+pub fn record(number: i64, update: &str, arguments: &[DatumWithOid]) -> Result<(), Failure> {
+    let recorded = sql::call(|client| {
+        let mut recorded = 0;
+        for row in client.update(update, None, arguments)? {
+            recorded += usize::from(row.get(1)?.unwrap_or(false));
+        }
+        Ok(recorded)
+    })?;
+    match recorded {
+        1 => Ok(()),
+        _ => Err(report::not_recorded(number)),
+    }
 }
 
 /// The row's own columns with a context, an origin and a leaf hash that the indexes can hold.
@@ -206,7 +242,48 @@ pub fn now() -> pg_sys::Datum {
     unsafe { pg_sys::Datum::from(pg_sys::GetCurrentTimestamp()) }
 }
 
+/// A number that no incident has. The sequence may have been restarted: numbers that are taken are passed over, all in one step. The caller is
+/// the only one who draws one, until its row is there.
 fn next_number(tables: &Quarantine) -> i64 {
+    let number = next_of_sequence(tables);
+    if !is_taken(tables, number) {
+        return number;
+    }
+    let greatest = greatest_number(tables);
+    // SAFETY: as in `next_of_sequence`.
+    unsafe {
+        pg_sys::DirectFunctionCall2Coll(
+            Some(setval_oid),
+            pg_sys::InvalidOid,
+            pg_sys::Datum::from(tables.numbers),
+            pg_sys::Datum::from(greatest),
+        );
+    }
+    next_of_sequence(tables)
+}
+
+/// The key of the incidents on their number.
+const BY_NUMBER: usize = 1;
+
+/// Stands for the numbers that are drawn but not yet in a row, among the parts of the sequence that can be locked.
+const DRAWN: u16 = 1;
+const ALONE: pg_sys::LOCKMODE = pg_sys::ExclusiveLock as pg_sys::LOCKMODE;
+
+fn is_taken(tables: &Quarantine, number: i64) -> bool {
+    let keys = [Key::Int8(1, number)];
+    Scan::open(tables.incidents, BY_NUMBER, Sight::Dirty, &keys).advance()
+}
+
+/// The greatest number that an incident has or is about to have, 0 if there is none.
+fn greatest_number(tables: &Quarantine) -> i64 {
+    let mut scan = Scan::open(tables.incidents, BY_NUMBER, Sight::Dirty, &[]);
+    match scan.retreat() {
+        true => scan.row().int8(column::NUMBER),
+        false => 0,
+    }
+}
+
+fn next_of_sequence(tables: &Quarantine) -> i64 {
     // SAFETY: an existing sequence of type bigint; the function checks rights that the role needs to have, and
     // raises with nothing to undo.
     unsafe {
@@ -222,6 +299,7 @@ fn next_number(tables: &Quarantine) -> i64 {
 extern "C-unwind" {
     /// src/backend/commands/sequence.c and src/backend/utils/adt/jsonb.c; the bindings' wrappers cannot be passed on.
     fn nextval_oid(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum;
+    fn setval_oid(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum;
     fn jsonb_in(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum;
 }
 

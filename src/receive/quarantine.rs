@@ -11,7 +11,7 @@ use crate::incident::{self, column, now, stored, Fields, Kind, New};
 use crate::interrupts;
 use crate::ledger::{self, entry, Ledger, Quarantine, Table};
 use crate::memory;
-use crate::report::Failure;
+use crate::report::{self, Failure};
 use crate::sql;
 use crate::store::scan::{Key, Row, Scan, Sight};
 use crate::store::{entries, write};
@@ -535,13 +535,16 @@ pub fn abandon(
     drop(scan);
     let numbers = memory::collect(moved.into_iter().map(|(_, number)| number));
     let incidents = memory::copy(&numbers);
-    sql::call(|client| {
+    let closed = sql::call(|client| {
         let close = "UPDATE converge_ledger.incidents
                         SET resolved_at = pg_catalog.clock_timestamp(), resolution = 'abandoned: ' || $2
                       WHERE incident_id = ANY ($1)";
         let arguments = [numbers.into(), reason.into()];
-        client.update(close, None, &arguments).map(|_| ())
+        Ok(client.update(close, None, &arguments)?.len())
     })?;
+    if let Some(first) = incidents.first().filter(|_| closed != incidents.len()) {
+        return Err(report::not_recorded(*first));
+    }
     transaction::forget_forks(context);
     Ok(Abandoned { leaf, incidents })
 }

@@ -125,6 +125,18 @@ pub fn out_of_memory(bytes: usize) -> Failure {
     }
 }
 
+/// An UPDATE of an incident has changed nothing, or something else.
+pub fn not_recorded(incident: i64) -> Failure {
+    Failure::new(
+        Code::ERRCODE_INTERNAL_ERROR,
+        format!("could not record what was decided about incident {incident}"),
+    )
+    .detail("A trigger on converge_ledger.incidents has suppressed or changed the row.".to_owned())
+    .hint(
+        "Nothing was done. SELECT * FROM ledger_check() shows how to drop the trigger.".to_owned(),
+    )
+}
+
 pub fn internal(message: &str) -> Failure {
     Failure::new(Code::ERRCODE_INTERNAL_ERROR, message.to_owned())
 }

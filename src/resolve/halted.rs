@@ -30,13 +30,12 @@ pub fn set(ledger: &Ledger, context: &str, incident: i64, size: i64) -> Result<(
 pub(super) fn halt(ledger: &Ledger, context: &str, halted: &Halted) -> Result<(), Failure> {
     halted::write(ledger, context, halted);
     with_heads(|heads| heads.doubt(context));
-    sql::call(|client| {
-        let note = "UPDATE converge_ledger.incidents
-                       SET evidence = evidence || pg_catalog.jsonb_build_object($2::pg_catalog.text, $3::pg_catalog.int8)
-                     WHERE incident_id = $1";
-        let arguments = [halted.incident.into(), ALARM.into(), halted.size.into()];
-        client.update(note, None, &arguments).map(|_| ())
-    })
+    let note = "UPDATE converge_ledger.incidents
+                   SET evidence = evidence || pg_catalog.jsonb_build_object($2::pg_catalog.text, $3::pg_catalog.int8)
+                 WHERE incident_id = $1
+             RETURNING (evidence -> $2) IS NOT DISTINCT FROM pg_catalog.to_jsonb($3)";
+    let arguments = [halted.incident.into(), ALARM.into(), halted.size.into()];
+    incident::record(halted.incident, note, &arguments)
 }
 
 /// Makes the fences what their incidents say: lifts those without an open incident, and puts up those that are missing. The caller holds

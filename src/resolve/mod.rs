@@ -12,7 +12,7 @@ mod rollback;
 
 use crate::append::heads::with_heads;
 use crate::append::identity;
-use crate::incident::Kind;
+use crate::incident::{self, Kind};
 use crate::ledger::Ledger;
 use crate::receive;
 use crate::report::{self, Failure};
@@ -197,26 +197,23 @@ fn find(number: i64) -> Result<Case, Failure> {
 /// Resolves an incident by a decision.
 fn close(number: i64, decision: Decision, reason: &str) -> Result<(), Failure> {
     let resolution = format!("{}: {reason}", decision.as_str());
-    sql::call(|client| {
-        let close = "UPDATE converge_ledger.incidents
-                        SET resolved_at = pg_catalog.clock_timestamp(), resolution = $2,
-                            evidence = evidence || pg_catalog.jsonb_build_object('decision', $3::pg_catalog.text)
-                      WHERE incident_id = $1";
-        let arguments = [number.into(), resolution.into(), decision.as_str().into()];
-        client.update(close, None, &arguments).map(|_| ())
-    })
+    let close = "UPDATE converge_ledger.incidents
+                    SET resolved_at = pg_catalog.clock_timestamp(), resolution = $2,
+                        evidence = evidence || pg_catalog.jsonb_build_object('decision', $3::pg_catalog.text)
+                  WHERE incident_id = $1
+              RETURNING resolved_at IS NOT NULL AND resolution IS NOT DISTINCT FROM $2";
+    let arguments = [number.into(), resolution.into(), decision.as_str().into()];
+    incident::record(number, close, &arguments)
 }
 
 /// Notes a decision about an incident that is not yet carried out: it stays open, or is so again.
 fn note(number: i64, decision: Decision) -> Result<(), Failure> {
-    sql::call(|client| {
-        let note = "UPDATE converge_ledger.incidents
-                       SET resolved_at = NULL, resolution = NULL,
-                           evidence = evidence || pg_catalog.jsonb_build_object('decision', $2::pg_catalog.text)
-                     WHERE incident_id = $1";
-        let arguments = [number.into(), decision.as_str().into()];
-        client.update(note, None, &arguments).map(|_| ())
-    })
+    let note = "UPDATE converge_ledger.incidents
+                   SET resolved_at = NULL, resolution = NULL,
+                       evidence = evidence || pg_catalog.jsonb_build_object('decision', $2::pg_catalog.text)
+                 WHERE incident_id = $1
+             RETURNING resolved_at IS NULL AND evidence ->> 'decision' IS NOT DISTINCT FROM $2";
+    incident::record(number, note, &[number.into(), decision.as_str().into()])
 }
 
 /// Puts entries at their places that a subscription may not deliver. Those that do not fit become incidents of their own.

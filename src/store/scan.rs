@@ -238,6 +238,18 @@ impl Scan {
         }
     }
 
+    /// Moves to the last row of a scan that has just begun, then to the one before; false at the beginning. Not for a sorted scan.
+    pub fn retreat(&mut self) -> bool {
+        let backward = pg_sys::ScanDirection::BackwardScanDirection;
+        match self.source {
+            // SAFETY: as in `advance`.
+            Source::Index { scan, .. } => unsafe {
+                pg_sys::index_getnext_slot(scan, backward, self.slot)
+            },
+            Source::Sort(_) => false,
+        }
+    }
+
     /// The row that `advance` moved to.
     pub fn row(&self) -> Row<'_> {
         Row {
