@@ -5,6 +5,8 @@
 //! altered by a transaction for which this one waited. Reads no rows.
 
 mod columns;
+mod numbers;
+mod rows;
 mod shape;
 mod verify;
 
@@ -20,7 +22,7 @@ use crate::report::{self, Failure};
 use converge_ledger_core::context_state::Version;
 use pgrx::pg_sys;
 use shape::TABLES;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ffi::CStr;
 use verify::Indexes;
 
@@ -109,8 +111,9 @@ thread_local! {
     /// [`take_touched`].
     static LAST_KNOWN: Cell<[pg_sys::Oid; RELATIONS]> = const { Cell::new([pg_sys::InvalidOid; RELATIONS]) };
     static TOUCHED: Cell<u32> = const { Cell::new(0) };
-    /// Those of the tables that had no fault when they were looked at last, and have not changed since.
-    static SOUND: Cell<u32> = const { Cell::new(0) };
+    /// The faults of the tables when they were looked at last, and those of the tables that have not changed since.
+    static FAULTS: RefCell<[Vec<String>; TABLES]> = const { RefCell::new([const { Vec::new() }; TABLES]) };
+    static LOOKED: Cell<u32> = const { Cell::new(0) };
 }
 
 /// Makes PostgreSQL tell us when a relation changes. Called once, when the library is loaded.
@@ -154,7 +157,7 @@ pub fn touch(relation: pg_sys::Oid) {
                 ENTRIES_GENERATION.set(ENTRIES_GENERATION.get().wrapping_add(1));
             }
             TOUCHED.set(TOUCHED.get() | 1 << at);
-            SOUND.set(SOUND.get() & !(1 << at));
+            LOOKED.set(LOOKED.get() & !(1 << at));
         }
     }
 }
@@ -518,6 +521,7 @@ pub fn faults() -> Vec<Fault> {
         return Vec::new();
     };
     let mut faults = presence_faults(&relations);
+    memory::append(&mut faults, &mut numbers::faults(relations.numbers));
     for name in Name::ALL {
         memory::append(
             &mut faults,
@@ -596,34 +600,64 @@ pub fn look_up_again() {
     }
 }
 
-/// The faults that the tables have now, as far as nobody keeps this session from looking.
+/// The faults that the tables have now, as far as nobody keeps this session from looking. Costs next to nothing if none of them has changed
+/// since the last look.
 pub fn faults_by_now() -> Vec<String> {
     let mut found = Vec::new();
-    for Table { table, name } in tables() {
-        let bit = 1 << name as usize;
-        if SOUND.get() & bit != 0 {
-            continue;
+    let Ok(relations) = relations() else {
+        return found;
+    };
+    let mut add = |faults: Vec<Fault>| {
+        for fault in faults {
+            memory::push(&mut found, fault.what);
         }
-        // SAFETY: takes the lock only if it need not wait, and gives it back. If PostgreSQL raises, the transaction does.
-        unsafe {
-            if !pg_sys::ConditionalLockRelationOid(table, SHARE) {
-                continue;
+    };
+    if !is_known() {
+        add(presence_faults(&relations));
+    }
+    add(numbers::faults(relations.numbers));
+    for name in Name::ALL {
+        look_for_faults(relations.tables[name as usize], name);
+        FAULTS.with_borrow(|all| {
+            for what in &all[name as usize] {
+                memory::push(&mut found, memory::text(what));
             }
+        });
+    }
+    found
+}
+
+/// Notes the faults of a table, unless they are known, or somebody has locked it.
+fn look_for_faults(table: pg_sys::Oid, name: Name) {
+    let bit = 1 << name as usize;
+    if LOOKED.get() & bit != 0 {
+        return;
+    }
+    let generation = GENERATION.get();
+    let mut faults = Vec::new();
+    // SAFETY: takes the lock only if it need not wait, and gives it back. If PostgreSQL raises, the transaction does.
+    unsafe {
+        if table != pg_sys::InvalidOid && pg_sys::ConditionalLockRelationOid(table, SHARE) {
             let relation = pg_sys::try_table_open(table, NO_LOCK);
             if !relation.is_null() {
-                let faults = verify::faults(relation, name);
-                if faults.is_empty() {
-                    SOUND.set(SOUND.get() | bit);
-                }
-                for fault in faults {
-                    memory::push(&mut found, fault.what);
-                }
+                let found = verify::faults(relation, name).into_iter();
+                faults = memory::collect(found.map(|fault| fault.what));
                 pg_sys::table_close(relation, NO_LOCK);
+                // A message that came meanwhile may be about this table.
+                if GENERATION.get() == generation {
+                    LOOKED.set(LOOKED.get() | bit);
+                }
             }
             pg_sys::UnlockRelationOid(table, SHARE);
         }
     }
-    found
+    FAULTS.with_borrow_mut(|all| all[name as usize] = faults);
+}
+
+/// The table of the ledger that has this OID.
+pub fn table_of(relation: pg_sys::Oid) -> Option<Table> {
+    let found = tables().into_iter().find(|table| table.table == relation);
+    found.filter(|_| relation != pg_sys::InvalidOid)
 }
 
 /// What a command has done to the tables of the ledger.
@@ -661,26 +695,87 @@ impl Touched {
             self.relations & 1 << at != 0
                 && unsafe { pg_sys::CheckRelationOidLockedByMe(last_known[at], lock, true) }
         };
-        if is_altered(TABLES) && relations.numbers == pg_sys::InvalidOid {
-            return Some(relations.fault_of_missing(NUMBERS));
+        let is_new = |fault: &Fault| !before.contains(&fault.what);
+        if is_altered(TABLES) {
+            let fault = match relations.numbers {
+                pg_sys::InvalidOid => vec![relations.fault_of_missing(NUMBERS)],
+                numbers => numbers::faults(numbers),
+            };
+            if let Some(fault) = fault.into_iter().find(is_new) {
+                return Some(fault);
+            }
         }
         Name::ALL.into_iter().find_map(|name| {
             if !is_altered(name as usize) {
                 return None;
             }
             match relations.tables[name as usize] {
-                pg_sys::InvalidOid => Some(relations.fault_of_missing(name.shape().name)),
-                table => faults_of(table, name)
-                    .into_iter()
-                    .find(|fault| !before.contains(&fault.what)),
+                pg_sys::InvalidOid => {
+                    Some(relations.fault_of_missing(name.shape().name)).filter(is_new)
+                }
+                table => faults_of(table, name).into_iter().find(is_new),
             }
         })
     }
 }
 
-/// The first relation of the ledger that is missing, or no longer a member of the extension, if it is installed.
-pub fn first_absent() -> Option<Fault> {
-    presence_faults(&look_up()?).into_iter().next()
+/// The first relation of the ledger that is missing, or no longer a member of the extension, if it is installed, and was not so `before`.
+pub fn first_absent(before: &[String]) -> Option<Fault> {
+    let faults = presence_faults(&look_up()?);
+    faults
+        .into_iter()
+        .find(|fault| !before.contains(&fault.what))
+}
+
+/// What would be wrong with a table without one of its indexes. Waits for who alters the table.
+pub fn fault_without(table: Table, index: pg_sys::Oid) -> Option<Fault> {
+    // SAFETY: opened, and closed with its lock given back: what is about to happen to the index takes its own. If PostgreSQL raises, it
+    // closes the relation.
+    unsafe {
+        let relation = pg_sys::try_table_open(table.table, SHARE);
+        if relation.is_null() {
+            return None;
+        }
+        let is_table = (*(*relation).rd_rel).relkind as u8 == pg_sys::RELKIND_RELATION;
+        let fault = is_table
+            .then(|| verify::fault_without(relation, table.name, index))
+            .flatten();
+        pg_sys::table_close(relation, SHARE);
+        fault
+    }
+}
+
+/// What would be wrong with a table with an index that does not exist yet.
+pub fn fault_with(table: Table, index: &NewIndex) -> Option<Fault> {
+    let shape = table.name.shape();
+    let numbers = index.apart.iter().filter_map(|name| {
+        let at = shape.columns.iter().position(|column| column.name == *name);
+        at.map(|at| at + 1)
+    });
+    let is_refusing = index.is_unique && !shape.is_unique_by(&memory::collect(numbers));
+    let why = verify::why_unserved(
+        index.has_expression,
+        index.has_predicate,
+        false,
+        is_refusing,
+    )?;
+    let name = index.name.map(verify::quoted);
+    let what = format!(
+        "index {}on converge_ledger.{} {why}",
+        name.map_or(String::new(), |name| format!("{name} ")),
+        shape.name.to_string_lossy()
+    );
+    Some(Fault::new(what).advised(verify::PLAIN_INDEX))
+}
+
+/// An index that a command is about to create.
+pub struct NewIndex<'a> {
+    pub name: Option<&'a CStr>,
+    pub is_unique: bool,
+    pub has_expression: bool,
+    pub has_predicate: bool,
+    /// Columns by whose values it tells rows apart as the table does.
+    pub apart: Vec<&'a CStr>,
 }
 
 /// The attributes of a table, dropped ones included.

@@ -79,7 +79,7 @@ fn raising(work: fn() -> Result<(), Failure>) {
 fn end(committed: bool) {
     heads::at_end(|heads| heads.end(committed));
     direct::forget_calls(0);
-    alter::forget(0);
+    alter::forget(0, committed);
     incident::end();
     receive::end();
     identity::end();
@@ -107,7 +107,7 @@ unsafe extern "C-unwind" fn subtransaction(
     } else {
         heads::at_end(|heads| heads.abort_subtransaction(level));
         direct::forget_calls(level);
-        alter::forget(level);
+        alter::forget(level, false);
         receive::aborted_subtransaction();
         identity::forget();
         utility::aborted();

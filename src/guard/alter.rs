@@ -1,14 +1,15 @@
 //! Refuses commands that leave a table of the ledger in a form that the compiled code cannot read and write.
 //!
 //! What a command may do is not listed: when it has ended, the tables that it touched are compared with their declaration
-//! ([`crate::ledger`]), as `ledger_check` does it, and the command is undone if one of them does not fit. So indexes, triggers, constraints and
-//! settings can be added, and a key can be replaced by an equal one. A fault that was there before is left to be repaired.
+//! ([`crate::ledger`]), as `ledger_check` does it, and the command is undone if one of them does not fit. So whatever does no harm can be added
+//! and set, and a key can be replaced by an equal one. A fault that was there before is left to be repaired. Commands that cannot be undone
+//! are refused before they act ([`concurrent`]).
 
-use super::event;
+use super::{concurrent, event};
 use crate::function::Answer;
 use crate::ledger;
 use crate::memory;
-use crate::report;
+use crate::report::{self, Failure};
 use crate::settings;
 use pgrx::pg_sys;
 use std::cell::{Cell, RefCell};
@@ -22,48 +23,78 @@ const INHERITANCE: pg_sys::Oid = pg_sys::Oid::from_u32(2611);
 struct Before {
     /// Nesting level of its subtransaction.
     level: i32,
-    faults: Vec<String>,
+    /// None if the command alters no table that was there before, or may do what it wants.
+    faults: Option<Vec<String>>,
 }
 
 thread_local! {
     static BEFORE: RefCell<Vec<Before>> = const { RefCell::new(Vec::new()) };
+    /// The command that began last has ended the transaction in which it did.
+    static HAS_COMMITTED: Cell<bool> = const { Cell::new(false) };
     /// The schema or the extension was altered.
     static HOME_ALTERED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// A command begins. Whatever is wrong already, it may leave as it is.
-pub fn begin(event: &pg_sys::EventTriggerData) {
-    use pg_sys::NodeTag::{
-        T_AlterObjectSchemaStmt, T_AlterTableStmt, T_DropStmt, T_IndexStmt, T_RenameStmt,
-    };
+/// A command begins. Whatever is wrong already, it may leave as it is. What it could not undo in the end is refused now.
+///
+/// Errors: 23001 for a concurrent command that would leave a table unfit.
+pub fn begin(event: &pg_sys::EventTriggerData) -> Result<(), Failure> {
     if is_upgrade() {
-        return;
+        return Ok(());
     }
+    HAS_COMMITTED.set(false);
     ledger::watch();
-    // SAFETY: the parse tree of the command, or null; its first member is its tag.
-    let tag = unsafe { event.parsetree.as_ref() }.map(|command| command.type_);
-    // With these a table can be repaired step by step. Others must not pay for the look.
-    let repairs = [
-        T_AlterObjectSchemaStmt,
-        T_AlterTableStmt,
-        T_DropStmt,
-        T_IndexStmt,
-        T_RenameStmt,
-    ];
-    let faults = match tag.is_some_and(|tag| repairs.contains(&tag)) {
-        true => ledger::faults_by_now(),
-        false => Vec::new(),
+    // SAFETY: the parse tree of the command, or null.
+    unsafe {
+        let is_own_script = is_own_script(event.parsetree);
+        let may_alter = !is_own_script && may_alter(event.parsetree);
+        let faults = may_alter.then(ledger::faults_by_now);
+        // Reads the state of the running transaction.
+        let level = pg_sys::GetCurrentTransactionNestLevel();
+        BEFORE.with_borrow_mut(|before| memory::push(before, Before { level, faults }));
+        if is_own_script || settings::allows_drop() {
+            return Ok(());
+        }
+        match concurrent::fault(event.parsetree) {
+            Some(fault) => Err(report::alter_refused(&fault)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whether a command may alter a table that is there already. The few that many sessions run do not pay for a look at the tables; what they call
+/// is a command of its own.
+///
+/// # Safety
+/// The parse tree of a command, or null.
+unsafe fn may_alter(command: *mut pg_sys::Node) -> bool {
+    use pg_sys::NodeTag::{
+        T_CreateFunctionStmt, T_CreateStmt, T_CreateTableAsStmt, T_RefreshMatViewStmt,
     };
-    // SAFETY: reads the state of the running transaction.
-    let level = unsafe { pg_sys::GetCurrentTransactionNestLevel() };
-    BEFORE.with_borrow_mut(|before| memory::push(before, Before { level, faults }));
+    // SAFETY: the tag says which struct it is.
+    unsafe {
+        match command.as_ref().map(|command| command.type_) {
+            Some(T_CreateFunctionStmt | T_CreateTableAsStmt | T_RefreshMatViewStmt) => false,
+            Some(T_CreateStmt) => {
+                let create = &*command.cast::<pg_sys::CreateStmt>();
+                let is_temporary =
+                    (*create.relation).relpersistence as u8 == pg_sys::RELPERSISTENCE_TEMP;
+                !is_temporary || !create.inhRelations.is_null()
+            }
+            _ => true,
+        }
+    }
 }
 
 /// The commands that began at `level` or deeper have failed, or the transaction has ended.
-pub fn forget(level: i32) {
+pub fn forget(level: i32, committed: bool) {
     BEFORE.with(|before| {
         if let Ok(mut before) = before.try_borrow_mut() {
+            let count = before.len();
             before.retain(|before| before.level < level);
+            if committed && before.len() < count {
+                HAS_COMMITTED.set(true);
+            }
         }
     });
 }
@@ -90,10 +121,18 @@ fn alter_guard(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     let touched = ledger::take_touched();
     let home_altered = HOME_ALTERED.take();
     let before = BEFORE.with_borrow_mut(Vec::pop);
-    let before = before.map(|before| before.faults).unwrap_or_default();
     if home_altered {
         ledger::look_up_again();
     }
+    // Nothing of a command that has committed can be undone: an error would say so all the same.
+    if HAS_COMMITTED.take() && before.is_none() {
+        return Ok(pg_sys::Datum::from(0));
+    }
+    let before = match before {
+        Some(Before { faults: None, .. }) => return Ok(pg_sys::Datum::from(0)),
+        Some(Before { faults, .. }) => faults.unwrap_or_default(),
+        None => Vec::new(),
+    };
     // SAFETY: the parse tree of the command, or null.
     let is_own_script = unsafe { is_own_script(event.parsetree) };
     if settings::allows_drop() || is_own_script || is_upgrade() {
@@ -104,7 +143,7 @@ fn alter_guard(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
         false => touched.first_fault(&before),
     };
     if home_altered && fault.is_none() {
-        fault = ledger::first_absent();
+        fault = ledger::first_absent(&before);
     }
     match fault {
         None => Ok(pg_sys::Datum::from(0)),

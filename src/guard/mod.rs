@@ -2,6 +2,7 @@
 //! everything by accident. [`alter`] refuses commands that would make its tables unfit.
 
 pub mod alter;
+mod concurrent;
 mod own_tables;
 
 pub use own_tables::{require, writing, Written};
@@ -54,7 +55,7 @@ fn operation(event: u32) -> &'static str {
 /// Event trigger on every command: sees to it that this library is loaded before anything is dropped, for
 /// [`object_dropped`] guards only sessions that have it. The same holds for what is altered.
 fn drop_guard(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
-    alter::begin(event(fcinfo)?);
+    alter::begin(event(fcinfo)?)?;
     Ok(pg_sys::Datum::from(0))
 }
 

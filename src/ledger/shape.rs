@@ -42,6 +42,17 @@ pub struct Key {
     pub only_ids: bool,
 }
 
+impl Shape {
+    /// Whether the table has one row at most for all values of these columns: then a unique index on them refuses nothing that a key would not.
+    pub fn is_unique_by(&self, columns: &[usize]) -> bool {
+        let implies = |key: &Key| {
+            let has = |column: &usize| columns.contains(column);
+            key.unique && !key.only_ids && key.columns.iter().all(has)
+        };
+        self.keys.iter().any(implies)
+    }
+}
+
 impl Column {
     const fn new(name: &'static CStr, oid: Oid) -> Column {
         Column {

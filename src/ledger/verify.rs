@@ -4,6 +4,7 @@
 //! `ledger_check` reports. It reads the catalogue and no row of the ledger.
 
 use super::columns::entry;
+use super::rows;
 use super::shape::{Key, Name, Shape, MOST_KEYS};
 use crate::memory;
 use crate::store::scan::varlena_bytes;
@@ -16,12 +17,14 @@ const SHARE: pg_sys::LOCKMODE = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
 const SIDE_TABLE: &str =
     "Keep columns of your own in a table beside it, with the key (context_id, sequence).";
 const VIEW: &str = "To show somebody a part of the entries, grant a view.";
-const PLAIN_INDEX: &str = "An index on columns alone can be added.";
+pub const PLAIN_INDEX: &str = "An index on columns alone can be added.";
 
 /// Why a table is not what the ledger needs.
 pub struct Fault {
-    /// A clause that names the table.
+    /// A clause that names the table. Two faults with the same clause are the same fault.
     pub what: String,
+    /// What brought it about, if that can differ.
+    because: Option<String>,
     /// A statement that repairs it, if one does.
     pub repair: Option<String>,
     /// What to do instead, in one sentence.
@@ -32,8 +35,17 @@ impl Fault {
     pub fn new(what: String) -> Fault {
         Fault {
             what,
+            because: None,
             repair: None,
             advice: None,
+        }
+    }
+
+    /// The clause with its cause.
+    pub fn text(&self) -> String {
+        match &self.because {
+            Some(cause) => format!("{}: {cause}", self.what),
+            None => memory::text(&self.what),
         }
     }
 
@@ -44,7 +56,21 @@ impl Fault {
         }
     }
 
-    fn advised(self, advice: &'static str) -> Fault {
+    fn because(self, cause: String) -> Fault {
+        Fault {
+            because: Some(cause),
+            ..self
+        }
+    }
+
+    fn uncaused(self) -> Fault {
+        Fault {
+            because: None,
+            ..self
+        }
+    }
+
+    pub fn advised(self, advice: &'static str) -> Fault {
         Fault {
             advice: Some(advice),
             ..self
@@ -132,7 +158,7 @@ pub unsafe fn heap_faults(relation: pg_sys::Relation, shape: &Shape) -> Vec<Faul
 }
 
 /// An identifier as SQL writes it.
-fn quoted(name: &CStr) -> String {
+pub fn quoted(name: &CStr) -> String {
     // SAFETY: the function returns its argument, or a new C string.
     unsafe { CStr::from_ptr(pg_sys::quote_identifier(name.as_ptr())) }
         .to_string_lossy()
@@ -210,9 +236,15 @@ pub unsafe fn unserved_fault(index: pg_sys::Relation, shape: &Shape) -> Option<F
     unsafe {
         let why = unserved(index, shape)?;
         let name = shape.name.to_string_lossy();
+        let constraint = constraint_of(index);
         let index = quoted(CStr::from_ptr((*(*index).rd_rel).relname.data.as_ptr()));
         let what = format!("index {index} on converge_ledger.{name} {why}");
-        let repair = format!("DROP INDEX converge_ledger.{index}");
+        let repair = match constraint {
+            Some(constraint) => {
+                format!("ALTER TABLE converge_ledger.{name} DROP CONSTRAINT {constraint}")
+            }
+            None => format!("DROP INDEX converge_ledger.{index}"),
+        };
         Some(Fault::new(what).repaired_by(repair).advised(PLAIN_INDEX))
     }
 }
@@ -228,21 +260,21 @@ pub unsafe fn missing_key(relation: pg_sys::Relation, shape: &Shape, at: usize) 
     let columns = columns.map(|column| quoted(shape.columns[*column - 1].name));
     let columns = memory::join(columns, ", ");
     let mut invalid = None;
-    let mut has_name = false;
+    let mut primary = None;
     // SAFETY: by the contract.
-    unsafe {
-        each_index(relation, |index| {
-            let name = CStr::from_ptr((*(*index).rd_rel).relname.data.as_ptr());
-            has_name |= name == key.name;
+    let holder = unsafe {
+        every_index(relation, |index| {
             if is_key(index, shape, key) {
+                let name = CStr::from_ptr((*(*index).rd_rel).relname.data.as_ptr());
                 invalid = Some(quoted(name));
             }
+            if (*(*index).rd_index).indisprimary {
+                primary = constraint_of(index);
+            }
         });
-    }
-    if let Some(invalid) = invalid {
-        let fault = Fault::new(format!("key converge_ledger.{invalid} is invalid"));
-        return fault.repaired_by(format!("REINDEX INDEX converge_ledger.{invalid}"));
-    }
+        let schema = (*(*relation).rd_rel).relnamespace;
+        pg_sys::get_rel_relkind(pg_sys::get_relname_relid(key.name.as_ptr(), schema)) as u8
+    };
     let name = key.name.to_string_lossy();
     let (unique, predicate) = match (key.unique, key.only_ids) {
         (_, true) => ("unique ", " where id <> ''"),
@@ -251,20 +283,88 @@ pub unsafe fn missing_key(relation: pg_sys::Relation, shape: &Shape, at: usize) 
     };
     let what =
         format!("converge_ledger.{table} has no {unique}btree index on ({columns}){predicate}");
-    // An index that has the name would have to go first.
-    if has_name {
-        return Fault::new(format!("{what}: {name} is another index"));
+    let fault = Fault::new(what);
+    if let Some(invalid) = invalid {
+        let repair = format!("REINDEX INDEX converge_ledger.{invalid}");
+        return fault
+            .because(format!("{invalid} is invalid"))
+            .repaired_by(repair);
     }
-    let repair = match (key.unique, key.only_ids) {
-        (true, false) => format!(
-            "ALTER TABLE converge_ledger.{table} ADD CONSTRAINT {name} PRIMARY KEY ({columns})"
-        ),
-        (true, true) => format!(
-            "CREATE UNIQUE INDEX {name} ON converge_ledger.{table} ({columns}) WHERE id <> ''"
-        ),
-        (false, _) => format!("CREATE INDEX {name} ON converge_ledger.{table} ({columns})"),
+    // A key is found by what it is. Where its name is taken, it gets another one.
+    let (fault, named, constraint) = match holder {
+        0 => (fault, format!("{name} "), format!("CONSTRAINT {name} ")),
+        kind => {
+            let kind = match kind == pg_sys::RELKIND_INDEX {
+                true => "index",
+                false => "relation",
+            };
+            let fault = fault.because(format!("{name} is another {kind}"));
+            (fault, String::new(), String::new())
+        }
     };
-    Fault::new(what).repaired_by(repair)
+    let repair = match (key.unique, key.only_ids) {
+        (true, false) => {
+            let drop = primary.map_or(String::new(), |old| format!("DROP CONSTRAINT {old}, "));
+            format!(
+                "ALTER TABLE converge_ledger.{table} {drop}ADD {constraint}PRIMARY KEY ({columns})"
+            )
+        }
+        (true, true) => format!(
+            "CREATE UNIQUE INDEX {named}ON converge_ledger.{table} ({columns}) WHERE id <> ''"
+        ),
+        (false, _) => format!("CREATE INDEX {named}ON converge_ledger.{table} ({columns})"),
+    };
+    fault.repaired_by(repair)
+}
+
+/// The constraint that an index belongs to, quoted, if it belongs to one.
+///
+/// # Safety
+/// An open index.
+unsafe fn constraint_of(index: pg_sys::Relation) -> Option<String> {
+    // SAFETY: look-ups in catalogues by OID; the name is a C string, or null for a constraint that is gone.
+    unsafe {
+        let name = pg_sys::get_constraint_name(pg_sys::get_index_constraint((*index).rd_id));
+        (!name.is_null()).then(|| quoted(CStr::from_ptr(name)))
+    }
+}
+
+/// What would be wrong with a table without one of its indexes, which serves it now.
+///
+/// # Safety
+/// As [`indexes`].
+pub unsafe fn fault_without(
+    relation: pg_sys::Relation,
+    table: Name,
+    without: pg_sys::Oid,
+) -> Option<Fault> {
+    let shape = table.shape();
+    // SAFETY: by the contract.
+    unsafe {
+        for (at, key) in shape.keys.iter().enumerate() {
+            let (mut is_it, mut has_other) = (false, false);
+            each_index(relation, |index| {
+                let form = &*(*index).rd_index;
+                if form.indisvalid && form.indisready && is_key(index, shape, key) {
+                    is_it |= (*index).rd_id == without;
+                    has_other |= (*index).rd_id != without;
+                }
+            });
+            if is_it && !has_other {
+                return Some(missing_key(relation, shape, at).uncaused());
+            }
+        }
+        let is_identity = table != Name::Entries
+            && has_replica_identity(relation)
+            && (*relation).rd_replidindex == without;
+        is_identity.then(|| no_replica_identity(shape))
+    }
+}
+
+fn no_replica_identity(shape: &Shape) -> Fault {
+    let name = shape.name.to_string_lossy();
+    let repair = format!("ALTER TABLE converge_ledger.{name} REPLICA IDENTITY FULL");
+    Fault::new(format!("converge_ledger.{name} has no replica identity")).repaired_by(repair)
 }
 
 /// Everything about a table that the ledger cannot stand, or that would hide entries.
@@ -281,7 +381,10 @@ pub unsafe fn faults(relation: pg_sys::Relation, table: Name) -> Vec<Fault> {
         if form.relkind as u8 != pg_sys::RELKIND_RELATION {
             return faults;
         }
-        memory::append(&mut faults, &mut index_faults(relation, table));
+        let mut of_indexes = index_faults(relation, table);
+        let may_be_identified = of_indexes.is_empty();
+        memory::append(&mut faults, &mut of_indexes);
+        memory::append(&mut faults, &mut rows::faults(relation, table));
         if !(*relation).rd_rules.is_null() {
             let what = format!("converge_ledger.{name} has a rule");
             memory::push(&mut faults, Fault::new(what));
@@ -301,10 +404,8 @@ pub unsafe fn faults(relation: pg_sys::Relation, table: Name) -> Vec<Fault> {
             let what = format!("another table inherits from converge_ledger.{name}");
             memory::push(&mut faults, Fault::new(what));
         }
-        if table != Name::Entries && faults.is_empty() && !has_replica_identity(relation) {
-            let repair = format!("ALTER TABLE converge_ledger.{name} REPLICA IDENTITY FULL");
-            let fault = Fault::new(format!("converge_ledger.{name} has no replica identity"));
-            memory::push(&mut faults, fault.repaired_by(repair));
+        if table != Name::Entries && may_be_identified && !has_replica_identity(relation) {
+            memory::push(&mut faults, no_replica_identity(shape));
         }
         faults
     }
@@ -384,24 +485,47 @@ unsafe fn unserved(index: pg_sys::Relation, shape: &Shape) -> Option<&'static st
         let form = &*(*index).rd_index;
         let columns = std::slice::from_raw_parts(
             form.indkey.values.as_ptr(),
-            usize::from(form.indnatts.unsigned_abs()),
+            usize::from(form.indnkeyatts.unsigned_abs()),
         );
-        // The ledger's own unique key refuses what such an index would refuse.
-        let implied = |key: &Key| {
-            let has = |column: &usize| columns.iter().any(|it| *it as usize == *column);
-            key.unique && !key.only_ids && key.columns.iter().all(has)
-        };
-        if columns.contains(&0) {
-            Some("contains an expression, which the ledger does not evaluate")
-        } else if !pg_sys::RelationGetIndexPredicate(index).is_null() {
-            Some("has a predicate, which the ledger does not evaluate")
-        } else if form.indisexclusion {
-            Some("is an exclusion constraint, which would refuse rows of the ledger")
-        } else if form.indisunique && !shape.keys.iter().any(implied) {
-            Some("is unique, and would refuse rows of the ledger")
-        } else {
-            None
-        }
+        // Columns by whose values it tells rows apart as the ledger does. Those that it only includes are none of them.
+        let apart = columns.iter().enumerate().filter(|(at, number)| {
+            let collation = *(*index).rd_indcollation.add(*at);
+            shape
+                .columns
+                .get((**number as usize).wrapping_sub(1))
+                .is_some_and(|column| {
+                    *(*index).rd_opfamily.add(*at) == family(column.oid)
+                        && (collation == pg_sys::InvalidOid
+                            || pg_sys::get_collation_isdeterministic(collation))
+                })
+        });
+        let apart = memory::collect(apart.map(|(_, number)| *number as usize));
+        why_unserved(
+            columns.contains(&0),
+            !pg_sys::RelationGetIndexPredicate(index).is_null(),
+            form.indisexclusion,
+            form.indisunique && !shape.is_unique_by(&apart),
+        )
+    }
+}
+
+/// Why rows that are written below the executor cannot be added to an index, or could be refused by it.
+pub fn why_unserved(
+    has_expression: bool,
+    has_predicate: bool,
+    is_exclusion: bool,
+    refuses: bool,
+) -> Option<&'static str> {
+    if has_expression {
+        Some("contains an expression, which the ledger does not evaluate")
+    } else if has_predicate {
+        Some("has a predicate, which the ledger does not evaluate")
+    } else if is_exclusion {
+        Some("is an exclusion constraint, which would refuse rows of the ledger")
+    } else if refuses {
+        Some("is unique, and would refuse rows of the ledger")
+    } else {
+        None
     }
 }
 
@@ -449,6 +573,50 @@ unsafe fn each_index(table: pg_sys::Relation, mut with: impl FnMut(pg_sys::Relat
             pg_sys::index_close(index, SHARE);
         }
         pg_sys::list_free(list);
+    }
+}
+
+/// As [`each_index`], with the indexes that are about to be dropped, or were when that was interrupted.
+///
+/// # Safety
+/// As [`each_index`].
+unsafe fn every_index(table: pg_sys::Relation, mut with: impl FnMut(pg_sys::Relation)) {
+    // Columns and index of catalog/pg_index.h.
+    const TABLE: i16 = 2;
+    const BY_TABLE: u32 = 2678;
+    let mut key = pg_sys::ScanKeyData::default();
+    let mut found: Vec<pg_sys::Oid> = Vec::new();
+    // SAFETY: as in `inherits`; the first column of each row is the OID of the index. One that is gone meanwhile is passed over.
+    unsafe {
+        pg_sys::ScanKeyInit(
+            &mut key,
+            TABLE,
+            pg_sys::BTEqualStrategyNumber as u16,
+            pg_sys::F_OIDEQ.into(),
+            pg_sys::Datum::from((*table).rd_id),
+        );
+        let catalogue = pg_sys::table_open(pg_sys::IndexRelationId, SHARE);
+        let none = std::ptr::null_mut();
+        let scan = pg_sys::systable_beginscan(catalogue, BY_TABLE.into(), true, none, 1, &mut key);
+        loop {
+            let tuple = pg_sys::systable_getnext(scan);
+            if tuple.is_null() {
+                break;
+            }
+            let header = (*tuple).t_data;
+            let row: *const pg_sys::FormData_pg_index =
+                header.byte_add(usize::from((*header).t_hoff)).cast();
+            memory::push(&mut found, (*row).indexrelid);
+        }
+        pg_sys::systable_endscan(scan);
+        pg_sys::table_close(catalogue, NO_LOCK);
+        for oid in found {
+            let index = pg_sys::try_relation_open(oid, SHARE);
+            if !index.is_null() {
+                with(index);
+                pg_sys::relation_close(index, SHARE);
+            }
+        }
     }
 }
 

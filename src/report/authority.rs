@@ -145,7 +145,7 @@ pub fn alter_refused(fault: &Fault) -> Failure {
         Code::ERRCODE_RESTRICT_VIOLATION,
         "cannot alter a table of the ledger in this way",
     )
-    .detail(format!("After this command, {}.", fault.what))
+    .detail(format!("After this command, {}.", fault.text()))
     .hint(format!(
         "{advice}To do it all the same: SET converge_ledger.allow_drop = on."
     ))

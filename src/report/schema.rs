@@ -43,7 +43,7 @@ pub fn altered_table(name: &CStr, fault: &Fault) -> Failure {
             name.to_string_lossy()
         ),
     )
-    .detail(sentence(&fault.what))
+    .detail(sentence(&fault.text()))
     .hint(format!(
         "Undo the change. ledger_check lists all such faults.{repair}"
     ))

@@ -8,7 +8,7 @@ use pgrx::pg_sys;
 use std::ffi::CStr;
 
 /// The triggers of a table, as in sql/triggers.
-fn names(table: Name) -> &'static [&'static CStr] {
+pub fn names(table: Name) -> &'static [&'static CStr] {
     match table {
         Name::Entries => &[
             c"~ledger_stamp",
@@ -69,16 +69,8 @@ fn enable_always_on(table: Table) {
 /// # Safety
 /// The relation is open, and stays so.
 unsafe fn others(relation: pg_sys::Relation, table: Name) -> impl Iterator<Item = &'static CStr> {
-    // SAFETY: by the contract; a descriptor has as many triggers as it says, each with a name.
-    let triggers = unsafe {
-        let description = (*relation).trigdesc;
-        if description.is_null() {
-            &[]
-        } else {
-            let count = (*description).numtriggers as usize;
-            std::slice::from_raw_parts((*description).triggers, count)
-        }
-    };
+    // SAFETY: by the contract.
+    let triggers = unsafe { of(relation) };
     names(table).iter().copied().filter(move |name| {
         triggers.iter().any(|trigger| {
             // SAFETY: as above.
@@ -86,4 +78,20 @@ unsafe fn others(relation: pg_sys::Relation, table: Name) -> impl Iterator<Item 
             is_it && trigger.tgenabled as u8 != ALWAYS
         })
     })
+}
+
+/// All triggers of a table, each with a name.
+///
+/// # Safety
+/// The relation is open, and stays so.
+pub unsafe fn of<'a>(relation: pg_sys::Relation) -> &'a [pg_sys::Trigger] {
+    // SAFETY: by the contract; a description has as many triggers as it says.
+    unsafe {
+        let description = (*relation).trigdesc;
+        if description.is_null() {
+            return &[];
+        }
+        let count = (*description).numtriggers as usize;
+        std::slice::from_raw_parts((*description).triggers, count)
+    }
 }

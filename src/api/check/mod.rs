@@ -38,7 +38,7 @@ fn shape_faults(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     let mut rows = Rows::begin(Arguments(fcinfo));
     for fault in ledger::faults() {
         let repair = fault.repair.as_deref().map(text);
-        rows.push([Some(text(&fault.what)), repair]);
+        rows.push([Some(text(&fault.text())), repair]);
     }
     rows.end()
 }

@@ -83,7 +83,9 @@ rollback;
 begin;
 select ledger_append('own tables', 'facts', 'x');
 create function pg_temp.noticed() returns trigger language plpgsql as $$ begin raise notice '% of %', tg_op, tg_table_name; return null; end $$;
+set local converge_ledger.allow_drop = on;
 create trigger noticed after insert or update or delete on converge_ledger.publications for each row execute function pg_temp.noticed();
+set local converge_ledger.allow_drop = off;
 set local client_min_messages = notice;
 \set VERBOSITY terse
 select ledger_publish('own_tables', 'all');
