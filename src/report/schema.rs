@@ -127,14 +127,21 @@ pub fn out_of_memory(bytes: usize) -> Failure {
 
 /// An UPDATE of an incident has changed nothing, or something else.
 pub fn not_recorded(incident: i64) -> Failure {
-    Failure::new(
-        Code::ERRCODE_INTERNAL_ERROR,
-        format!("could not record what was decided about incident {incident}"),
-    )
-    .detail("A trigger on converge_ledger.incidents has suppressed or changed the row.".to_owned())
-    .hint(
-        "Nothing was done. SELECT * FROM ledger_check() shows how to drop the trigger.".to_owned(),
-    )
+    let what = format!("could not record what was decided about incident {incident}");
+    suppressed(what, "incidents")
+}
+
+/// A table of the ledger's own does not have what was written into it.
+pub fn not_written(table: &str) -> Failure {
+    suppressed(format!("could not write converge_ledger.{table}"), table)
+}
+
+fn suppressed(what: String, table: &str) -> Failure {
+    Failure::new(Code::ERRCODE_INTERNAL_ERROR, what)
+        .detail(format!(
+            "A trigger on converge_ledger.{table} has suppressed or changed the row."
+        ))
+        .hint("Nothing was done. SELECT * FROM ledger_check() shows how to drop the trigger.")
 }
 
 pub fn internal(message: &str) -> Failure {
