@@ -7,7 +7,6 @@
 //! The second is told by the memory for a tuple, in which the trigger runs. The executor empties it before it turns to the next row,
 //! and not before it has decided about this one. So a callback on that memory ends the time in which the row is in hand.
 
-use crate::ledger;
 use crate::memory;
 use converge_ledger_core::context_state::{Ticket, Way};
 use pgrx::pg_sys;
@@ -46,11 +45,35 @@ unsafe extern "C-unwind" fn started(query: *mut pg_sys::QueryDesc, flags: c_int)
     // statement has a plan and a state, whose memory is a complete structure.
     unsafe {
         NEXT_HOOK.unwrap_or(standard_ExecutorStart)(query, flags);
-        let plan = (*query).plannedstmt;
-        if (*plan).resultRelations.is_null() || !ledger::is_known() || can_suppress(&*plan) {
+        let (plan, state) = (&*(*query).plannedstmt, &*(*query).estate);
+        if plan.resultRelations.is_null() || !changes_entries(plan, state) || can_suppress(plan) {
             return;
         }
-        (*(*(*query).estate).es_query_cxt).ident = NEVER_SUPPRESSES.as_ptr();
+        (*state.es_query_cxt).ident = NEVER_SUPPRESSES.as_ptr();
+    }
+}
+
+/// Whether a statement changes a table that has the name of the table of entries. Which one it is does not matter: a mark is true
+/// of any table, and a session's first statement must not pay for the look-up of the ledger.
+///
+/// # Safety
+/// A complete plan, and its state.
+unsafe fn changes_entries(plan: &pg_sys::PlannedStmt, state: &pg_sys::EState) -> bool {
+    // SAFETY: by the contract; the list has numbers of the range table, from 1 on, by which the state keeps what is open.
+    unsafe {
+        let numbers = &*plan.resultRelations;
+        (0..numbers.length as usize).any(|at| {
+            let number = (*numbers.elements.add(at)).int_value as usize;
+            let open = state.es_result_relations;
+            let info = match open.is_null() {
+                true => None,
+                false => (*open.add(number - 1)).as_ref(),
+            };
+            let relation = info.and_then(|info| info.ri_RelationDesc.as_ref());
+            relation.is_some_and(|relation| {
+                CStr::from_ptr((*relation.rd_rel).relname.data.as_ptr()) == c"entries"
+            })
+        })
     }
 }
 
