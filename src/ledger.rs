@@ -196,6 +196,11 @@ pub fn ledger() -> Result<Ledger, Failure> {
     })
 }
 
+/// Whether the relations were looked up, and have not changed since.
+fn is_known() -> bool {
+    KNOWN.get().is_some()
+}
+
 /// The tables of what cannot be accepted. Apart from the others, so that nobody else depends on them.
 ///
 /// Errors: 55000 when one of them is missing.
