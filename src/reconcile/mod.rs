@@ -328,6 +328,26 @@ fn forget_statements(ledger: &Ledger) {
     }
 }
 
+/// Includes peers in the alarm again that this database has no more: the next one of that name is another peer.
+fn forget_exclusions(ledger: &Ledger) {
+    let known = peer_alarms::all(ledger, Sight::Latest);
+    if known.values().all(|state| !state.is_excluded) {
+        return;
+    }
+    let peers = list::peers(ledger, Among::All);
+    for (name, state) in known {
+        let is_gone = !peers.iter().any(|peer| peer.source.key().1 == name);
+        if state.is_excluded && is_gone && peer_alarms::try_hold(ledger) {
+            let state = State {
+                is_excluded: false,
+                ..peer_alarms::read(ledger, &name)
+            };
+            write::make_deletable();
+            peer_alarms::write(ledger, &name, &state);
+        }
+    }
+}
+
 /// Begins to talk to the peers that are due, and says to how many.
 fn begin_due(
     ledger: &Ledger,
@@ -359,6 +379,9 @@ fn begin_due(
         Ok::<_, Failure>(is_due.then_some((peer, key, last)))
     });
     let due: Vec<(&Peer, String, PeerRound)> = memory::try_all(due.filter_map(Result::transpose))?;
+    if !due.is_empty() || matches!(which, Which::Now(None)) {
+        forget_exclusions(ledger);
+    }
     if due.is_empty() {
         return Ok(0);
     }

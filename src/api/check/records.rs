@@ -6,6 +6,7 @@ use crate::interrupts;
 use crate::jsonb::Jsonb;
 use crate::ledger::{self, halted, peer_round, scrub_pass, Ledger, Quarantine};
 use crate::memory;
+use crate::peer::{list, Among};
 use crate::store::halted::ALARM;
 use crate::store::scan::{Key, Row, Scan, Sight};
 use crate::store::{node, peer_alarms, rounds, stated};
@@ -132,6 +133,10 @@ fn of_peer_alarms(ledger: &Ledger, tables: &Quarantine, faults: &mut Vec<Of>) {
             && row.datum(column::RESOLVED_AT).is_none()
     };
     let known = peer_alarms::all(ledger, SIGHT);
+    let peers = match known.values().any(|state| state.alarm.is_some()) {
+        true => list::peers(ledger, Among::All),
+        false => Vec::new(),
+    };
     for (peer, state) in &known {
         let Some(alarm) = &state.alarm else {
             continue;
@@ -143,6 +148,11 @@ fn of_peer_alarms(ledger: &Ledger, tables: &Quarantine, faults: &mut Vec<Of>) {
             let detail = format!(
                 "all appends are refused because of peer \"{peer}\", but incident {} is no open alarm of it; ledger_rebuild ends that",
                 alarm.incident
+            );
+            add(faults, None, None, FaultKind::Halted, detail);
+        } else if !peers.iter().any(|it| it.source.key().1 == peer) {
+            let detail = format!(
+                "all appends are refused because of peer \"{peer}\", which this database no longer has, so that no round can end that; ledger_resolve_peer decides about its alarm"
             );
             add(faults, None, None, FaultKind::Halted, detail);
         }

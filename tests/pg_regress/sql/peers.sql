@@ -104,6 +104,16 @@ select trusted from ledger_peers;
 select ledger_trust_peer('other');
 select ledger_trust_peer('other');
 select count(*) from converge_ledger.peer_alarms;
+-- The exclusion of a peer that is gone does not wait for another one of its name.
+\getenv tests PG_ABS_SRCDIR
+\set past :tests '/common/past.sql'
+\i :past
+begin;
+select ledger_trust_peer('other', false);
+select pg_temp.past($$insert into converge_ledger.peer_alarms values ('gone', true, now(), null, null)$$) \g /dev/null
+select count(*) >= 0 as reconciled from ledger_reconcile();
+select peer, excluded from converge_ledger.peer_alarms;
+rollback;
 \set VERBOSITY default
 select ledger_trust_peer('nobody', false);
 \set VERBOSITY sqlstate
