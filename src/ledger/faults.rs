@@ -4,8 +4,8 @@
 use super::shape::{Name, TABLES};
 use super::verify::{self, Fault};
 use super::{
-    indexes, is_member_of, look_up, numbers, relations, Relations, Table, FAULTS, GENERATION,
-    KNOWN, LAST_KNOWN, LOOKED, NO_LOCK, NUMBERS, SHARE, TOUCHED,
+    indexes, is_known, is_member_of, look_up, numbers, relations, Relations, Table, FAULTS,
+    GENERATION, KNOWN, LAST_KNOWN, LOOKED, NO_LOCK, NUMBERS, SHARE, TOUCHED,
 };
 use crate::memory;
 use pgrx::pg_sys;
@@ -108,7 +108,7 @@ pub fn faults_by_now() -> Vec<String> {
             memory::push(&mut found, fault.what);
         }
     };
-    if KNOWN.get().is_none() {
+    if !is_known() {
         add(presence_faults(&relations));
     }
     add(numbers::faults(relations.numbers));
