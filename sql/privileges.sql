@@ -35,3 +35,6 @@ begin
     end loop;
 end
 $$;
+
+-- Last: after everything that the script creates.
+select converge_ledger.note_own_objects();

@@ -19,7 +19,7 @@ pub use columns::{
 };
 pub use faults::{
     fault_with, fault_without, faults, faults_by_now, first_absent, look_up_again, take_touched,
-    watch, NewIndex,
+    watch, NewIndex, Touched,
 };
 pub use opening::{open, open_for_writing, require, Open};
 pub use shape::{Name, BY_ID, BY_SEQUENCE};

@@ -103,9 +103,14 @@ pgrx::extension_sql_file!(
     requires = ["pinned_origins"]
 );
 pgrx::extension_sql_file!(
+    "../sql/tables/added_objects.sql",
+    name = "added_objects",
+    requires = ["publications"]
+);
+pgrx::extension_sql_file!(
     "../sql/tables/added_peers.sql",
     name = "added_peers",
-    requires = ["publications"]
+    requires = ["added_objects"]
 );
 pgrx::extension_sql_file!(
     "../sql/tables/peer_alarms.sql",
@@ -208,9 +213,14 @@ pgrx::extension_sql_file!(
     requires = ["administration"]
 );
 pgrx::extension_sql_file!(
+    "../sql/functions/objects.sql",
+    name = "objects",
+    requires = ["grants"]
+);
+pgrx::extension_sql_file!(
     "../sql/functions/advice.sql",
     name = "advice",
-    requires = ["grants"]
+    requires = ["objects"]
 );
 pgrx::extension_sql_file!(
     "../sql/functions/scrub.sql",

@@ -84,6 +84,13 @@ as $function$
                    select from pg_class c cross join lateral pg_options_to_table(c.reloptions) as o
                     where c.oid = to_regclass('converge_ledger.entries')
                       and o.option_name = 'autovacuum_enabled' and not o.option_value::boolean)
+        union all
+        -- A name may contain line breaks: the detail stays one line.
+        select 8, 'lost object', format(
+                   '%s of converge_ledger.%I is missing, as after a restore; SELECT statement FROM converge_ledger.lost_objects() '
+                   'lists the statement that creates it again: review it, then run it; converge_ledger.forget_object forgets it',
+                   regexp_replace(concat_ws(' ', l.kind, nullif(l.name, '')), '[[:cntrl:]]', '?', 'g'), l.table_name)
+          from converge_ledger.lost_objects() as l
     )
     select a.kind, a.detail from advice a order by a.place, a.detail
 $function$;

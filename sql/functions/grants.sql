@@ -22,7 +22,8 @@ as $function$
                'ledger_append', 'ledger_append_text', 'ledger_append_bytes', 'ledger_append_json', 'ledger_append_batch',
                'ledger_append_rows']
            when 'monitor' then array[
-               'ledger_advice', 'ledger_can_append', 'worker_status', 'peer_lags', 'has_peer', 'running_work']
+               'ledger_advice', 'ledger_can_append', 'worker_status', 'peer_lags', 'has_peer', 'running_work',
+               'lost_objects', 'attached_objects']
            else array[]::text[] end)
      order by p.oid
 $function$;
@@ -66,8 +67,8 @@ begin
     execute format('grant usage on schema converge_ledger, %I to %I', home, role);
     if privilege = 'monitor' then
         execute format(
-            'grant select on converge_ledger.publications, converge_ledger.pinned_origins, %1$I.ledger_status, '
-            '%1$I.ledger_peers, %1$I.ledger_open_incidents, %1$I.ledger_progress to %2$I', home, role);
+            'grant select on converge_ledger.publications, converge_ledger.pinned_origins, converge_ledger.added_objects, '
+            'converge_ledger.known_objects, %1$I.ledger_status, %1$I.ledger_peers, %1$I.ledger_open_incidents, %1$I.ledger_progress to %2$I', home, role);
     else
         execute format(
             'grant select on converge_ledger.entries, converge_ledger.contexts, '
@@ -129,7 +130,8 @@ begin
     end if;
     if 'monitor' = any (taken) then
         execute format(
-            'revoke select on %1$I.ledger_status, %1$I.ledger_peers, %1$I.ledger_open_incidents from %2$I', home, role);
+            'revoke select on converge_ledger.added_objects, converge_ledger.known_objects, %1$I.ledger_status, '
+            '%1$I.ledger_peers, %1$I.ledger_open_incidents from %2$I', home, role);
     end if;
     if privilege <> 'append' and not kept && array['read', 'monitor'] then
         execute format(

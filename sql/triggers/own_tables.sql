@@ -14,7 +14,7 @@ begin
     foreach guarded in array array[
         'contexts', 'subtrees', 'digests', 'unsettled', 'scrubbed', 'scrub_pass', 'peer_rounds', 'stated', 'halted',
         'incidents', 'incident_entries', 'node', 'node_claims', 'publications', 'pinned_origins', 'added_peers',
-        'peer_alarms']
+        'peer_alarms', 'added_objects', 'known_objects']
     loop
         execute pg_catalog.format('create trigger ledger_guard before insert or update or delete on converge_ledger.%I '
             'for each row execute function converge_ledger.own_table_guard()', guarded);

@@ -5,7 +5,7 @@
 //! and set, and a key can be replaced by an equal one. A fault that was there before is left to be repaired. Commands that cannot be undone
 //! are refused before they act ([`concurrent`]).
 
-use super::{concurrent, event};
+use super::{concurrent, event, objects};
 use crate::function::Answer;
 use crate::ledger;
 use crate::memory;
@@ -18,6 +18,8 @@ crate::sql_function!(alter_guard);
 
 /// `InheritsRelationId` of catalog/pg_inherits.h, which the bindings do not have.
 const INHERITANCE: pg_sys::Oid = pg_sys::Oid::from_u32(2611);
+/// `StatisticExtRelationId` of catalog/pg_statistic_ext.h.
+const STATISTICS: pg_sys::Oid = pg_sys::Oid::from_u32(3381);
 
 /// The faults that the tables had when a command began. Commands may run within others.
 struct Before {
@@ -33,6 +35,8 @@ thread_local! {
     static HAS_COMMITTED: Cell<bool> = const { Cell::new(false) };
     /// The schema or the extension was altered.
     static HOME_ALTERED: Cell<bool> = const { Cell::new(false) };
+    /// An index or a statistics object was altered, without a lock on its table.
+    static ATTACHED_ALTERED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// A command begins. Whatever is wrong already, it may leave as it is. What it could not undo in the end is refused now.
@@ -108,6 +112,15 @@ pub fn object_altered(class: pg_sys::Oid, object: pg_sys::Oid) {
         // SAFETY: as above.
         pg_sys::ExtensionRelationId => unsafe { pg_sys::get_extension_oid(name, true) },
         INHERITANCE => return ledger::touch(object),
+        STATISTICS => return ATTACHED_ALTERED.set(true),
+        pg_sys::RelationRelationId => {
+            // SAFETY: a look-up of a catalogue row.
+            let table = unsafe { pg_sys::IndexGetRelation(object, true) };
+            if table != pg_sys::InvalidOid && ledger::is_member(table) {
+                ATTACHED_ALTERED.set(true);
+            }
+            return;
+        }
         _ => return,
     };
     if object == ours {
@@ -120,34 +133,65 @@ fn alter_guard(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
     let event = event(fcinfo)?;
     let touched = ledger::take_touched();
     let home_altered = HOME_ALTERED.take();
+    let attached_altered = ATTACHED_ALTERED.take();
     let before = BEFORE.with_borrow_mut(Vec::pop);
     if home_altered {
         ledger::look_up_again();
     }
+    // SAFETY: the parse tree of the command, or null.
+    let is_own_script = unsafe { is_own_script(event.parsetree) };
     // Nothing of a command that has committed can be undone: an error would say so all the same.
-    if HAS_COMMITTED.take() && before.is_none() {
-        return Ok(pg_sys::Datum::from(0));
-    }
+    let has_committed = HAS_COMMITTED.take() && before.is_none();
     let before = match before {
         Some(Before { faults: None, .. }) => return Ok(pg_sys::Datum::from(0)),
         Some(Before { faults, .. }) => faults.unwrap_or_default(),
         None => Vec::new(),
     };
-    // SAFETY: the parse tree of the command, or null.
-    let is_own_script = unsafe { is_own_script(event.parsetree) };
-    if settings::allows_drop() || is_own_script || is_upgrade() {
+    if is_own_script || is_upgrade() {
         return Ok(pg_sys::Datum::from(0));
     }
+    // SAFETY: as above.
+    let is_concurrent = unsafe { is_concurrent(event.parsetree) };
+    if !settings::allows_drop() && !has_committed {
+        refuse_faults(&touched, &before, home_altered)?;
+    }
+    if touched.is_own() || attached_altered || (is_concurrent && !touched.is_empty()) {
+        objects::note()?;
+    }
+    Ok(pg_sys::Datum::from(0))
+}
+
+fn refuse_faults(
+    touched: &ledger::Touched,
+    before: &[String],
+    home_altered: bool,
+) -> Result<(), Failure> {
     let mut fault = match touched.is_empty() {
         true => None,
-        false => touched.first_fault(&before),
+        false => touched.first_fault(before),
     };
     if home_altered && fault.is_none() {
-        fault = ledger::first_absent(&before);
+        fault = ledger::first_absent(before);
     }
     match fault {
-        None => Ok(pg_sys::Datum::from(0)),
+        None => Ok(()),
         Some(fault) => Err(report::alter_refused(&fault)),
+    }
+}
+
+/// Whether the command creates or drops an index concurrently: at its end it no longer holds a lock on the table.
+///
+/// # Safety
+/// The parse tree of a command, or null.
+unsafe fn is_concurrent(command: *mut pg_sys::Node) -> bool {
+    use pg_sys::NodeTag::{T_DropStmt, T_IndexStmt};
+    // SAFETY: the tag says which struct it is.
+    unsafe {
+        match command.as_ref().map(|command| command.type_) {
+            Some(T_IndexStmt) => (*command.cast::<pg_sys::IndexStmt>()).concurrent,
+            Some(T_DropStmt) => (*command.cast::<pg_sys::DropStmt>()).concurrent,
+            _ => false,
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 pub mod alter;
 mod concurrent;
+mod objects;
 mod own_tables;
 
 pub use own_tables::{require, writing, Written};

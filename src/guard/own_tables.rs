@@ -3,10 +3,12 @@
 //!
 //! Compiled code writes them below the executor, where no trigger fires, or by SQL inside [`writing`].
 
+use super::objects;
 use crate::function::Answer;
 use crate::ledger::{self, Name};
 use crate::receive;
 use crate::report::{self, Failure};
+use crate::store::scan::varlena_bytes;
 use pgrx::pg_sys;
 use std::cell::Cell;
 use std::ffi::CStr;
@@ -21,6 +23,7 @@ impl Written {
     pub const INCIDENTS: Written = Written(1);
     pub const PUBLICATIONS: Written = Written(2);
     pub const PINS: Written = Written(4);
+    pub const OBJECTS: Written = Written(8);
 
     const NONE: Written = Written(0);
 
@@ -51,6 +54,9 @@ const NAMED: &str =
 const DECIDED: &str =
     "SELECT ledger_resolve(incident, decision, reason) decides what ledger_open_incidents shows.";
 
+const OBJECTS: &str =
+    "Commands that create, alter or drop indexes, triggers and the like of the ledger's tables write it.";
+
 const fn guarded(table: Name, hint: &'static str) -> Guarded {
     Guarded {
         table,
@@ -70,7 +76,7 @@ const fn dumped(table: Name, by: Written, hint: &'static str) -> Guarded {
 }
 
 /// As in sql/triggers/own_tables.sql.
-const TABLES: [Guarded; 17] = [
+const TABLES: [Guarded; 19] = [
     guarded(Name::Contexts, DERIVED),
     guarded(Name::Subtrees, DERIVED),
     guarded(Name::Digests, DERIVED),
@@ -104,6 +110,13 @@ const TABLES: [Guarded; 17] = [
         Written::NONE,
         "ledger_trust_peer and ledger_resolve_peer write it.",
     ),
+    dumped(Name::AddedObjects, Written::OBJECTS, OBJECTS),
+    Guarded {
+        table: Name::KnownObjects,
+        by: Written::OBJECTS,
+        is_dumped: false,
+        hint: OBJECTS,
+    },
 ];
 
 thread_local! {
@@ -147,6 +160,9 @@ fn own_table_guard(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
         WRITING.get().covers(it.by)
             || (event == pg_sys::TRIGGER_EVENT_INSERT && it.is_dumped && is_restore())
     });
+    if may_write && by_row && is_there_already(data, guarded)? {
+        return Ok(pg_sys::Datum::from(0));
+    }
     if may_write {
         return Ok(match event {
             _ if !by_row => pg_sys::Datum::from(0),
@@ -164,6 +180,37 @@ fn own_table_guard(fcinfo: pg_sys::FunctionCallInfo) -> Answer {
         super::operation(event),
         hint,
     ))
+}
+
+/// Whether a dump brings the record of an object that this database has recorded already: somebody created the object before.
+fn is_there_already(
+    data: &pg_sys::TriggerData,
+    guarded: Option<&Guarded>,
+) -> Result<bool, Failure> {
+    let is_note = guarded.is_some_and(|it| it.table == Name::AddedObjects);
+    if !is_note || WRITING.get().covers(Written::OBJECTS) {
+        return Ok(false);
+    }
+    let table = ledger::table(Name::AddedObjects)?;
+    // SAFETY: a row trigger has an open relation and its tuple. The table is as declared, so its first three columns are texts. A null is
+    // refused after this trigger.
+    let key = unsafe {
+        if (*data.tg_relation).rd_id != table.table {
+            return Err(report::wrong_guard_use());
+        }
+        ledger::require(data.tg_relation, table);
+        [1, 2, 3].map(|column| {
+            let mut is_null = false;
+            let descriptor = (*data.tg_relation).rd_att;
+            let datum = pg_sys::heap_getattr(data.tg_trigtuple, column, descriptor, &mut is_null);
+            match is_null {
+                true => "",
+                false => std::str::from_utf8(varlena_bytes(datum)).unwrap_or_default(),
+            }
+        })
+    };
+    let [kind, table, name] = key;
+    objects::is_remembered(kind, table, name)
 }
 
 /// Whether this session restores a dump: what pg_dump writes begins with settings that nobody else has together.

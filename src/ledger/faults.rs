@@ -174,19 +174,23 @@ impl Touched {
         self.relations == 0
     }
 
-    /// The first fault of a table that this transaction has altered, and that is not among those of `before`. Who alters a table holds a
-    /// lock on it that others do not take.
-    pub fn first_fault(&self, before: &[String]) -> Option<Fault> {
-        let last_known = LAST_KNOWN.get();
+    /// Whether this transaction has altered one of them. Whoever alters a table holds a lock on it that others do not take.
+    pub fn is_own(&self) -> bool {
+        (0..super::RELATIONS).any(|at| self.is_altered(at))
+    }
+
+    fn is_altered(&self, at: usize) -> bool {
         let lock = pg_sys::ShareUpdateExclusiveLock as pg_sys::LOCKMODE;
+        // SAFETY: looks into the locks of this backend.
+        self.relations & 1 << at != 0
+            && unsafe { pg_sys::CheckRelationOidLockedByMe(LAST_KNOWN.get()[at], lock, true) }
+    }
+
+    /// The first fault of a table that this transaction has altered, and that is not among those of `before`.
+    pub fn first_fault(&self, before: &[String]) -> Option<Fault> {
         let relations = look_up()?;
-        let is_altered = |at: usize| {
-            // SAFETY: looks into the locks of this backend.
-            self.relations & 1 << at != 0
-                && unsafe { pg_sys::CheckRelationOidLockedByMe(last_known[at], lock, true) }
-        };
         let is_new = |fault: &Fault| !before.contains(&fault.what);
-        if is_altered(TABLES) {
+        if self.is_altered(TABLES) {
             let fault = match relations.numbers {
                 pg_sys::InvalidOid => vec![relations.fault_of_missing(NUMBERS)],
                 numbers => numbers::faults(numbers),
@@ -196,7 +200,7 @@ impl Touched {
             }
         }
         Name::ALL.into_iter().find_map(|name| {
-            if !is_altered(name as usize) {
+            if !self.is_altered(name as usize) {
                 return None;
             }
             match relations.tables[name as usize] {

@@ -159,10 +159,12 @@ pub enum Name {
     Publications,
     Stated,
     PeerAlarms,
+    AddedObjects,
+    KnownObjects,
 }
 
 /// How many tables the ledger has.
-pub const TABLES: usize = Name::PeerAlarms as usize + 1;
+pub const TABLES: usize = Name::KnownObjects as usize + 1;
 
 impl Name {
     pub const ALL: [Name; TABLES] = [
@@ -184,6 +186,8 @@ impl Name {
         Name::Publications,
         Name::Stated,
         Name::PeerAlarms,
+        Name::AddedObjects,
+        Name::KnownObjects,
     ];
 
     pub fn shape(self) -> &'static Shape {
@@ -437,5 +441,25 @@ static SHAPES: [Shape; TABLES] = [
             text(c"reason").nullable(),
         ],
         keys: &[unique(c"peer_alarms_pkey", &[peer_alarm::PEER])],
+    },
+    Shape {
+        name: c"added_objects",
+        columns: &[
+            text(c"kind"),
+            text(c"table_name"),
+            text(c"name"),
+            text(c"definition"),
+        ],
+        keys: &[unique(c"added_objects_pkey", &[1, 2, 3])],
+    },
+    Shape {
+        name: c"known_objects",
+        columns: &[
+            text(c"kind"),
+            text(c"table_name"),
+            text(c"name"),
+            boolean(c"is_own"),
+        ],
+        keys: &[unique(c"known_objects_pkey", &[1, 2, 3])],
     },
 ];

@@ -16,6 +16,7 @@ mod crash;
 mod decoy_peers;
 mod decoys;
 mod dump_forms;
+mod dump_objects;
 mod dump_replication;
 mod dump_restore;
 mod fairness;
