@@ -2,7 +2,7 @@
 //!
 //! Whatever grows with what an application, a peer or a number of rows decides is made and grown by the functions here. They raise
 //! where there is not enough, as PostgreSQL's `palloc` does, and never return the shortage as a value that somebody could take for
-//! damage. Small things of bounded size need not ask: [`reserve`] has something for them, and [`check`] tells soon after.
+//! damage. Small things of bounded size need not ask: `reserve.rs` has something for them, and [`check`] tells soon after.
 //! `clippy.toml` lists what may not be used instead.
 
 #![allow(

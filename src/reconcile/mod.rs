@@ -1,6 +1,6 @@
 //! Rounds of the reconciler: this database is compared with its peers by root hash, what can be proved is put right, what cannot is told.
 //!
-//! [`Exchange`](exchange::Exchange) is one round with one peer: digests over buckets of contexts, sizes and roots of the contexts in those that
+//! [`Exchange`] is one round with one peer: digests over buckets of contexts, sizes and roots of the contexts in those that
 //! differ, then a comparison for each context that differs, which the core decides
 //! (`converge_ledger_core::reconcile`). [`act`] does what follows from its findings, [`place`] puts entries at their places.
 //! All peers are talked to at once; none waits for another.
