@@ -111,6 +111,8 @@ pub fn settle(
                 if !quarantine::take_back(ledger, context, sequence, most)? {
                     break End::Settled;
                 }
+                // Another incident may hold the same entries, or what follows them.
+                forked = true;
                 left -= most;
                 if left == 0 {
                     break End::Unfinished;

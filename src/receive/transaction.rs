@@ -1,6 +1,6 @@
 //! What a transaction that delivers entries has done so far, in backend memory, and what is left to do at its end.
 
-use super::quarantine::Branch;
+use super::quarantine::{self, Branch};
 use super::settle::{self, End};
 use super::source::Source;
 use crate::append::heads::with_heads;
@@ -205,7 +205,8 @@ fn finish(
         if let Some(first) = delivery.first {
             unsettled::add(ledger, context, first, source);
         }
-        if delivery.forked {
+        // Others may have kept aside, since this transaction looked, what it has then put at its place.
+        if delivery.forked || quarantine::has_aside(context)? {
             unsettled::add(ledger, context, unsettled::OF_FORK, source);
         }
         LEFT_WORK.set(true);

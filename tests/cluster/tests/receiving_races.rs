@@ -112,23 +112,25 @@ fn what_joins_an_incident_while_a_statement_waits_is_restored_by_it() {
     for (sequence, origin) in [(2, "other"), (3, "other"), (2, "owner")] {
         deliver(&mut first, "orders", sequence, origin);
     }
-    run(&mut first, "BEGIN");
-    deliver(&mut first, "orders", 7, "owner");
+    // Holds the context, also against the worker.
+    let mut holder = server.connect();
+    run(&mut holder, "BEGIN; SELECT ledger_rebuild('orders')");
     let mut second = delivering(&server);
     run(&mut second, "BEGIN");
     deliver(&mut second, "orders", 3, "owner");
-    run(&mut first, "ROLLBACK");
+    run(&mut holder, "ROLLBACK");
     deliver(&mut first, "orders", 1, "owner");
-    assert_eq!(origins(&mut reader, "orders"), ["owner"; 2]);
+    wait_until("entry 2 is restored", || {
+        origins(&mut reader, "orders") == ["owner"; 2]
+    });
     // A statement has its snapshot, and waits for the context. What is committed before it gets the context is its to restore.
-    run(&mut first, "BEGIN");
-    deliver(&mut first, "orders", 7, "owner");
+    run(&mut holder, "BEGIN; SELECT ledger_rebuild('orders')");
     let mut rebuilding = server.connect();
     let pid = backend_pid(&mut rebuilding);
     let rebuilding = thread::spawn(move || run(&mut rebuilding, "SELECT ledger_rebuild('orders')"));
     server.wait_until_blocked(pid);
     run(&mut second, "COMMIT");
-    run(&mut first, "ROLLBACK");
+    run(&mut holder, "ROLLBACK");
     rebuilding.join().expect("rebuilt");
     assert_eq!(origins(&mut reader, "orders"), ["owner"; 3]);
     assert_undisturbed(&server);
