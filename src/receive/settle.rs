@@ -136,14 +136,17 @@ pub fn settle(
         }
         head.now.beyond = beyond;
         head.now.noted = beyond;
-        // What is left may be kept aside only.
-        let left = beyond.or((end == End::Unfinished).then_some(unsettled::OF_FORK));
-        if notes.len() != 1 || notes.first().map(|note| note.first) != left {
+        // Whoever comes next may find nothing that tells him of forks: what was not put in order stays noted, beside the entries that are left.
+        let is_unfinished = end == End::Unfinished;
+        let of_fork = is_unfinished && (forked || beyond.is_none());
+        let left = [beyond, of_fork.then_some(unsettled::OF_FORK)];
+        let known = notes.iter().map(|note| note.first);
+        if !known.eq(left.iter().flatten().copied()) {
             notes
                 .into_iter()
                 .for_each(|note| unsettled::remove(ledger, note));
-            if let Some(left) = left {
-                unsettled::add(ledger, context, left, source);
+            for first in left.into_iter().flatten() {
+                unsettled::add(ledger, context, first, source);
             }
         }
         Ok(end)
