@@ -201,13 +201,7 @@ fn each(
     with: impl FnMut(&Found),
     mut gone: impl FnMut(&Known),
 ) {
-    let mut pass = Pass {
-        ledger,
-        notes: unsettled::all(ledger, SIGHT)
-            .map(|notes| Beside::new(notes, ledger::unsettled::CONTEXT_ID)),
-        wanted,
-        with,
-    };
+    let mut pass = Pass::begin(ledger, wanted, with);
     let mut walk = Walk::begin(ledger, SIGHT);
     let mut names = Names::open(ledger);
     let mut scratch = Scratch::new();
@@ -248,7 +242,17 @@ struct Pass<'a, Wanted, With> {
     with: With,
 }
 
-impl<Wanted: Fn(&str) -> bool, With: FnMut(&Found)> Pass<'_, Wanted, With> {
+impl<'a, Wanted: Fn(&str) -> bool, With: FnMut(&Found)> Pass<'a, Wanted, With> {
+    fn begin(ledger: &'a Ledger, wanted: Wanted, with: With) -> Self {
+        let notes = unsettled::all(ledger, SIGHT);
+        Pass {
+            ledger,
+            notes: notes.map(|notes| Beside::new(notes, ledger::unsettled::CONTEXT_ID)),
+            wanted,
+            with,
+        }
+    }
+
     /// Looks whether what is cached of a context counts. Also gives the greatest sequence that is validated. A scan may keep memory that it
     /// takes, so this is nothing to be done in a scratch.
     fn look(&mut self, known: &Known, walk: &mut Walk, next: Option<&Name>) -> (i64, Look) {
@@ -308,13 +312,7 @@ fn each_wanted(ledger: &Ledger, wanted: impl Fn(&str) -> bool, with: impl FnMut(
     if REGISTRY_IS_WHOLE.get() != Some(ledger::generation()) {
         return each(ledger, wanted, with, |_| {});
     }
-    let mut pass = Pass {
-        ledger,
-        notes: unsettled::all(ledger, SIGHT)
-            .map(|notes| Beside::new(notes, ledger::unsettled::CONTEXT_ID)),
-        wanted,
-        with,
-    };
+    let mut pass = Pass::begin(ledger, wanted, with);
     let mut walk = Walk::begin(ledger, SIGHT);
     let mut registry = registry;
     let mut cache = Beside::new(digests::all(ledger, SIGHT), ledger::digest::CONTEXT_ID);

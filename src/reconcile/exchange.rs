@@ -233,7 +233,7 @@ impl Exchange {
         let contexts = self.choose_buckets();
         // One bucket may hold more than can be asked for.
         let from = any(contexts.saturating_sub(MAX_CONTEXTS) as usize) as u64;
-        self.statements.expect(contexts, MAX_CONTEXTS);
+        self.statements.require(contexts, MAX_CONTEXTS);
         let question = c"
             select context_id, size, rfc6962
               from converge_ledger.peer_heads_1($1::integer, $2::integer[])

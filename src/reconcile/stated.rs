@@ -75,7 +75,7 @@ impl Statements {
     /// The peer counted so many contexts in the buckets of which it is asked, and is asked for `most` of them. If it counted more, it may state
     /// a context that is not among those. Then it has to name as many as it was asked for: otherwise a peer that counts too many would
     /// never be found to state one context less.
-    pub fn expect(&mut self, counted: u64, most: u64) {
+    pub fn require(&mut self, counted: u64, most: u64) {
         if counted > most {
             self.is_cut_off = true;
             self.expected = most;
