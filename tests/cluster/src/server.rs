@@ -189,10 +189,14 @@ impl Server {
             options.sessions = Some(decoys::APART.to_owned());
         }
         static COUNTER: AtomicU32 = AtomicU32::new(0);
-        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("converge_ledger.{}.{number}", std::process::id());
         let temporary = fs::canonicalize(std::env::temp_dir()).expect("a directory");
-        let home = Home::create(temporary.join(name));
+        let mut directories = std::iter::repeat_with(|| {
+            let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+            temporary.join(format!("converge_ledger.{}.{number}", std::process::id()))
+        });
+        // A run that was killed may have left one to a process of the same number.
+        let unused = directories.find(|directory| !directory.exists());
+        let home = Home::create(unused.expect("numbers do not end"));
         Self {
             home,
             port: free_port(),
